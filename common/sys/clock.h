@@ -1,0 +1,12 @@
+/* clock.h: the only readers of the machine's clocks. */
+#pragma once
+
+#include <stdint.h>
+
+/* CLOCK_BOOTTIME in nanoseconds: goes on through suspend, never jumps. All time-outs and leases count on it. */
+uint64_t clock_boot_ns(void);
+
+/* Milliseconds since 1970. The coordinator's oracle alone reads it (DESIGN: one clock); everyone else stamps from it. */
+uint64_t clock_wall_ms(void);
+
+#define CLOCK_NS_PER_MS 1000000ull

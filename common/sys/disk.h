@@ -1,0 +1,60 @@
+/* disk.h: files as the durable parts see them, behind a table of functions so that the simulator can lose and tear
+ * what was not synced. The product's only implementation is disk_posix().
+ *
+ * Every function returns 0 or a negative HF_E_ code: HF_E_ABSENT (no such file), HF_E_EXISTS, HF_E_NO_SPACE, HF_E_IO.
+ * A failed sync poisons: the caller must end the process and never retry (I6). */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/base/must.h"
+#include "common/base/slice.h"
+
+struct disk_file; /* opaque, owned by whoever opened it */
+struct disk;
+
+enum disk_open { DISK_READ, DISK_WRITE, DISK_CREATE /* must not exist yet */ };
+
+typedef void disk_list_fn(void *ctx, const char *name); /* name: borrowed, no directory part */
+
+struct disk_ops {
+    int (*open)(struct disk *d, const char *path, enum disk_open how, struct disk_file **out);
+    void (*close)(struct disk *d, struct disk_file **file);
+    int (*size)(struct disk *d, struct disk_file *file, uint64_t *out_bytes);
+    /* Exactly `size` bytes or HF_E_IO; a read past the end is HF_E_IO. */
+    int (*read)(struct disk *d, struct disk_file *file, uint64_t offset, void *out, size_t size);
+    int (*write)(struct disk *d, struct disk_file *file, uint64_t offset, const void *data, size_t size);
+    /* Writes real zeros up to `bytes`, so that later writes change no metadata (measured: 1.4-2 x faster to sync). */
+    int (*zero_fill)(struct disk *d, struct disk_file *file, uint64_t bytes);
+    int (*truncate)(struct disk *d, struct disk_file *file, uint64_t bytes);
+    int (*sync)(struct disk *d, struct disk_file *file);       /* fdatasync */
+    int (*sync_dir)(struct disk *d, const char *path);         /* makes names durable */
+    int (*rename)(struct disk *d, const char *from, const char *to); /* durable after sync_dir */
+    int (*remove)(struct disk *d, const char *path);
+    int (*make_dir)(struct disk *d, const char *path);          /* HF_E_EXISTS when it is there */
+    int (*list)(struct disk *d, const char *path, disk_list_fn *fn, void *ctx);
+    int (*exists)(struct disk *d, const char *path, bool *out);
+};
+
+struct disk {
+    const struct disk_ops *ops;
+};
+
+struct disk *disk_posix(void); /* static, never freed */
+
+/* The whole file, at most `max` bytes (HF_E_LIMIT above). Appends to *out. */
+HF_CHECKED int disk_read_all(struct disk *d, const char *path, size_t max, struct buf *out);
+
+/* Atomic replace: temp file in the same directory, sync, rename, sync of the directory. After success the new content
+ * is durable; after failure the old content is what a restart finds. */
+HF_CHECKED int disk_replace(struct disk *d, const char *path, struct slice content);
+
+/* Removes leftovers of disk_replace in `dir` (names ending in ".tmp"). */
+HF_CHECKED int disk_sweep_temp(struct disk *d, const char *dir);
+
+/* Takes an exclusive flock on `path`, created if absent, held until the process ends. HF_E_LOCKED: another process has
+ * it. Product only, not simulated. */
+HF_CHECKED int disk_lock(const char *path);

@@ -1,0 +1,14 @@
+/* http.h: the process's small HTTP door: /metrics, /healthz, /readyz, by libmicrohttpd on a thread of its own. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "common/base/must.h"
+
+struct http;
+
+/* `endpoint` is "host:port"; loopback unless the host says otherwise. `ready` is read by the HTTP thread and must
+ * outlive it: 200 while true, else 503. HF_E_EXISTS: port in use. HF_E_INVALID: bad endpoint. */
+HF_CHECKED int http_start(const char *endpoint, const _Atomic bool *ready, struct http **out);
+void http_stop(struct http **h);

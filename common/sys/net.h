@@ -1,0 +1,64 @@
+/* net.h: ZeroMQ sockets as Holdfast uses them, and nothing else of ZeroMQ leaks out of common/sys.
+ *
+ * One thread owns a socket. Nothing here blocks but net_poll. Every send either queues the message or says why not:
+ * HF_E_BUSY (at the high-water mark), HF_E_UNAVAILABLE (no such peer, not connected). ZeroMQ delivers at most once. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/must.h"
+#include "common/base/slice.h"
+
+struct net;        /* the context; one a process */
+struct net_socket; /* opaque, owned by its opener */
+
+struct net *net_new(int io_threads, int sockets_max);
+void net_free(struct net **net); /* sockets must be closed; LINGER is 0: unsent messages are dropped */
+
+struct net_options {
+    int hwm;               /* messages per peer in each direction; must be > 0 */
+    int64_t message_bytes; /* larger inbound messages close the connection */
+    bool handover;         /* server sockets between peers only: a reconnecting peer takes its routing id over */
+    struct slice identity; /* client sockets between peers only: our routing id; empty: assigned by the server */
+};
+
+/* ROUTER with MANDATORY. HF_E_EXISTS: address in use. HF_E_INVALID: bad endpoint. */
+HF_CHECKED int net_listen(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out);
+/* DEALER with IMMEDIATE. Returns at once; the connection comes when it comes. */
+HF_CHECKED int net_connect(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out);
+void net_close(struct net_socket **s);
+
+#define NET_PEER_BYTES 255
+struct net_peer { /* a routing id as ROUTER reports it */
+    uint8_t size;
+    uint8_t id[NET_PEER_BYTES];
+};
+
+struct net_message { /* a received payload; owns library memory until released */
+    _Alignas(8) unsigned char opaque[64];
+};
+
+struct slice net_message_data(const struct net_message *m); /* borrowed from m; does not move with the struct's address: call again */
+void net_message_release(struct net_message *m);
+
+/* Receives one message (one payload frame; more frames: HF_E_PROTOCOL, the message is swallowed).
+ * HF_E_AGAIN: none waiting. *out_peer is set for listeners (may be NULL for connectors). */
+HF_CHECKED int net_receive(struct net_socket *s, struct net_peer *out_peer, struct net_message *out);
+
+/* Copies `data`. */
+HF_CHECKED int net_send(struct net_socket *s, struct slice data);                               /* connectors */
+HF_CHECKED int net_send_to(struct net_socket *s, const struct net_peer *peer, struct slice data); /* listeners */
+
+/* As net_send/net_send_to for big payloads: takes `*data` (malloc'ed), which is NULL afterwards, also on failure. */
+HF_CHECKED int net_send_owned(struct net_socket *s, const struct net_peer *peer_or_null, uint8_t **data, size_t size);
+
+struct net_poll_item {
+    struct net_socket *socket; /* or NULL: */
+    int fd;
+    bool readable; /* out */
+};
+
+/* Waits until an item is readable or `timeout_ms` passed (-1: no limit). 0 or more: how many are readable. EINTR is 0. */
+int net_poll(struct net_poll_item *items, size_t count, long timeout_ms);
