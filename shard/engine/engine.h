@@ -1,0 +1,117 @@
+/* engine.h: the plug point: what a consensus engine does for a replica. No member is optional.
+ *
+ * Position: replica drives it, one turn after the other (shard/replica/replica.c); the engine owns the log.
+ * Thread:   loop thread only. Nothing here blocks but `persist`.
+ *
+ * A turn, in this order:
+ *   receive / propose / barrier / tick   any number: inputs
+ *   step          decides; proposals of this turn get their indexes
+ *   send_early    what may leave before our own disk: appends to followers
+ *   persist       hard state and entries: one write, one sync; failure of a sync is fatal (I6)
+ *   send_late     votes, acknowledgements: they promise durability (I7)
+ *   apply         calls env->apply with committed entries that are durable here (I7), oldest first
+ * Messages leave through env->send; the engine never opens a socket. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/must.h"
+#include "common/base/slice.h"
+#include "common/sys/disk.h"
+#include "proto/catalog.pb-c.h"
+#include "proto/raft.pb-c.h"
+#include "shard/log/log.h"
+
+struct engine; /* each engine's own struct begins with nothing of ours */
+
+enum engine_role { ENGINE_FOLLOWER, ENGINE_CANDIDATE, ENGINE_LEADER, ENGINE_LEARNER };
+
+struct engine_env {
+    /* Where and who. Borrowed for the engine's life. */
+    struct disk *disk;
+    const char *dir;   /* the replica's directory; the engine's own files are in <dir>/<name>-<epoch>/ */
+    uint32_t group, replica, log_epoch;
+    uint32_t heartbeat_ms, election_ms; /* group constants; an election time-out is election_ms × 1-1.3 */
+    uint64_t segment_bytes;
+    uint64_t seed;        /* for time-outs */
+    uint64_t now_ns;      /* CLOCK_BOOTTIME at open */
+    uint64_t applied, applied_term;     /* of the state machine: replay starts behind it */
+    const Hf__Catalog__Members *members; /* configuration as of `applied` */
+
+    /* Calls out. `ctx` is passed back. */
+    void *ctx;
+    /* Queues a message to a replica; may drop it. `m` is borrowed for the call. */
+    void (*send)(void *ctx, uint32_t to, const Hf__Raft__Raft *m);
+    /* Applies committed entries [entries, +count), consecutive; 0, or negative: nothing was applied, ask again later. */
+    int (*apply)(void *ctx, const struct log_entry *entries, size_t count);
+    /* A barrier asked for with `id` holds: serve when `index` is applied. */
+    void (*barrier_ready)(void *ctx, uint64_t id, uint64_t index);
+    /* Role, term or known leader changed. All barriers not ready and all proposals not applied are the caller's to fail
+     * when this replica stops being leader: barriers safely elsewhere, proposals with outcome unknown. */
+    void (*changed)(void *ctx);
+};
+
+struct engine_status {
+    enum engine_role role;
+    uint64_t term;
+    uint32_t leader; /* 0: unknown */
+    uint64_t commit, last, first;
+    bool serving;    /* leader whose own no-op is applied: may stamp and serve */
+    bool transferring; /* leadership is being handed over: proposals are refused */
+    uint64_t log_bytes;
+};
+
+struct engine_progress { /* of one member, at the leader */
+    uint32_t replica;
+    uint64_t match;
+    bool active; /* heard within an election time-out */
+};
+
+struct engine_ops {
+    const char *name; /* "native" */
+
+    /* HF_E_CORRUPT, HF_E_ABSENT, HF_E_FORMAT, HF_E_IO: where[] says which file and what. */
+    int (*open)(const struct engine_env *env, struct engine **out, char where[256]);
+    void (*close)(struct engine **e);
+
+    void (*receive)(struct engine *e, uint32_t from, const Hf__Raft__Raft *m); /* borrowed for the call */
+    /* One entry, data copied. The entry will be at (*out_index, *out_term) or nowhere. HF_E_NOT_LEADER, HF_E_BUSY. */
+    int (*propose)(struct engine *e, enum log_kind kind, struct slice data, uint64_t *out_index, uint64_t *out_term);
+    /* Linearizable read barrier, answered by env->barrier_ready. HF_E_NOT_LEADER. Batched over one heartbeat round. */
+    int (*barrier)(struct engine *e, uint64_t id);
+    /* Until when (CLOCK_BOOTTIME ns) this leader may answer reads without a barrier; 0: it may not. Ask again after the
+     * answer is built: a pause may have outlived it. */
+    uint64_t (*read_lease)(const struct engine *e);
+    void (*tick)(struct engine *e, uint64_t now_ns);
+    uint64_t (*deadline)(const struct engine *e); /* when `tick` must be called at the latest */
+
+    void (*step)(struct engine *e);
+    void (*send_early)(struct engine *e);
+    int (*persist)(struct engine *e); /* HF_E_NO_SPACE: nothing promised, try again; HF_E_IO: end the process */
+    void (*send_late)(struct engine *e);
+    int (*apply)(struct engine *e); /* > 0: more is waiting (the turn is bounded) */
+
+    struct engine_status (*status)(const struct engine *e);
+    size_t (*progress)(const struct engine *e, struct engine_progress *out, size_t max);
+    const Hf__Catalog__Members *(*members)(const struct engine *e); /* configuration in force: the latest in the log */
+
+    /* Single-server change: `members` is the whole new configuration, whose index names the configuration it replaces
+     * (compare-and-swap). HF_E_BUSY: one is in flight or no entry of the own term is committed yet. HF_E_COMPARE_FAILED. */
+    int (*change)(struct engine *e, const Hf__Catalog__Members *members, uint64_t *out_index);
+    int (*transfer)(struct engine *e, uint32_t to); /* 0: the most caught-up voter. HF_E_NOT_LEADER, HF_E_INVALID */
+    void (*campaign)(struct engine *e);
+    /* Entries ≤ index may go (I4 is the caller's to keep). */
+    int (*trim)(struct engine *e, uint64_t index);
+
+    /* Offline, on a directory nobody runs. */
+    int (*detect)(struct disk *disk, const char *dir, uint32_t log_epoch, bool *out_present);
+    int (*create)(const struct engine_env *env, uint64_t index, uint64_t term); /* empty log behind (index, term) */
+    int (*archive)(struct disk *disk, const char *dir, uint32_t log_epoch);     /* moves artifacts to <dir>/archive */
+};
+
+extern const struct engine_ops engine_native;
+
+/* The engine called `name`, or NULL. */
+const struct engine_ops *engine_find(const char *name);

@@ -1,0 +1,120 @@
+/* fsm.h: the deterministic state machine: entries in, one write batch out (I1-I3), reads beside.
+ *
+ * Position: replica calls fsm_apply with committed entries; server reads through fsm_get and fsm_scan.
+ * Thread:   loop thread.
+ * Keys, records and meta: shard/fsm/README.md. Apply looks at (state, entry) and nothing else: no clock, no role. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/arena.h"
+#include "common/base/hlc.h"
+#include "common/base/must.h"
+#include "common/base/slice.h"
+#include "common/sys/digest.h"
+#include "proto/catalog.pb-c.h"
+#include "shard/log/log.h"
+
+struct fsm;
+
+struct fsm_config {
+    const char *dir; /* <replica's directory>/fsm */
+    bool sync_writes;
+    uint64_t cache_bytes, buffer_bytes;
+};
+
+struct fsm_genesis { /* what bootstrap fixes, the same bytes on every replica */
+    uint64_t cluster;
+    uint32_t group, log_epoch;
+    uint64_t index, term; /* state exists as of this entry: (1, 1) */
+    uint32_t heartbeat_ms, election_ms;
+    const Hf__Catalog__Members *members;
+    const Hf__Catalog__Range *range;
+};
+
+struct fsm_applied {
+    uint32_t epoch;
+    uint64_t index, term;
+};
+
+/* Makes the state as of genesis, durable on return. Removes an unfinished earlier attempt in the directory first. */
+HF_CHECKED int fsm_create(const struct fsm_config *config, const struct fsm_genesis *genesis, char where[256]);
+/* HF_E_ABSENT, HF_E_CORRUPT, HF_E_FORMAT (feature level above ours), HF_E_IO. */
+HF_CHECKED int fsm_open(const struct fsm_config *config, struct fsm **out, char where[256]);
+void fsm_close(struct fsm **fsm);
+
+/* What the machine knows of itself; borrowed until the next fsm_apply. */
+struct fsm_info {
+    uint64_t cluster;
+    uint32_t group;
+    uint32_t heartbeat_ms, election_ms;
+    uint32_t feature_level;
+    struct fsm_applied applied;
+    struct hlc ceiling;              /* highest committed */
+    struct version newest;           /* highest version applied: the next leader's stamps go on from it */
+    const Hf__Catalog__Members *members; /* as of applied */
+    const Hf__Catalog__Range *range;
+    uint64_t sessions, markers;
+    uint8_t digest[DIGEST_BYTES];    /* running hash over everything applied */
+};
+const struct fsm_info *fsm_info(const struct fsm *fsm);
+
+/* The applied position that survives a crash now; nothing else is "durable applied" (I4). */
+HF_CHECKED int fsm_durable_applied(struct fsm *fsm, struct fsm_applied *out);
+HF_CHECKED int fsm_flush(struct fsm *fsm);
+
+struct fsm_result {
+    int code;               /* HF_OK, or a conflict: COMPARE_FAILED, WRONG_SHARD, SESSION_…, LIMIT, INVALID */
+    struct version version; /* of what was written, when code is HF_OK */
+    uint64_t session;       /* 0x13 open: the new session's id */
+    int outcome;            /* 0x13 fence: the fenced request's code, HF_E_FENCED when it never ran */
+    struct version outcome_version;
+};
+
+/* Called for each command of an entry in order, position from 0; lease, no-op and configuration entries report position 0. */
+typedef void fsm_result_fn(void *ctx, uint64_t index, uint64_t term, uint32_t position, const struct fsm_result *r);
+
+/* Applies consecutive entries that follow `applied`, in one batch: all of them with their effects, or none.
+ * Results are reported after the batch is written. An entry this program cannot read ends the process (fatal): skipping it
+ * would make replicas differ. HF_E_NO_SPACE, HF_E_IO: nothing was applied, call again with the same entries (I6). */
+HF_CHECKED int fsm_apply(struct fsm *fsm, const struct log_entry *entries, size_t count, fsm_result_fn *report, void *ctx);
+
+enum fsm_space { FSM_USER = 0, FSM_CATALOG = 1 };
+
+/* Is the key in the group's own range? */
+bool fsm_owns(const struct fsm *fsm, enum fsm_space space, struct slice key);
+
+struct fsm_value {
+    struct slice value; /* in the arena */
+    struct version version;
+};
+
+/* The newest live value; `at` non-zero: the newest with timestamp < at. `now` decides expiry.
+ * HF_E_NOT_FOUND, HF_E_WRONG_SHARD, HF_E_CORRUPT, HF_E_IO. */
+HF_CHECKED int fsm_get(struct fsm *fsm, enum fsm_space space, struct slice key, struct hlc at, struct hlc now,
+                       struct arena *arena, struct fsm_value *out);
+
+struct fsm_scan {
+    enum fsm_space space;
+    struct slice start, end; /* [start, end); empty end: to the end of the space; cut to the group's own range */
+    struct hlc at, now;
+    size_t items_max, bytes_max; /* a page; at least one item is returned if there is one */
+    size_t steps_max;            /* versions looked at; a page may end early, even empty, with more = true. Never stalls the loop */
+    bool reverse, keys_only;
+};
+
+struct fsm_item {
+    struct slice key, value; /* in the arena */
+    struct version version;
+};
+
+struct fsm_page {
+    struct fsm_item *items; /* in the arena */
+    size_t count;
+    bool more;
+    struct slice next; /* forward: the start of the next page; reverse: its exclusive end. In the arena */
+};
+
+HF_CHECKED int fsm_scan(struct fsm *fsm, const struct fsm_scan *scan, struct arena *arena, struct fsm_page *out);

@@ -1,0 +1,62 @@
+/* store.h: RocksDB and nothing but RocksDB: bytes in, bytes out, one column family, write-ahead log off.
+ *
+ * Position: below shard/fsm, the only user. The only home of <rocksdb/c.h>.
+ * Thread:   store_write and store_flush by the loop thread; reads by any thread.
+ * A process never forks after store_open: the child would have no background threads. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/buf.h"
+#include "common/base/must.h"
+#include "common/base/slice.h"
+
+struct store;
+struct store_batch;
+struct store_iterator;
+
+struct store_config {
+    const char *dir;
+    bool sync_writes;      /* --fsm-sync-mode=sync: RocksDB's own log on, synced per batch; default off */
+    uint64_t cache_bytes;  /* block cache */
+    uint64_t buffer_bytes; /* memtable */
+    /* Length of the prefix of `key` under which point lookups are filtered (bloom), 0: the key has none. Pure. */
+    size_t (*prefix)(struct slice key);
+};
+
+/* HF_E_ABSENT (create is false and nothing there), HF_E_CORRUPT, HF_E_IO, HF_E_NO_SPACE; where[] gets RocksDB's text. */
+HF_CHECKED int store_open(const struct store_config *config, bool create, struct store **out, char where[256]);
+void store_close(struct store **s); /* flushes */
+
+struct store_batch *store_batch_new(void);
+void store_batch_free(struct store_batch **b);
+void store_batch_clear(struct store_batch *b);
+void store_batch_put(struct store_batch *b, struct slice key, struct slice value);
+void store_batch_delete(struct store_batch *b, struct slice key);
+
+/* Atomic. On failure nothing of the batch is visible; it may be tried again (HF_E_NO_SPACE, HF_E_IO). */
+HF_CHECKED int store_write(struct store *s, const struct store_batch *b);
+
+/* Appends the value of exactly `key` to *out. HF_E_NOT_FOUND, HF_E_CORRUPT, HF_E_IO. */
+HF_CHECKED int store_get(struct store *s, struct slice key, struct buf *out);
+/* As store_get, but only what would survive a crash now (RocksDB's persisted read tier). */
+HF_CHECKED int store_get_durable(struct store *s, struct slice key, struct buf *out);
+
+/* Everything written before is durable on return. */
+HF_CHECKED int store_flush(struct store *s);
+
+/* `prefix_mode`: only keys with the prefix of the first seek are looked at (bloom); else total order. */
+struct store_iterator *store_iterator_new(struct store *s, bool prefix_mode);
+void store_iterator_free(struct store_iterator **it);
+void store_iterator_seek(struct store_iterator *it, struct slice key);          /* first key ≥ */
+void store_iterator_seek_for_prev(struct store_iterator *it, struct slice key); /* last key ≤ */
+bool store_iterator_valid(const struct store_iterator *it);
+void store_iterator_next(struct store_iterator *it);
+void store_iterator_prev(struct store_iterator *it);
+struct slice store_iterator_key(const struct store_iterator *it);   /* borrowed until the iterator moves */
+struct slice store_iterator_value(const struct store_iterator *it);
+int store_iterator_status(const struct store_iterator *it); /* HF_OK, or why valid is false (HF_E_CORRUPT, HF_E_IO) */
+
+uint64_t store_property(struct store *s, const char *name); /* RocksDB integer property; 0 when unknown */
