@@ -1,0 +1,308 @@
+/* net.c: raw ZeroMQ: ROUTER listeners, DEALER connectors, one payload frame a message, never blocking. */
+#include "common/sys/net.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "common/base/error.h"
+
+#define NET_HANDSHAKE_MS 5000
+#define NET_HEARTBEAT_MS 1000
+#define NET_HEARTBEAT_TIMEOUT_MS 3000
+#define NET_RECONNECT_MS_MIN 20
+#define NET_RECONNECT_MS_MAX 200
+#define NET_CONNECT_TIMEOUT_MS 2000
+#define NET_BACKLOG 1024
+#define NET_KEEPALIVE_IDLE_S 10
+#define NET_COPY_BYTES_MAX ((size_t)32 * 1024) /* handing memory over pays only above (measured) */
+#define NET_POLL_ITEMS 128                     /* on the stack; more are allocated */
+
+struct net {
+    void *context; /* owned */
+};
+
+struct net_socket {
+    void *zmq; /* owned */
+    bool listener;
+};
+
+_Static_assert(sizeof(zmq_msg_t) <= sizeof(struct net_message), "room for ZeroMQ's message");
+
+struct net *net_new(int io_threads, int sockets_max)
+{
+    struct net *net = malloc(sizeof *net);
+    must(net != NULL); /* out of memory */
+    net->context = zmq_ctx_new();
+    must(net->context != NULL);
+    must(zmq_ctx_set(net->context, ZMQ_IO_THREADS, io_threads) == 0);
+    must(zmq_ctx_set(net->context, ZMQ_MAX_SOCKETS, sockets_max) == 0);
+    return net;
+}
+
+void net_free(struct net **net)
+{
+    if (*net == NULL)
+        return;
+    while (zmq_ctx_term((*net)->context) != 0 && errno == EINTR)
+        continue;
+    free(*net);
+    *net = NULL;
+}
+
+static int from_errno(int error)
+{
+    switch (error) {
+    case EAGAIN:
+        return HF_E_BUSY;
+    case EHOSTUNREACH:
+        return HF_E_UNAVAILABLE;
+    case EADDRINUSE:
+        return HF_E_EXISTS;
+    case EINVAL:
+    case ENODEV:
+    case EADDRNOTAVAIL:
+    case EPROTONOSUPPORT:
+        return HF_E_INVALID;
+    case EMFILE:
+        return HF_E_LIMIT;
+    case ENOMEM:
+        return HF_E_NO_MEMORY;
+    case ETERM:
+        return HF_E_CLOSED;
+    default:
+        return HF_E_IO;
+    }
+}
+
+static int set_options(void *zmq, bool listener, const struct net_options *o)
+{
+    const struct {
+        int option, value;
+    } ints[] = {
+        {ZMQ_LINGER, 0},
+        {ZMQ_SNDHWM, o->hwm}, /* 0 would be without limit */
+        {ZMQ_RCVHWM, o->hwm},
+        {ZMQ_BACKLOG, NET_BACKLOG},
+        {ZMQ_HANDSHAKE_IVL, NET_HANDSHAKE_MS},
+        {ZMQ_HEARTBEAT_IVL, NET_HEARTBEAT_MS},
+        {ZMQ_HEARTBEAT_TIMEOUT, NET_HEARTBEAT_TIMEOUT_MS},
+        {ZMQ_HEARTBEAT_TTL, NET_HEARTBEAT_TIMEOUT_MS},
+        {ZMQ_RECONNECT_IVL, NET_RECONNECT_MS_MIN},
+        {ZMQ_RECONNECT_IVL_MAX, NET_RECONNECT_MS_MAX},
+        {ZMQ_CONNECT_TIMEOUT, NET_CONNECT_TIMEOUT_MS},
+        {ZMQ_TCP_KEEPALIVE, 1},
+        {ZMQ_TCP_KEEPALIVE_IDLE, NET_KEEPALIVE_IDLE_S},
+    };
+    must(o->hwm > 0 && o->message_bytes > 0);
+    int rc = 0, one = 1;
+    for (size_t i = 0; i < sizeof ints / sizeof ints[0]; i++)
+        rc |= zmq_setsockopt(zmq, ints[i].option, &ints[i].value, sizeof ints[i].value);
+    rc |= zmq_setsockopt(zmq, ZMQ_MAXMSGSIZE, &o->message_bytes, sizeof o->message_bytes);
+    if (listener) {
+        rc |= zmq_setsockopt(zmq, ZMQ_ROUTER_MANDATORY, &one, sizeof one);
+        if (o->handover)
+            rc |= zmq_setsockopt(zmq, ZMQ_ROUTER_HANDOVER, &one, sizeof one);
+    } else {
+        rc |= zmq_setsockopt(zmq, ZMQ_IMMEDIATE, &one, sizeof one);
+        if (o->identity.size > 0)
+            rc |= zmq_setsockopt(zmq, ZMQ_ROUTING_ID, o->identity.data, o->identity.size);
+    }
+    return rc == 0 ? 0 : from_errno(errno);
+}
+
+static int open_socket(struct net *net, bool listener, const char *endpoint, const struct net_options *o,
+                       struct net_socket **out)
+{
+    void *zmq = zmq_socket(net->context, listener ? ZMQ_ROUTER : ZMQ_DEALER);
+    if (zmq == NULL)
+        return from_errno(errno);
+    int rc = set_options(zmq, listener, o);
+    if (rc == 0 && (listener ? zmq_bind(zmq, endpoint) : zmq_connect(zmq, endpoint)) != 0)
+        rc = from_errno(errno);
+    if (rc != 0) {
+        zmq_close(zmq);
+        return rc;
+    }
+    struct net_socket *s = malloc(sizeof *s);
+    must(s != NULL); /* out of memory */
+    *s = (struct net_socket){.zmq = zmq, .listener = listener};
+    *out = s;
+    return 0;
+}
+
+int net_listen(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out)
+{
+    return open_socket(net, true, endpoint, o, out);
+}
+
+int net_connect(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out)
+{
+    return open_socket(net, false, endpoint, o, out);
+}
+
+void net_close(struct net_socket **s)
+{
+    if (*s == NULL)
+        return;
+    zmq_close((*s)->zmq);
+    free(*s);
+    *s = NULL;
+}
+
+static zmq_msg_t *raw(struct net_message *m)
+{
+    return (zmq_msg_t *)(void *)m->opaque;
+}
+
+struct slice net_message_data(const struct net_message *m)
+{
+    zmq_msg_t *msg = (zmq_msg_t *)(uintptr_t)m->opaque; /* the library reads it only */
+    return slice_make(zmq_msg_data(msg), zmq_msg_size(msg));
+}
+
+void net_message_release(struct net_message *m)
+{
+    zmq_msg_close(raw(m));
+}
+
+/* One frame. 0, HF_E_AGAIN or another error; on failure `frame` stays an empty message. */
+static int receive_frame(void *zmq, zmq_msg_t *frame)
+{
+    int n;
+    do
+        n = zmq_msg_recv(frame, zmq, ZMQ_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    if (n >= 0)
+        return 0;
+    return errno == EAGAIN ? HF_E_AGAIN : from_errno(errno);
+}
+
+/* Takes the rest of a message that has a wrong number of frames, so that the next receive begins at a message. */
+static void swallow_rest(void *zmq, zmq_msg_t *frame)
+{
+    while (zmq_msg_more(frame) && receive_frame(zmq, frame) == 0)
+        continue;
+}
+
+int net_receive(struct net_socket *s, struct net_peer *out_peer, struct net_message *out)
+{
+    struct net_peer peer = {0};
+    zmq_msg_t frame;
+    zmq_msg_init(&frame);
+    int rc = receive_frame(s->zmq, &frame);
+    if (rc == 0 && s->listener) {
+        must(zmq_msg_size(&frame) <= NET_PEER_BYTES); /* a routing id's size is one byte on the wire */
+        peer.size = (uint8_t)zmq_msg_size(&frame);
+        memcpy(peer.id, zmq_msg_data(&frame), peer.size);
+        rc = zmq_msg_more(&frame) ? receive_frame(s->zmq, &frame) : HF_E_PROTOCOL;
+    }
+    if (rc == 0 && zmq_msg_more(&frame)) {
+        swallow_rest(s->zmq, &frame);
+        rc = HF_E_PROTOCOL;
+    }
+    if (rc != 0) {
+        zmq_msg_close(&frame);
+        return rc;
+    }
+    zmq_msg_init(raw(out));
+    zmq_msg_move(raw(out), &frame);
+    if (s->listener && out_peer != NULL)
+        *out_peer = peer;
+    return 0;
+}
+
+/* Sends `frame` and takes it, also on failure. */
+static int send_frame(void *zmq, zmq_msg_t *frame, int flags)
+{
+    int n;
+    do
+        n = zmq_msg_send(frame, zmq, flags | ZMQ_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    int rc = n >= 0 ? 0 : from_errno(errno);
+    if (rc != 0)
+        zmq_msg_close(frame);
+    return rc;
+}
+
+/* The first frame decides: once ROUTER accepted the routing id it accepts the payload. Takes `payload`. */
+static int send_message(struct net_socket *s, const struct net_peer *peer, zmq_msg_t *payload)
+{
+    must(s->listener == (peer != NULL));
+    if (peer != NULL) {
+        zmq_msg_t id;
+        must(zmq_msg_init_size(&id, peer->size) == 0);
+        memcpy(zmq_msg_data(&id), peer->id, peer->size);
+        int rc = send_frame(s->zmq, &id, ZMQ_SNDMORE);
+        if (rc != 0) {
+            zmq_msg_close(payload);
+            return rc;
+        }
+    }
+    return send_frame(s->zmq, payload, 0);
+}
+
+static int send_copy(struct net_socket *s, const struct net_peer *peer, struct slice data)
+{
+    zmq_msg_t payload;
+    if (zmq_msg_init_size(&payload, data.size) != 0)
+        return HF_E_NO_MEMORY;
+    if (data.size > 0)
+        memcpy(zmq_msg_data(&payload), data.data, data.size);
+    return send_message(s, peer, &payload);
+}
+
+int net_send(struct net_socket *s, struct slice data)
+{
+    return send_copy(s, NULL, data);
+}
+
+int net_send_to(struct net_socket *s, const struct net_peer *peer, struct slice data)
+{
+    return send_copy(s, peer, data);
+}
+
+static void free_payload(void *data, void *hint) /* runs in an I/O thread */
+{
+    (void)hint;
+    free(data);
+}
+
+int net_send_owned(struct net_socket *s, const struct net_peer *peer_or_null, uint8_t **data, size_t size)
+{
+    uint8_t *taken = *data;
+    *data = NULL;
+    if (size <= NET_COPY_BYTES_MAX) {
+        int rc = send_copy(s, peer_or_null, slice_make(taken, size));
+        free(taken);
+        return rc;
+    }
+    zmq_msg_t payload;
+    if (zmq_msg_init_data(&payload, taken, size, free_payload, NULL) != 0) {
+        free(taken);
+        return HF_E_NO_MEMORY;
+    }
+    return send_message(s, peer_or_null, &payload);
+}
+
+int net_poll(struct net_poll_item *items, size_t count, long timeout_ms)
+{
+    zmq_pollitem_t few[NET_POLL_ITEMS], *all = few;
+    if (count > NET_POLL_ITEMS) {
+        all = malloc(count * sizeof *all);
+        must(all != NULL); /* out of memory */
+    }
+    for (size_t i = 0; i < count; i++) {
+        all[i] = (zmq_pollitem_t){
+            .socket = items[i].socket != NULL ? items[i].socket->zmq : NULL, .fd = items[i].fd, .events = ZMQ_POLLIN};
+        items[i].readable = false;
+    }
+    int n = zmq_poll(all, (int)count, timeout_ms);
+    int rc = n >= 0 ? n : errno == EINTR ? 0 : from_errno(errno);
+    for (size_t i = 0; n > 0 && i < count; i++)
+        items[i].readable = all[i].revents != 0;
+    if (all != few)
+        free(all);
+    return rc;
+}
