@@ -1,0 +1,186 @@
+#!/usr/bin/env bash
+# demo.sh: Debian's package index through two shards of three replicas; a leader is killed half way; nothing may be lost.
+#
+# Installs what is missing, builds, starts a cluster, loads, kills, compares, heals, sums up. Exit 0 only if the dump
+# equals the input byte for byte and the killed replica caught up. Cleans up its processes and files however it ends.
+# environment: HOLDFAST_BUILD_DIR; HOLDFAST_DEMO_PORT (7400); HOLDFAST_DEMO_KEEP=1 keeps the cluster's directory.
+set -u -o pipefail
+export LC_ALL=C
+# shellcheck source=deploy/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+cluster_script=$HF_ROOT/deploy/local-cluster.sh
+work='' load_pid='' scan_prefix=python3-z
+
+finish() {
+    local code=$?
+    trap - EXIT INT TERM HUP
+    if [[ -n $load_pid ]]; then
+        kill -KILL "$load_pid" 2>/dev/null
+        wait "$load_pid" 2>/dev/null
+    fi
+    if [[ -n $work ]]; then
+        [[ ! -f $work/cluster/settings ]] || "$cluster_script" down --dir "$work/cluster" </dev/null >&2
+        if [[ ${HOLDFAST_DEMO_KEEP:-} == 1 ]]; then
+            hf_say "kept: $work"
+        else
+            rm -rf "$work"
+        fi
+    fi
+    exit "$code"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+failed() {
+    hf_say "FAILED: $*"
+    exit 1
+}
+
+now_us() {
+    printf '%s\n' "${EPOCHREALTIME/[.,]/}"
+}
+
+# seconds FROM_US TO_US: "1.23"
+seconds() {
+    local ms=$((($2 - $1) / 1000))
+    printf '%d.%02d\n' $((ms / 1000)) $((ms % 1000 / 10))
+}
+
+# Debian's index as `holdfast load` reads it: package name, TAB, its stanza; a name that comes twice counts once.
+make_input() {
+    if [[ -z $(find /var/lib/apt/lists -maxdepth 1 -name '*_Packages*' -print -quit 2>/dev/null) ]]; then
+        hf_say 'fetching the package index (apt-get update)'
+        hf_as_root apt-get update -q </dev/null >"$work/apt.log" 2>&1 || failed "apt-get update: $(tail -n 1 "$work/apt.log")"
+    fi
+    # The program is perl's, so its dollars are not the shell's.
+    # shellcheck disable=SC2016
+    apt-cache dumpavail | perl -00 -ne '
+        chomp;
+        next unless /^Package: (\S+)/ && !$seen{$1}++;
+        my ($key, $value) = ($1, $_);
+        for ($key, $value) {
+            s/\\/\\\\/g; s/\t/\\t/g; s/\n/\\n/g;
+            s/([\x00-\x1f\x7f])/sprintf "\\x%02x", ord $1/ge;
+        }
+        print "$key\t$value\n"' >"$work/records" || failed 'apt-cache dumpavail'
+    sort -t "$(printf '\t')" -k 1,1 "$work/records" >"$work/expected"
+    # Shuffled (the same way each time), so that at every moment of the load both shards take part.
+    shuf --random-source="$work/expected" "$work/expected" >"$work/input"
+    records=$(wc -l <"$work/input")
+    bytes=$(wc -c <"$work/input")
+    ((records > 0)) || failed 'the package index is empty'
+}
+
+# status_of JSON-NAME: the part of `status --json` that describes one replica.
+status_of() {
+    holdfast --json status 2>/dev/null | tr '{' '\n' | grep -F "\"name\":\"$1\""
+}
+
+leader_of_1() {
+    holdfast --json status 2>/dev/null | sed -n 's/.*"shard": *1, *"leader": *"\([0-9]*\/[0-9]*\)".*/\1/p'
+}
+
+acknowledged() {
+    local count=0
+    { read -r count _ <"$work/resume"; } 2>/dev/null
+    [[ $count =~ ^[0-9]+$ ]] || count=0
+    printf '%s\n' "$count"
+}
+
+# Kills the leader of shard 1 as soon as half of the records are acknowledged, however long that takes.
+kill_half_way() {
+    local half=$((records / 2))
+    while kill -0 "$load_pid" 2>/dev/null; do
+        killed_at=$(acknowledged)
+        if ((killed_at >= half)); then
+            victim=$(leader_of_1)
+            [[ -n $victim ]] || continue
+            killed_at=$(acknowledged)
+            killed_us=$(now_us)
+            "$cluster_script" kill "$victim" -KILL --dir "$work/cluster" || failed "cannot kill $victim"
+            hf_say "killed the leader of shard 1, replica $victim, with SIGKILL at $killed_at of $records records"
+            return 0
+        fi
+        sleep 0.01
+    done
+    failed "load ended before half of the records were acknowledged: $(tail -n 1 "$work/load.err")"
+}
+
+await_new_leader() {
+    until new_leader=$(leader_of_1) && [[ -n $new_leader && $new_leader != "$victim" ]]; do
+        (($(now_us) - killed_us < 30000000)) || failed 'shard 1 has no new leader after 30 s'
+        sleep 0.01
+    done
+    elected_us=$(now_us)
+}
+
+compare_dump() {
+    holdfast dump >"$work/dump" || failed "dump ended with exit code $?"
+    if ! cmp -s "$work/expected" "$work/dump"; then
+        hf_say "input:  $(wc -l <"$work/expected") records; dump: $(wc -l <"$work/dump") records; first differences (keys):"
+        diff <(cut -f 1 "$work/expected") <(cut -f 1 "$work/dump") | head -n 5 >&2
+        failed 'the dump differs from the input'
+    fi
+}
+
+scan_one_prefix() {
+    local want
+    want=$(grep -c "^$scan_prefix" "$work/expected")
+    scanned=$(holdfast scan --prefix "$scan_prefix" --keys-only | wc -l) || failed 'scan'
+    ((scanned == want)) || failed "scan --prefix $scan_prefix found $scanned keys, the input has $want"
+}
+
+heal() {
+    local from part until
+    from=$(now_us)
+    "$cluster_script" start "$victim" --dir "$work/cluster" || failed "replica $victim does not start"
+    ready_us=$(now_us)
+    until=$((SECONDS + 60))
+    until part=$(status_of "$victim") && [[ $part == *'"state":"ready"'* && $part =~ \"lag\":0[,}] ]]; do
+        ((SECONDS < until)) || failed "replica $victim has not caught up after 60 s: $part"
+        sleep 0.02
+    done
+    caught_up_us=$(now_us)
+    heal_s=$(seconds "$from" "$caught_up_us") ready_s=$(seconds "$from" "$ready_us")
+}
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/holdfast-demo.XXXXXX") || exit 1
+hf_build -DBUILD_TESTING=OFF
+make_input
+hf_say "input: $records packages, $bytes bytes"
+base=$(hf_free_base "${HOLDFAST_DEMO_PORT:-7400}" 60) || failed 'no free ports'
+HOLDFAST_SKIP_BUILD=1 "$cluster_script" up --dir "$work/cluster" --shards 2 --replicas 3 --port-base "$base" || exit
+eval "$("$cluster_script" env --dir "$work/cluster")"
+hf_say 'cluster: 2 shards of 3 replicas and a coordinator are ready'
+
+begin_us=$(now_us)
+holdfast load "$work/input" --resume "$work/resume" >"$work/load.out" 2>"$work/load.err" </dev/null &
+load_pid=$!
+kill_half_way
+await_new_leader
+wait "$load_pid"
+load_code=$?
+load_pid=''
+end_us=$(now_us)
+loaded=$(tail -n 1 "$work/load.out")
+((load_code == 0)) || failed "load ended with exit code $load_code: $loaded $(tail -n 1 "$work/load.err")"
+[[ $loaded == "loaded $records failed 0 unknown 0" ]] || failed "load says \"$loaded\", the input has $records records"
+compare_dump
+scan_one_prefix
+heal
+
+load_s=$(seconds "$begin_us" "$end_us")
+cat <<TXT
+
+Holdfast demo: passed
+  input              $records Debian packages, $bytes bytes (apt-cache dumpavail)
+  load               $load_s s, $((records * 1000000 / (end_us - begin_us))) records/s: $loaded
+  killed             replica $victim, leader of shard 1, with SIGKILL at $killed_at acknowledged records
+  next leader        replica $new_leader, seen $(seconds "$killed_us" "$elected_us") s after the kill
+  dump               $(wc -c <"$work/dump") bytes, equal to the input byte for byte
+                     sha256 $(sha256sum <"$work/dump" | cut -c 1-64)
+  scan               $scanned keys begin with "$scan_prefix", as in the input
+  replica $victim        ready $ready_s s after its start, caught up after $heal_s s
+TXT
