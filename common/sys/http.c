@@ -77,11 +77,18 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *connection, cons
     return rc;
 }
 
+/* Five digits at most; getaddrinfo would take 65536 for 0. */
+static bool is_port(const char *text)
+{
+    size_t size = strlen(text);
+    return size > 0 && size <= 5 && strspn(text, "0123456789") == size && strtoul(text, NULL, 10) <= UINT16_MAX;
+}
+
 /* "host:port", "[v6]:port" or ":port" (loopback). */
 static int resolve(const char *endpoint, struct addrinfo **out)
 {
     const char *colon = strrchr(endpoint, ':'), *host = endpoint;
-    if (colon == NULL || colon[1] == '\0')
+    if (colon == NULL || !is_port(colon + 1))
         return HF_E_INVALID;
     size_t size = (size_t)(colon - endpoint);
     if (size >= 2 && host[0] == '[' && host[size - 1] == ']') {

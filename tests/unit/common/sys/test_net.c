@@ -1,0 +1,244 @@
+/* test_net.c: sockets over loopback TCP: both directions, every refusal to queue, odd messages, sizes, hand-over. */
+#include "common/sys/net.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "common/base/error.h"
+#include "common/sys/clock.h"
+#include "tests/unit/unit.h"
+
+#define PORT_MIN 21050
+#define PORT_MAX 21149
+#define LIMIT_NS (20000 * CLOCK_NS_PER_MS)
+
+static const struct net_options usual = {.hwm = 100, .message_bytes = 1 << 20};
+static struct net *net;
+static char endpoint[64];
+
+static struct net_socket *listen_somewhere(const struct net_options *o)
+{
+    struct net_socket *s = NULL;
+    int rc = HF_E_EXISTS;
+    for (int port = PORT_MIN; rc == HF_E_EXISTS && port <= PORT_MAX; port++) {
+        snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", port);
+        rc = net_listen(net, endpoint, o, &s);
+    }
+    CU_ASSERT_EQUAL_FATAL(rc, 0);
+    return s;
+}
+
+static struct net_socket *connect_to_it(const struct net_options *o)
+{
+    struct net_socket *s = NULL;
+    CU_ASSERT_EQUAL_FATAL(net_connect(net, endpoint, o, &s), 0);
+    return s;
+}
+
+static int receive_within(struct net_socket *s, struct net_peer *peer, struct net_message *m, long ms)
+{
+    struct net_poll_item item = {.socket = s};
+    return net_poll(&item, 1, ms) == 1 && item.readable ? net_receive(s, peer, m) : HF_E_AGAIN;
+}
+
+/* Sends until the connection stands (IMMEDIATE: nothing is queued before) and what was sent arrives. */
+static int say_hello(struct net_socket *client, struct net_socket *server, struct net_peer *peer)
+{
+    uint64_t end = clock_boot_ns() + LIMIT_NS;
+    struct net_message m;
+    do {
+        int rc = net_send(client, slice_text("hello"));
+        if (rc != 0 && rc != HF_E_BUSY)
+            return rc;
+        rc = receive_within(server, peer, &m, rc == 0 ? 2000 : 5);
+        if (rc == 0)
+            net_message_release(&m);
+        if (rc != HF_E_AGAIN)
+            return rc;
+    } while (clock_boot_ns() < end);
+    return HF_E_TIMEOUT;
+}
+
+static bool gets(struct net_socket *s, const void *data, size_t size)
+{
+    struct net_message m;
+    if (receive_within(s, NULL, &m, 20000) != 0)
+        return false;
+    bool equal = slice_equal(net_message_data(&m), slice_make(data, size));
+    net_message_release(&m);
+    return equal;
+}
+
+static void messages_go_both_ways(void)
+{
+    struct net_socket *server = listen_somewhere(&usual), *client = connect_to_it(&usual);
+    struct net_peer peer, nobody = {.size = 3, .id = "xyz"};
+    struct net_message m;
+    CU_ASSERT_EQUAL_FATAL(say_hello(client, server, &peer), 0);
+    CU_ASSERT_EQUAL(net_receive(server, &peer, &m), HF_E_AGAIN);
+    CU_ASSERT_EQUAL(net_send_to(server, &peer, slice_make("a\0b", 3)), 0);
+    CU_ASSERT(gets(client, "a\0b", 3));
+    CU_ASSERT_EQUAL(net_send_to(server, &peer, slice_make(NULL, 0)), 0);
+    CU_ASSERT(gets(client, NULL, 0));
+    CU_ASSERT_EQUAL(net_send_to(server, &nobody, slice_text("x")), HF_E_UNAVAILABLE);
+    CU_ASSERT_EQUAL(net_send_to(server, &peer, slice_text("after")), 0); /* the refusal left nothing half sent */
+    CU_ASSERT(gets(client, "after", 5));
+    struct net_socket *second = NULL;
+    CU_ASSERT_EQUAL(net_listen(net, endpoint, &usual, &second), HF_E_EXISTS);
+    CU_ASSERT_EQUAL(net_listen(net, "nonsense", &usual, &second), HF_E_INVALID);
+    CU_ASSERT_EQUAL(net_connect(net, "tcp://127.0.0.1", &usual, &second), HF_E_INVALID);
+    CU_ASSERT_PTR_NULL(second);
+    net_close(&client);
+    net_close(&server);
+    net_close(&server);
+}
+
+static void owned_payloads_are_taken_always(void)
+{
+    struct net_socket *server = listen_somewhere(&usual), *client = connect_to_it(&usual);
+    struct net_peer peer, nobody = {.size = 1, .id = "x"};
+    static const size_t sizes[] = {0, 10, 500000};
+    CU_ASSERT_EQUAL_FATAL(say_hello(client, server, &peer), 0);
+    for (size_t i = 0; i < 3; i++) {
+        uint8_t *copy = calloc(1, sizes[i] + 1);
+        for (int round = 0; round < 3; round++) {
+            uint8_t *data = calloc(1, sizes[i] + 1);
+            const struct net_peer *to = round == 0 ? &peer : round == 1 ? &nobody : NULL;
+            int rc = net_send_owned(round < 2 ? server : client, to, &data, sizes[i]);
+            CU_ASSERT_EQUAL(rc, round == 1 ? HF_E_UNAVAILABLE : 0);
+            CU_ASSERT_PTR_NULL(data);
+        }
+        CU_ASSERT(gets(client, copy, sizes[i]));
+        CU_ASSERT(gets(server, copy, sizes[i]));
+        free(copy);
+    }
+    net_close(&client);
+    net_close(&server);
+}
+
+static void a_sender_is_told_when_the_queue_is_full(void)
+{
+    struct net_options few = {.hwm = 4, .message_bytes = 1 << 20};
+    struct net_socket *server = listen_somewhere(&few), *client = connect_to_it(&few);
+    struct net_peer peer;
+    uint8_t payload[65536] = {0};
+    CU_ASSERT_EQUAL_FATAL(say_hello(client, server, &peer), 0);
+    int rc = 0, sent = 0, received = 0;
+    for (; rc == 0 && sent < 100000; sent += rc == 0) /* nobody reads: socket buffers and marks fill up */
+        rc = net_send_to(server, &peer, slice_make(payload, sizeof payload));
+    CU_ASSERT_EQUAL(rc, HF_E_BUSY);
+    while (received < sent && gets(client, payload, sizeof payload))
+        received++;
+    CU_ASSERT_EQUAL(received, sent); /* what was accepted arrives */
+    net_close(&client);
+    struct net_socket *alone = NULL;
+    CU_ASSERT_EQUAL(net_connect(net, "tcp://127.0.0.1:21199", &few, &alone), 0);
+    CU_ASSERT_EQUAL(net_send(alone, slice_text("x")), HF_E_BUSY); /* not connected: nothing is queued */
+    net_close(&alone);
+    net_close(&server);
+}
+
+static void a_message_of_many_frames_is_swallowed_whole(void)
+{
+    struct net_socket *server = listen_somewhere(&usual);
+    void *context = zmq_ctx_new(), *raw = zmq_socket(context, ZMQ_DEALER);
+    struct net_peer peer;
+    struct net_message m;
+    CU_ASSERT_EQUAL_FATAL(zmq_connect(raw, endpoint), 0);
+    for (int frames = 1; frames <= 4; frames++) {
+        for (int i = 1; i < frames; i++)
+            zmq_send(raw, "part", 4, ZMQ_SNDMORE);
+        zmq_send(raw, "last", 4, 0);
+    }
+    zmq_send(raw, "good", 4, 0);
+    for (int frames = 1; frames <= 4; frames++) {
+        int rc = receive_within(server, &peer, &m, 20000);
+        CU_ASSERT_EQUAL(rc, frames == 1 ? 0 : HF_E_PROTOCOL);
+        if (rc == 0)
+            net_message_release(&m);
+    }
+    CU_ASSERT(gets(server, "good", 4));
+    zmq_close(raw);
+    zmq_ctx_term(context);
+    net_close(&server);
+}
+
+static void a_message_above_the_limit_never_arrives(void)
+{
+    struct net_options small = {.hwm = 10, .message_bytes = 1000};
+    struct net_socket *server = listen_somewhere(&small), *client = connect_to_it(&usual);
+    struct net_peer peer;
+    uint8_t payload[1001] = {0};
+    CU_ASSERT_EQUAL_FATAL(say_hello(client, server, &peer), 0);
+    CU_ASSERT_EQUAL(net_send(client, slice_make(payload, 1000)), 0);
+    CU_ASSERT(gets(server, payload, 1000));
+    CU_ASSERT_EQUAL(net_send(client, slice_make(payload, 1001)), 0);
+    CU_ASSERT_EQUAL(say_hello(client, server, &peer), 0); /* cut off, connected again; the large one is not before it */
+    net_close(&client);
+    net_close(&server);
+}
+
+static void a_reconnecting_peer_takes_its_id_over(void)
+{
+    struct net_options between = {.hwm = 10, .message_bytes = 1000, .handover = true, .identity = slice_text("1/2")};
+    struct net_socket *server = listen_somewhere(&between), *old = connect_to_it(&between);
+    struct net_peer peer = {0};
+    CU_ASSERT_EQUAL_FATAL(say_hello(old, server, &peer), 0);
+    CU_ASSERT(slice_equal(slice_make(peer.id, peer.size), slice_text("1/2")));
+    struct net_socket *fresh = connect_to_it(&between);
+    CU_ASSERT_EQUAL_FATAL(say_hello(fresh, server, &peer), 0);
+    CU_ASSERT(slice_equal(slice_make(peer.id, peer.size), slice_text("1/2")));
+    CU_ASSERT_EQUAL(net_send_to(server, &peer, slice_text("to the new one")), 0);
+    CU_ASSERT(gets(fresh, "to the new one", 14));
+    net_close(&old);
+    net_close(&fresh);
+    net_close(&server);
+}
+
+static void poll_sees_each_message_and_descriptors(void)
+{
+    enum { EXTRA = 200 }; /* more than the stack's share */
+    struct net_socket *server = listen_somewhere(&usual), *client = connect_to_it(&usual);
+    struct net_peer peer;
+    CU_ASSERT_EQUAL_FATAL(say_hello(client, server, &peer), 0);
+    int fd = eventfd(0, EFD_NONBLOCK);
+    static struct net_poll_item items[EXTRA + 2];
+    for (int i = 0; i < EXTRA; i++)
+        items[i].fd = fd;
+    items[EXTRA].socket = server;
+    items[EXTRA + 1].socket = client;
+    CU_ASSERT_EQUAL(net_poll(items, EXTRA + 2, 0), 0);
+    CU_ASSERT_EQUAL(net_send(client, slice_text("one")), 0);
+    CU_ASSERT_EQUAL(net_send(client, slice_text("two")), 0);
+    CU_ASSERT(gets(server, "one", 3)); /* gets polls before each: no edge is lost */
+    CU_ASSERT(gets(server, "two", 3));
+    uint64_t one = 1;
+    CU_ASSERT_EQUAL(write(fd, &one, sizeof one), (ssize_t)sizeof one);
+    CU_ASSERT_EQUAL(net_poll(items, EXTRA + 2, 20000), EXTRA);
+    CU_ASSERT(items[0].readable && items[EXTRA - 1].readable && !items[EXTRA].readable);
+    close(fd);
+    net_close(&client);
+    net_close(&server);
+}
+
+int main(void)
+{
+    net = net_new(1, 64);
+    static const struct unit_case cases[] = {
+        {"messages go both ways", messages_go_both_ways},
+        {"owned payloads are taken always", owned_payloads_are_taken_always},
+        {"a sender is told when the queue is full", a_sender_is_told_when_the_queue_is_full},
+        {"a message of many frames is swallowed whole", a_message_of_many_frames_is_swallowed_whole},
+        {"a message above the limit never arrives", a_message_above_the_limit_never_arrives},
+        {"a reconnecting peer takes its id over", a_reconnecting_peer_takes_its_id_over},
+        {"poll sees each message and descriptors", poll_sees_each_message_and_descriptors},
+    };
+    int rc = UNIT_MAIN("net", cases);
+    net_free(&net);
+    net_free(&net);
+    return rc;
+}
