@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# run.sh: every test, from a clean Debian 12 on: installs what is missing, builds, runs, counts. --full runs more of each.
+#
+# environment: HOLDFAST_TEST_BUILD (build/test: the plain build), HOLDFAST_TEST_ASAN (build/asan), JOBS (cores)
+# exit 0 only if every stage passed and no test was skipped.
+# shellcheck disable=SC2317 # functions are called through stage()
+set -u -o pipefail
+export LC_ALL=C
+# shellcheck source=deploy/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../deploy/lib.sh"
+
+full=0
+case ${1:-} in
+'') ;;
+--full) full=1 ;;
+*) hf_die 2 'usage: tests/run.sh [--full]' ;;
+esac
+export HOLDFAST_TEST_FULL=$full
+cd "$HF_ROOT" || exit 1
+plain=${HOLDFAST_TEST_BUILD:-$HF_ROOT/build/test}
+asan=${HOLDFAST_TEST_ASAN:-$HF_ROOT/build/asan}
+jobs=${JOBS:-$(nproc)}
+logs=$HF_ROOT/build/test-logs
+test_packages=(libcunit1-dev clang clang-format clang-tidy ccache python3 python3-zmq python3-protobuf
+    protobuf-compiler shellcheck binutils procps jq)
+passed=0 failed=0 failures=()
+mkdir -p "$logs"
+begin_all=$SECONDS
+
+# stage NAME COMMAND…: runs one step of its own, counts it as a test, says how long it took.
+stage() {
+    local title=$1 begin=$SECONDS
+    shift
+    if "$@" >"$logs/$title.log" 2>&1 </dev/null; then
+        passed=$((passed + 1))
+        printf 'ok      %-28s %4d s\n' "$title" $((SECONDS - begin))
+        return 0
+    fi
+    failed=$((failed + 1)) failures+=("$title")
+    printf 'FAILED  %-28s %4d s, the end of %s:\n' "$title" $((SECONDS - begin)) "$logs/$title.log"
+    tail -n 25 "$logs/$title.log"
+    return 1
+}
+
+# ctest_stage NAME BUILD-DIR CTEST-OPTION…: ctest's tests count one by one; a skipped or absent test is a failure.
+ctest_stage() {
+    local title=$1 build=$2 begin=$SECONDS log ran bad skipped
+    shift 2
+    log=$logs/$title.log
+    ctest --test-dir "$build" --output-on-failure --no-tests=error "$@" >"$log" 2>&1 </dev/null
+    local code=$?
+    ran=$(sed -n 's/.*tests passed, [0-9]* tests failed out of \([0-9]*\).*/\1/p' "$log" | tail -n 1)
+    bad=$(sed -n 's/.*tests passed, \([0-9]*\) tests failed out of .*/\1/p' "$log" | tail -n 1)
+    skipped=$(grep -cE '\*\*\*(Skipped|Not Run)' "$log")
+    [[ -n $ran ]] || ran=1 bad=1
+    ((skipped > 0 && bad < skipped)) && bad=$skipped
+    ((code != 0 && bad == 0)) && bad=1
+    passed=$((passed + ran - bad)) failed=$((failed + bad))
+    if ((bad)); then
+        failures+=("$title")
+        printf 'FAILED  %-28s %4d s, %d of %d tests; from %s:\n' "$title" $((SECONDS - begin)) "$bad" "$ran" "$log"
+        grep -nE '\*\*\*(Failed|Skipped|Not Run|Timeout|Exception)|FAILED|ERROR: |runtime error|^ *(FAIL|ERROR):|Traceback' \
+            "$log" | head -n 20
+        tail -n 40 "$log"
+    else
+        printf 'ok      %-28s %4d s, %d tests\n' "$title" $((SECONDS - begin)) "$ran"
+    fi
+}
+
+configure() { # PRESET DIR OPTION…
+    local preset=$1 build=$2
+    shift 2
+    HF_CCACHE=ccache cmake --preset "$preset" -B "$build" -DHF_WERROR=ON "$@"
+}
+
+build() { # DIR
+    cmake --build "$1" -j "$jobs" && cmake --build "$1" -j "$jobs" --target all_verify_interface_header_sets
+}
+
+finish() {
+    local name
+    printf '\n%d min %d s\n' $(((SECONDS - begin_all) / 60)) $(((SECONDS - begin_all) % 60))
+    for name in "${failures[@]+"${failures[@]}"}"; do
+        printf 'failed: %s\n' "$name"
+    done
+    printf '%d passed, %d failed\n' "$passed" "$failed"
+    ((failed == 0 && passed > 0))
+    exit
+}
+
+hf_install "${HF_BUILD_PACKAGES[@]}" "${test_packages[@]}"
+
+stage gcc-configure configure release "$plain" || finish
+stage gcc-werror build "$plain" || finish
+stage clang-configure configure clang "$HF_ROOT/build/clang" || finish
+stage clang-werror cmake --build "$HF_ROOT/build/clang" -j "$jobs"
+ctest_stage unit-tidy "$plain" -L '^(unit|tidy)$' -j "$jobs"
+ctest_stage sim "$plain" -L '^sim$' -j "$jobs"
+ctest_stage integration "$plain" -L '^integration$'
+ctest_stage chaos "$plain" -L '^chaos$'
+((full)) && stage clang-tidy tests/tidy/clang-tidy.sh "$plain"
+
+stage asan-configure configure asan "$asan" || finish
+stage asan-build cmake --build "$asan" -j "$jobs" || finish
+export HOLDFAST_TEST_ASAN_RUN=1
+export ASAN_OPTIONS=detect_stack_use_after_return=1:abort_on_error=1:handle_abort=0
+export UBSAN_OPTIONS=print_stacktrace=1
+ctest_stage asan-unit "$asan" -L '^unit$' -j "$jobs"
+HOLDFAST_SIM_SEEDS=${HOLDFAST_SIM_SEEDS:-$((full ? 500 : 60))} ctest_stage asan-sim "$asan" -L '^sim$' -j "$jobs"
+ctest_stage asan-integration "$asan" -L '^integration$'
+finish
