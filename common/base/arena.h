@@ -13,7 +13,7 @@ struct arena {
 #define ARENA_BLOCK_BYTES ((size_t)64 * 1024) /* a larger request gets a block of its own */
 
 void arena_deinit(struct arena *a);
-void arena_reset(struct arena *a);             /* all memory handed out is invalid; one block is kept for reuse */
+void arena_reset(struct arena *a);               /* all memory handed out is invalid; one block is kept for reuse */
 void *arena_alloc(struct arena *a, size_t size); /* 16-byte aligned, not cleared; never NULL */
 void *arena_zalloc(struct arena *a, size_t size);
 struct slice arena_copy(struct arena *a, struct slice s);

@@ -12,7 +12,8 @@ struct buf {
 void buf_deinit(struct buf *b);               /* frees; the buffer is empty and usable again */
 void buf_reserve(struct buf *b, size_t more); /* room for `more` bytes beyond size */
 void buf_append(struct buf *b, const void *data, size_t size);
-uint8_t *buf_extend(struct buf *b, size_t size); /* appends `size` unset bytes, returns them (borrowed until the next call) */
+/* Appends `size` unset bytes and returns them: borrowed until the next call, never NULL. */
+uint8_t *buf_extend(struct buf *b, size_t size);
 
 static inline void buf_clear(struct buf *b)
 {

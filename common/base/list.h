@@ -8,8 +8,9 @@ struct list {
     struct list *prev, *next;
 };
 
-#define LIST_OWNER(link, type, field) ((type *)(void *)((char *)(link) - offsetof(type, field)))
-#define LIST_EACH(it, head) for (struct list *it = (head)->next, *it##_next = it->next; it != (head); it = it##_next, it##_next = it->next)
+#define LIST_OWNER(link, type, field) ((type *)(void *)((char *)(link)-offsetof(type, field)))
+#define LIST_EACH(it, head)                                                                                            \
+    for (struct list *it = (head)->next, *it##_next = it->next; it != (head); it = it##_next, it##_next = it->next)
 
 static inline void list_init(struct list *head)
 {

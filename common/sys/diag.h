@@ -13,8 +13,8 @@ void diag_init(const char *role, enum diag_level least);
 /* "2026-01-02T03:04:05.678Z INFO shard 1/2: <message>". A line break in the message becomes a blank. */
 void diag(enum diag_level level, const char *format, ...) HF_PRINTF(2, 3);
 
-/* Durable state is in doubt (I6): say it and stop with exit code 70, without destructors; the supervisor restarts us. */
+/* Durable state is in doubt (I6): say it and stop with exit code 70, no destructors; the supervisor restarts us. */
 HF_NORETURN void fatal(const char *format, ...) HF_PRINTF(1, 2);
 
-/* The process refuses to start: one line "holdfast: <message>" on stderr, exit code 6 (identity, lock, format, rights). */
+/* The process refuses to start (identity, lock, format, rights): "holdfast: <message>" on stderr, exit code 6. */
 HF_NORETURN void refuse(const char *format, ...) HF_PRINTF(1, 2);

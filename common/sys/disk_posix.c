@@ -1,4 +1,4 @@
-/* disk_posix.c: the disk of the operating system, and the lock of a directory. On HF_E_IO errno tells the caller more. */
+/* disk_posix.c: the disk of the operating system, and the lock of a directory. On HF_E_IO errno tells more. */
 #include "common/sys/disk.h"
 
 #include <dirent.h>

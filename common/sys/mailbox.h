@@ -10,7 +10,7 @@
 
 struct mailbox;
 
-struct mailbox *mailbox_new(void); /* NULL: out of memory or descriptors */
+struct mailbox *mailbox_new(void);     /* NULL: out of memory or descriptors */
 void mailbox_free(struct mailbox **m); /* must be empty */
 
 int mailbox_fd(const struct mailbox *m); /* readable while items wait */

@@ -1,7 +1,8 @@
 /* net.h: ZeroMQ sockets as Holdfast uses them, and nothing else of ZeroMQ leaks out of common/sys.
  *
  * One thread owns a socket. Nothing here blocks but net_poll. Every send either queues the message or says why not:
- * HF_E_BUSY (at the high-water mark), HF_E_UNAVAILABLE (no such peer, not connected). ZeroMQ delivers at most once. */
+ * HF_E_BUSY (at the high-water mark; a connector: also not connected, ZeroMQ does not tell them apart),
+ * HF_E_UNAVAILABLE (a listener: no such peer). ZeroMQ delivers at most once. */
 #pragma once
 
 #include <stdbool.h>
@@ -40,7 +41,8 @@ struct net_message { /* a received payload; owns library memory until released *
     _Alignas(8) unsigned char opaque[64];
 };
 
-struct slice net_message_data(const struct net_message *m); /* borrowed from m; does not move with the struct's address: call again */
+/* Borrowed from m; a small payload lies within *m: after moving the struct, call again. */
+struct slice net_message_data(const struct net_message *m);
 void net_message_release(struct net_message *m);
 
 /* Receives one message (one payload frame; more frames: HF_E_PROTOCOL, the message is swallowed).
@@ -48,7 +50,7 @@ void net_message_release(struct net_message *m);
 HF_CHECKED int net_receive(struct net_socket *s, struct net_peer *out_peer, struct net_message *out);
 
 /* Copies `data`. */
-HF_CHECKED int net_send(struct net_socket *s, struct slice data);                               /* connectors */
+HF_CHECKED int net_send(struct net_socket *s, struct slice data);                                 /* connectors */
 HF_CHECKED int net_send_to(struct net_socket *s, const struct net_peer *peer, struct slice data); /* listeners */
 
 /* As net_send/net_send_to for big payloads: takes `*data` (malloc'ed), which is NULL afterwards, also on failure. */
@@ -60,5 +62,5 @@ struct net_poll_item {
     bool readable; /* out */
 };
 
-/* Waits until an item is readable or `timeout_ms` passed (-1: no limit). 0 or more: how many are readable. EINTR is 0. */
+/* Waits until an item is readable or `timeout_ms` passed (-1: no limit). Returns how many are readable; EINTR is 0. */
 int net_poll(struct net_poll_item *items, size_t count, long timeout_ms);

@@ -6,12 +6,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum option_kind { OPTION_TEXT, OPTION_UINT, OPTION_BYTES /* 64MiB, 1GiB, plain numbers */, OPTION_FLAG /* no value */ };
+enum option_kind {
+    OPTION_TEXT,
+    OPTION_UINT,
+    OPTION_BYTES, /* 64MiB, 1GiB, plain numbers */
+    OPTION_FLAG   /* no value */
+};
 
 struct option_spec {
     const char *name; /* "log-segment-bytes" */
     enum option_kind kind;
-    size_t offset;    /* in the target struct: const char *, uint64_t or bool */
+    size_t offset;     /* in the target struct: const char *, uint64_t or bool */
     const char *value; /* default as text; NULL: unset (NULL, 0, false) */
     uint64_t min, max; /* for numbers; max 0: no bound */
     const char *help;  /* one line */

@@ -39,7 +39,7 @@ static void text_of_counters_and_gauges(void)
 static void buckets_are_cumulative_and_end_at_infinity(void)
 {
     metric_observe_ns(&histogram, 0);
-    metric_observe_ns(&histogram, 1024);        /* belongs to le, not above it */
+    metric_observe_ns(&histogram, 1024); /* belongs to le, not above it */
     metric_observe_ns(&histogram, 1025);
     metric_observe_ns(&histogram, 60000000000); /* a minute: beyond the last bound */
     struct buf text = {0};

@@ -111,8 +111,7 @@ static void complaints_name_option_and_value(void)
               "prog: option --segment: \"16777216TiB\" is not a size (like 4096, 64MiB, 1GiB)\n");
     complains("--verbose=maybe", NULL, "prog: option --verbose: \"maybe\" is not true or false\n");
     complains("--config", NULL, "prog: option --config needs a value\n");
-    complains("--config=/nonexistent/x", NULL,
-              "prog: /nonexistent/x: cannot read the configuration: does not exist\n");
+    complains("--config=/nonexistent/x", NULL, "prog: /nonexistent/x: cannot read the configuration: does not exist\n");
 }
 
 static void the_file_is_between_default_and_command_line(void)
