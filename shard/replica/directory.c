@@ -1,0 +1,264 @@
+/* directory.c: see directory.h. */
+#include "shard/replica/directory.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "common/base/error.h"
+#include "common/sys/clock.h"
+#include "common/sys/diag.h"
+#include "common/sys/digest.h"
+#include "common/sys/failpoint.h"
+
+#define PATH_BYTES 4096
+
+static void path_of(const struct directory *d, const char *name, char out[PATH_BYTES])
+{
+    int n = snprintf(out, PATH_BYTES, "%s/%s", d->config.dir, name);
+    must(n > 0 && n < PATH_BYTES); /* the length of --dir is checked when the options are read */
+}
+
+static void take_lock(const struct directory *d)
+{
+    if (mkdir(d->config.dir, 0700) && errno != EEXIST)
+        refuse("cannot make directory %s: %s; make it, or give another --dir", d->config.dir, strerror(errno));
+    char lock[PATH_BYTES];
+    path_of(d, "LOCK", lock);
+    int rc = disk_lock(lock);
+    if (rc == HF_E_LOCKED)
+        refuse("directory %s is in use by another process (LOCK is held); stop that process first", d->config.dir);
+    if (rc)
+        refuse("cannot lock %s: %s; the directory must be writable", lock, strerror(errno));
+}
+
+static void foreign_name(void *ctx, const char *name)
+{
+    if (strcmp(name, "LOCK") != 0)
+        snprintf(ctx, 256, "%s", name);
+}
+
+/* A directory without identity may hold nothing else: it would be somebody's data. */
+static void must_be_empty(const struct directory *d)
+{
+    char found[256] = "";
+    if (d->config.disk->ops->list(d->config.disk, d->config.dir, foreign_name, found))
+        refuse("cannot list directory %s", d->config.dir);
+    if (found[0])
+        refuse("directory %s has no identity but holds \"%s\"; give an empty directory, or bring its identity back",
+               d->config.dir, found);
+}
+
+static void draw_identity(struct directory *d)
+{
+    must_be_empty(d);
+    d->id = (struct identity){.group = d->config.group,
+                              .replica = d->config.replica,
+                              .incarnation = digest_random_u64(),
+                              .format = IDENTITY_FORMAT};
+    snprintf(d->id.engine, sizeof d->id.engine, "%s", d->config.engine ? d->config.engine : "native");
+    int rc = identity_write(d->config.disk, d->config.dir, &d->id);
+    if (rc)
+        refuse("cannot write identity in %s: %s; the directory must be writable", d->config.dir, error_text(rc));
+}
+
+static void check_identity(const struct directory *d)
+{
+    const struct identity *id = &d->id;
+    const struct directory_config *c = &d->config;
+    if (id->group != c->group)
+        refuse("directory %s belongs to shard %" PRIu32 ", not to shard %" PRIu32 "; start it with --shard %" PRIu32,
+               c->dir, id->group, c->group, id->group);
+    if (id->replica != c->replica)
+        refuse("directory %s belongs to replica %" PRIu32 ", not to replica %" PRIu32 "; start it with --replica %" PRIu32,
+               c->dir, id->replica, c->replica, id->replica);
+    if (c->cluster && id->cluster && id->cluster != c->cluster)
+        refuse("directory %s belongs to cluster %016" PRIx64 ", not to cluster %016" PRIx64 "; give the right --dir", c->dir,
+               id->cluster, c->cluster);
+    if (c->engine && strcmp(c->engine, id->engine) != 0)
+        refuse("directory %s is run by engine %s, not %s; leave --engine out: engines are changed by a migration", c->dir,
+               id->engine, c->engine);
+    if (!d->ops)
+        refuse("directory %s is run by engine %s, which this program does not have", c->dir, id->engine);
+}
+
+void directory_open(struct directory *d, const struct directory_config *config)
+{
+    *d = (struct directory){.config = *config};
+    path_of(d, "fsm", d->fsm_dir);
+    d->config.fsm.dir = d->fsm_dir;
+    take_lock(d);
+    if (disk_sweep_temp(config->disk, config->dir))
+        refuse("cannot sweep temporary files in %s; the directory must be writable", config->dir);
+    int rc = identity_read(config->disk, config->dir, &d->id);
+    if (rc == HF_E_ABSENT)
+        draw_identity(d);
+    else if (rc == HF_E_FORMAT)
+        refuse("%s/identity has a format this program does not know (it knows %d); use a newer program", config->dir,
+               IDENTITY_FORMAT);
+    else if (rc)
+        refuse("%s/identity cannot be read: %s; bring the file back from this replica's backup", config->dir, error_text(rc));
+    d->ops = engine_find(d->id.engine);
+    check_identity(d);
+}
+
+static const Hf__Catalog__Member *member_of(const Hf__Catalog__Members *members, uint32_t replica)
+{
+    for (size_t i = 0; i < members->n_members; i++)
+        if (members->members[i]->replica == replica)
+            return members->members[i];
+    return NULL;
+}
+
+static int check_bootstrap(const struct directory *d, const Hf__Catalog__Bootstrap *b, char message[256])
+{
+    if (!b->cluster || !b->members || !b->range || !b->heartbeat_ms || b->election_ms < 2 * b->heartbeat_ms ||
+        peers_check(b->members)) {
+        snprintf(message, 256, "bootstrap request is incomplete or its members are malformed");
+        return HF_E_INVALID;
+    }
+    if (b->shard != d->id.group || b->replica != d->id.replica || b->incarnation != d->id.incarnation) {
+        snprintf(message, 256, "bootstrap is for replica %u/%u incarnation %016" PRIx64 ", this is %u/%u incarnation %016" PRIx64,
+                 b->shard, b->replica, b->incarnation, d->id.group, d->id.replica, d->id.incarnation);
+        return HF_E_REFUSED;
+    }
+    const Hf__Catalog__Member *self = member_of(b->members, d->id.replica);
+    if (!self || self->incarnation != d->id.incarnation || strcmp(self->raft_endpoint, d->config.raft_endpoint) != 0 ||
+        strcmp(self->client_endpoint, d->config.client_endpoint) != 0) {
+        snprintf(message, 256, "bootstrap names other endpoints or another incarnation for replica %u/%u than it runs with",
+                 d->id.group, d->id.replica);
+        return HF_E_REFUSED;
+    }
+    for (size_t i = 0; i < b->members->n_members; i++)
+        if (b->members->members[i]->incarnation == 0) {
+            snprintf(message, 256, "bootstrap does not name the incarnation of replica %u", b->members->members[i]->replica);
+            return HF_E_INVALID;
+        }
+    if (d->config.cluster && d->config.cluster != b->cluster) {
+        snprintf(message, 256, "bootstrap names cluster %016" PRIx64 ", this process was started for %016" PRIx64, b->cluster,
+                 d->config.cluster);
+        return HF_E_REFUSED;
+    }
+    return HF_OK;
+}
+
+#define GENESIS_INDEX 1
+#define GENESIS_TERM 1
+
+int directory_bootstrap(struct directory *d, const Hf__Catalog__Bootstrap *b, char message[256])
+{
+    must(directory_fresh(d));
+    int rc = check_bootstrap(d, b, message);
+    if (rc)
+        return rc;
+    Hf__Catalog__Members members = *b->members;
+    members.index = GENESIS_INDEX;
+    struct fsm_genesis genesis = {.cluster = b->cluster,
+                                  .group = b->shard,
+                                  .log_epoch = 1,
+                                  .index = GENESIS_INDEX,
+                                  .term = GENESIS_TERM,
+                                  .heartbeat_ms = b->heartbeat_ms,
+                                  .election_ms = b->election_ms,
+                                  .members = &members,
+                                  .range = b->range};
+    struct engine_env env = {.disk = d->config.disk,
+                             .dir = d->config.dir,
+                             .group = d->id.group,
+                             .replica = d->id.replica,
+                             .log_epoch = 1,
+                             .segment_bytes = d->config.segment_bytes,
+                             .members = &members};
+    char where[256] = "";
+    rc = fsm_create(&d->config.fsm, &genesis, where);
+    if (!rc)
+        rc = d->ops->create(&env, GENESIS_INDEX, GENESIS_TERM);
+    if (!rc)
+        rc = peers_write(d->config.disk, d->config.dir, &members);
+    crash_point("bootstrap.before_identity");
+    struct identity id = d->id;
+    id.cluster = b->cluster;
+    id.log_epoch = 1;
+    if (!rc)
+        rc = identity_write(d->config.disk, d->config.dir, &id); /* the commit point */
+    if (rc) {
+        snprintf(message, 256, "bootstrap failed in %.100s: %s %.100s", d->config.dir, error_text(rc), where);
+        return rc;
+    }
+    crash_point("bootstrap.after_identity");
+    d->id = id;
+    return HF_OK;
+}
+
+static void check_peers(const struct directory *d)
+{
+    Hf__Catalog__Members *members = NULL;
+    int rc = peers_read(d->config.disk, d->config.dir, &members);
+    if (rc)
+        refuse("%s/peers cannot be read: %s; bring the file back or replace this replica", d->config.dir, error_text(rc));
+    const Hf__Catalog__Member *self = member_of(members, d->id.replica);
+    if (!self || self->incarnation != d->id.incarnation)
+        refuse("%s/peers does not list replica %u/%u with incarnation %016" PRIx64 "; this directory is not the member's own",
+               d->config.dir, d->id.group, d->id.replica, d->id.incarnation);
+    if (strcmp(self->raft_endpoint, d->config.raft_endpoint) != 0)
+        refuse("%s/peers gives replica %u/%u the raft endpoint %s, not %s; start it with --raft-endpoint %s", d->config.dir,
+               d->id.group, d->id.replica, self->raft_endpoint, d->config.raft_endpoint, self->raft_endpoint);
+    if (strcmp(self->client_endpoint, d->config.client_endpoint) != 0)
+        refuse("%s/peers gives replica %u/%u the client endpoint %s, not %s; start it with --client-endpoint %s",
+               d->config.dir, d->id.group, d->id.replica, self->client_endpoint, d->config.client_endpoint,
+               self->client_endpoint);
+    hf__catalog__members__free_unpacked(members, NULL);
+}
+
+void directory_open_fsm(struct directory *d)
+{
+    must(!directory_fresh(d) && !d->fsm);
+    check_peers(d);
+    char where[256] = "";
+    int rc = fsm_open(&d->config.fsm, &d->fsm, where);
+    if (rc == HF_E_FORMAT)
+        refuse("%s needs a newer program: %s", d->fsm_dir, where);
+    if (rc)
+        refuse("%s cannot be opened: %s %s; wipe this replica and let it rejoin, or bring the directory back", d->fsm_dir,
+               error_text(rc), where);
+    const struct fsm_info *info = fsm_info(d->fsm);
+    if (info->cluster != d->id.cluster || info->group != d->id.group || info->applied.epoch != d->id.log_epoch)
+        refuse("%s is of cluster %016" PRIx64 " shard %u log epoch %u, identity says cluster %016" PRIx64
+               " shard %u log epoch %u; one of them was copied from elsewhere",
+               d->fsm_dir, info->cluster, info->group, info->applied.epoch, d->id.cluster, d->id.group, d->id.log_epoch);
+}
+
+void directory_open_engine(struct directory *d, struct engine_env *env)
+{
+    const struct fsm_info *info = fsm_info(d->fsm);
+    env->disk = d->config.disk;
+    env->dir = d->config.dir;
+    env->group = d->id.group;
+    env->replica = d->id.replica;
+    env->log_epoch = d->id.log_epoch;
+    env->heartbeat_ms = info->heartbeat_ms;
+    env->election_ms = info->election_ms;
+    env->segment_bytes = d->config.segment_bytes;
+    env->seed = digest_random_u64();
+    env->now_ns = clock_boot_ns();
+    env->applied = info->applied.index;
+    env->applied_term = info->applied.term;
+    env->members = info->members;
+    bool present = false;
+    int rc = d->ops->detect(d->config.disk, d->config.dir, d->id.log_epoch, &present);
+    if (rc || !present)
+        refuse("%s has no files of engine %s, log epoch %u, which its identity names; bring them back or replace this replica",
+               d->config.dir, d->id.engine, d->id.log_epoch);
+    char where[256] = "";
+    rc = d->ops->open(env, &d->engine, where);
+    if (rc)
+        refuse("the raft log of %s cannot be opened: %s: %s; replace this replica", d->config.dir, error_text(rc), where);
+}
+
+void directory_close(struct directory *d)
+{
+    if (d->engine)
+        d->ops->close(&d->engine);
+    fsm_close(&d->fsm);
+}

@@ -1,0 +1,362 @@
+/* replica.c: see replica.h. The turn is at the end of the file. */
+#include "shard/replica/replica.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/base/error.h"
+#include "common/sys/clock.h"
+#include "common/sys/diag.h"
+#include "common/sys/failpoint.h"
+#include "common/sys/metrics.h"
+#include "common/sys/net.h"
+
+#define TURN_EVENTS_MAX 1024            /* messages of a kind in one turn */
+#define HOUSEKEEPING_NS (50 * CLOCK_NS_PER_MS)
+#define STOP_TRANSFER_ROUNDS 3          /* election time-outs a stopping leader waits for its successor */
+
+enum { M_TURNS, M_COMMIT, M_APPLIED, M_TERM, M_LEADER, M_READY, M_APPLY_HELD, M_ROLE_CHANGES, M_COUNT };
+static struct metric metrics[M_COUNT] = {
+    [M_TURNS] = {"holdfast_turns_total", NULL, "Turns of the loop", METRIC_COUNTER, 0},
+    [M_COMMIT] = {"holdfast_raft_commit_index", NULL, "Commit index", METRIC_GAUGE, 0},
+    [M_APPLIED] = {"holdfast_fsm_applied_index", NULL, "Applied index", METRIC_GAUGE, 0},
+    [M_TERM] = {"holdfast_raft_term", NULL, "Term", METRIC_GAUGE, 0},
+    [M_LEADER] = {"holdfast_raft_is_leader", NULL, "1 while this replica leads", METRIC_GAUGE, 0},
+    [M_READY] = {"holdfast_ready", NULL, "1 once the commit index of a current leader is applied", METRIC_GAUGE, 0},
+    [M_APPLY_HELD] = {"holdfast_fsm_apply_held_total", NULL, "Turns in which apply could not write and waits", METRIC_COUNTER, 0},
+    [M_ROLE_CHANGES] = {"holdfast_raft_role_changes_total", NULL, "Changes of role, term or known leader", METRIC_COUNTER, 0},
+};
+
+static struct metric_histogram persist_seconds = {.name = "holdfast_log_sync_seconds",
+                                                  .help = "Time of a turn's write and sync of the log"};
+
+struct replica {
+    struct replica_config config;
+    const struct engine_ops *ops; /* static */
+    struct engine *engine;        /* owned by the directory */
+    struct fsm *fsm;              /* likewise */
+    struct transport *transport;  /* owned */
+    struct arena arena;           /* of the turn */
+    struct writes writes;
+    struct reads reads;
+    struct stamp stamp;
+    struct engine_status status;  /* as of the last look */
+    bool was_serving;             /* this term's leader may stamp: it knows the highest applied version */
+    uint64_t ready_at;            /* index to apply before being ready; UINT64_MAX: no leader was heard yet */
+    bool ready;
+    bool held_log, held_apply;    /* the disk is full: writes are refused until it is not */
+    uint64_t housekeeping_ns;
+    bool stopping;
+    uint64_t stop_by_ns;          /* a stopping leader waits for its successor until then */
+};
+
+/* ---- what the engine calls ---- */
+
+static void on_send(void *ctx, uint32_t to, const Hf__Raft__Raft *m)
+{
+    struct replica *r = ctx;
+    transport_send(r->transport, to, m, r->status.commit);
+}
+
+static void on_result(void *ctx, uint64_t index, uint64_t term, uint32_t position, const struct fsm_result *result)
+{
+    struct replica *r = ctx;
+    writes_result(&r->writes, index, term, position, result);
+}
+
+static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
+{
+    struct replica *r = ctx;
+    int rc = fsm_apply(r->fsm, entries, count, on_result, r);
+    if (rc == HF_E_CORRUPT)
+        fatal("the state machine is damaged: cannot apply index=%" PRIu64 "; replace this replica", entries[0].index);
+    if (rc && !r->held_apply)
+        diag(DIAG_ERROR, "apply waits index=%" PRIu64 " error=\"%s\"; make room, it goes on by itself", entries[0].index,
+             error_text(rc));
+    if (!rc && r->held_apply)
+        diag(DIAG_INFO, "apply goes on index=%" PRIu64, entries[0].index);
+    r->held_apply = rc != 0;
+    if (rc) {
+        metric_add(&metrics[M_APPLY_HELD], 1);
+        return rc;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (entries[i].kind == LOG_CONFIG && peers_write(r->config.directory->config.disk, r->config.directory->config.dir,
+                                                         fsm_info(r->fsm)->members))
+            diag(DIAG_WARN, "cannot write the peers file; the log is the truth, it is tried again at the next change");
+    return HF_OK;
+}
+
+static void on_barrier_ready(void *ctx, uint64_t id, uint64_t index)
+{
+    struct replica *r = ctx;
+    reads_barrier_ready(&r->reads, id, index);
+}
+
+static const char *const role_names[] = {"follower", "candidate", "leader", "learner"};
+
+static void on_changed(void *ctx)
+{
+    struct replica *r = ctx;
+    struct engine_status was = r->status;
+    r->status = r->ops->status(r->engine);
+    metric_add(&metrics[M_ROLE_CHANGES], 1);
+    bool lost = was.role == ENGINE_LEADER && (r->status.role != ENGINE_LEADER || r->status.term != was.term);
+    if (lost) { /* I9: what was proposed may still be committed by the next leader */
+        r->was_serving = false;
+        writes_abandon(&r->writes);
+        reads_abandon(&r->reads, HF_E_NOT_LEADER);
+    }
+    if (was.role != r->status.role || was.term != r->status.term || was.leader != r->status.leader)
+        diag(DIAG_INFO, "role=%s term=%" PRIu64 " leader=%" PRIu32 " commit=%" PRIu64 " last=%" PRIu64,
+             role_names[r->status.role], r->status.term, r->status.leader, r->status.commit, r->status.last);
+    transport_members(r->transport, r->ops->members(r->engine));
+}
+
+/* ---- life ---- */
+
+struct replica *replica_open(const struct replica_config *config)
+{
+    struct replica *r = calloc(1, sizeof *r);
+    must(r);
+    struct directory *d = config->directory;
+    r->config = *config;
+    r->ops = d->ops;
+    r->fsm = d->fsm;
+    r->ready_at = UINT64_MAX;
+    int rc = transport_open(config->net, d->config.raft_endpoint, &d->id, &r->transport);
+    if (rc)
+        refuse("cannot listen on --raft-endpoint %s: %s", d->config.raft_endpoint, error_text(rc));
+    transport_members(r->transport, fsm_info(r->fsm)->members);
+    writes_init(&r->writes, config->front.write_done, config->front.ctx);
+    reads_init(&r->reads, &config->front.reads);
+    struct engine_env env = {.ctx = r,
+                             .send = on_send,
+                             .apply = on_apply,
+                             .barrier_ready = on_barrier_ready,
+                             .changed = on_changed};
+    directory_open_engine(d, &env);
+    r->engine = d->engine;
+    r->status = r->ops->status(r->engine);
+    transport_members(r->transport, r->ops->members(r->engine));
+    metrics_register(metrics, M_COUNT);
+    metrics_register_histogram(&persist_seconds);
+    diag(DIAG_INFO, "open engine=%s log_epoch=%" PRIu32 " applied=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64 " commit=%" PRIu64,
+         r->ops->name, d->id.log_epoch, fsm_info(r->fsm)->applied.index, r->status.first, r->status.last, r->status.commit);
+    return r;
+}
+
+void replica_close(struct replica **r)
+{
+    if (!*r)
+        return;
+    writes_deinit(&(*r)->writes);
+    reads_deinit(&(*r)->reads);
+    transport_close(&(*r)->transport);
+    arena_deinit(&(*r)->arena);
+    free(*r);
+    *r = NULL;
+}
+
+/* ---- what the server calls ---- */
+
+static int may_serve(const struct replica *r)
+{
+    if (r->status.role != ENGINE_LEADER || r->stopping || r->status.transferring)
+        return HF_E_NOT_LEADER;
+    return r->was_serving ? HF_OK : HF_E_NOT_READY;
+}
+
+int replica_write(struct replica *r, struct replica_write *w)
+{
+    int rc = may_serve(r);
+    if (rc)
+        return rc;
+    if (r->held_log || r->held_apply)
+        return HF_E_NO_SPACE;
+    return writes_queue(&r->writes, w);
+}
+
+int replica_read(struct replica *r, struct replica_read *read, struct hlc at)
+{
+    int rc = may_serve(r);
+    if (rc)
+        return rc;
+    read->not_before = 0;
+    if (at.t) { /* everything stamped below `at` is in the log already: later stamps are above it */
+        rc = replica_observe(r, at);
+        if (rc)
+            return rc;
+        read->not_before = r->ops->status(r->engine).last;
+    }
+    return reads_queue(&r->reads, read);
+}
+
+int replica_observe(struct replica *r, struct hlc t)
+{
+    if (t.t >= fsm_info(r->fsm)->ceiling.t)
+        return HF_E_FUTURE_TIMESTAMP;
+    stamp_observe(&r->stamp, t);
+    return HF_OK;
+}
+
+struct hlc replica_clock(const struct replica *r)
+{
+    return hlc_max(r->stamp.observed, fsm_info(r->fsm)->newest.t);
+}
+
+struct replica_state replica_state(const struct replica *r)
+{
+    return (struct replica_state){
+        .engine = r->status, .ready = r->ready, .stopping = r->stopping, .pending = r->writes.count + r->reads.count};
+}
+
+int replica_transfer(struct replica *r, uint32_t to)
+{
+    return r->ops->transfer(r->engine, to);
+}
+
+struct fsm *replica_fsm(const struct replica *r)
+{
+    return r->fsm;
+}
+
+const Hf__Catalog__Members *replica_members(const struct replica *r)
+{
+    return r->ops->members(r->engine);
+}
+
+/* ---- the turn's parts ---- */
+
+/* A follower is ready once it has applied what its leader had committed when it was first heard. */
+static void note_leader(struct replica *r, const Hf__Raft__Envelope *e)
+{
+    if (r->ready_at == UINT64_MAX && e->raft->kind == HF__RAFT__KIND__APPEND && e->raft->term >= r->status.term)
+        r->ready_at = e->commit;
+}
+
+static long poll_timeout_ms(const struct replica *r, uint64_t now)
+{
+    uint64_t until = r->ops->deadline(r->engine);
+    if (until > r->housekeeping_ns)
+        until = r->housekeeping_ns;
+    if (r->held_log || r->held_apply)
+        return HOUSEKEEPING_NS / CLOCK_NS_PER_MS;
+    return until <= now ? 0 : (long)((until - now) / CLOCK_NS_PER_MS) + 1;
+}
+
+static void begin_stop(struct replica *r, uint64_t now)
+{
+    r->stopping = true;
+    r->stop_by_ns = now + STOP_TRANSFER_ROUNDS * fsm_info(r->fsm)->election_ms * CLOCK_NS_PER_MS;
+    diag(DIAG_INFO, "stopping: role=%s pending=%zu", role_names[r->status.role], r->writes.count + r->reads.count);
+}
+
+static void collect(struct replica *r, bool more)
+{
+    struct net_poll_item items[] = {{.socket = transport_socket(r->transport)},
+                                    {.socket = r->config.client_socket},
+                                    {.fd = r->config.signal_fd}};
+    (void)net_poll(items, 3, more ? 0 : poll_timeout_ms(r, clock_boot_ns()));
+    if (items[2].readable && !r->stopping)
+        begin_stop(r, clock_boot_ns());
+    const Hf__Raft__Envelope *e = NULL;
+    for (size_t n = 0; n < TURN_EVENTS_MAX && transport_receive(r->transport, &r->arena, &e) == HF_OK; n++) {
+        note_leader(r, e);
+        r->ops->receive(r->engine, e->from, e->raft);
+    }
+    (void)r->config.front.collect(r->config.front.ctx, TURN_EVENTS_MAX, &r->arena);
+}
+
+static void step(struct replica *r)
+{
+    reads_begin(&r->reads, r->ops, r->engine);
+    writes_propose(&r->writes, r->ops, r->engine, &r->stamp, &r->arena);
+    r->ops->tick(r->engine, clock_boot_ns());
+    r->ops->step(r->engine);
+}
+
+static void persist(struct replica *r)
+{
+    uint64_t from = clock_boot_ns();
+    int rc = r->ops->persist(r->engine);
+    if (rc == HF_E_NO_SPACE) {
+        if (!r->held_log)
+            diag(DIAG_ERROR, "no space for the raft log in %s; writes are refused until there is", r->config.directory->config.dir);
+    } else if (rc) { /* I6: nothing may be acknowledged, and the page cache cannot be believed */
+        fatal("writing the raft log in %s failed: %s; check the disk, then start again", r->config.directory->config.dir,
+              error_text(rc));
+    }
+    r->held_log = rc == HF_E_NO_SPACE;
+    metric_observe_ns(&persist_seconds, clock_boot_ns() - from);
+}
+
+/* true: committed entries are left for the next turn. */
+static bool apply(struct replica *r)
+{
+    int rc = r->ops->apply(r->engine);
+    r->status = r->ops->status(r->engine);
+    uint64_t applied = fsm_info(r->fsm)->applied.index;
+    if (r->status.serving && !r->was_serving) { /* I8: everything before our term is applied */
+        stamp_continue(&r->stamp, fsm_info(r->fsm)->newest);
+        r->was_serving = true;
+    }
+    if (!r->ready && (r->status.serving || (r->status.leader && applied >= r->ready_at))) {
+        r->ready = true;
+        atomic_store(r->config.ready, true);
+        diag(DIAG_INFO, "ready applied=%" PRIu64 " leader=%" PRIu32, applied, r->status.leader);
+    }
+    metric_set(&metrics[M_COMMIT], r->status.commit);
+    metric_set(&metrics[M_APPLIED], applied);
+    metric_set(&metrics[M_TERM], r->status.term);
+    metric_set(&metrics[M_LEADER], r->status.role == ENGINE_LEADER);
+    metric_set(&metrics[M_READY], r->ready);
+    return rc > 0;
+}
+
+static void reply(struct replica *r)
+{
+    if (r->was_serving)
+        reads_serve(&r->reads, r->ops, r->engine, fsm_info(r->fsm)->applied.index);
+    uint64_t now = clock_boot_ns();
+    if (now < r->housekeeping_ns)
+        return;
+    r->housekeeping_ns = now + HOUSEKEEPING_NS;
+    writes_expire(&r->writes, now);
+    reads_expire(&r->reads, now);
+}
+
+static bool stopped(struct replica *r)
+{
+    if (!r->stopping || r->writes.count + r->reads.count > 0)
+        return false;
+    if (r->status.role != ENGINE_LEADER || clock_boot_ns() >= r->stop_by_ns)
+        return true;
+    if (!r->status.transferring && r->ops->transfer(r->engine, 0) != HF_OK) /* alone: nobody to hand over to */
+        return true;
+    return false;
+}
+
+static bool turn(struct replica *r, bool more)
+{
+    arena_reset(&r->arena);
+    metric_add(&metrics[M_TURNS], 1);
+    collect(r, more);              /* messages of peers, requests of clients, the clock                 */
+    step(r);                       /* proposals and messages become decisions of the engine             */
+    r->ops->send_early(r->engine); /* appends to followers may leave before our own disk                */
+    persist(r);                    /* hard state + entries: one write, one sync                         */
+    r->ops->send_late(r->engine);  /* votes and acknowledgements promise durability, so only now (I7)   */
+    more = apply(r);               /* committed and durable entries → state machine, in one batch (I1)  */
+    reply(r);                      /* answers whose index is applied; a lease is checked once more      */
+    return more;
+}
+
+void replica_run(struct replica *r)
+{
+    bool more = false;
+    while (!stopped(r))
+        more = turn(r, more);
+    if (fsm_flush(r->fsm))
+        diag(DIAG_WARN, "the state machine could not be flushed; the next start replays a little more");
+    diag(DIAG_INFO, "stopped applied=%" PRIu64, fsm_info(r->fsm)->applied.index);
+}

@@ -1,0 +1,59 @@
+/* replica.h: one replica of one group: the loop turn that joins sockets, engine, log and state machine.
+ *
+ * Position: between server (what clients want) and engine (what the group decides). The turn is in replica.c, on one page.
+ * Thread:   loop thread. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "shard/replica/directory.h"
+#include "shard/replica/reads.h"
+#include "shard/replica/transport.h"
+#include "shard/replica/writes.h"
+
+struct replica;
+
+struct replica_front { /* the server's side of the turn */
+    void *ctx;
+    /* Takes at most `max` requests from clients and queues them; returns how many were taken. */
+    size_t (*collect)(void *ctx, size_t max, struct arena *turn);
+    /* Gives a write back with its answer. */
+    writes_done_fn *write_done;
+    struct reads_calls reads;
+};
+
+struct replica_config {
+    struct net *net;             /* borrowed */
+    struct directory *directory; /* borrowed; its state machine is open, its engine is opened here */
+    struct net_socket *client_socket; /* borrowed: polled, read by front->collect */
+    int signal_fd;
+    struct replica_front front;
+    _Atomic bool *ready; /* what /readyz shows */
+};
+
+/* Refuses (exit 6) when the engine's files disagree or the raft endpoint cannot be had. */
+struct replica *replica_open(const struct replica_config *config);
+void replica_close(struct replica **r);
+
+/* Turns until a signal asks to stop and what was in flight is answered and flushed. */
+void replica_run(struct replica *r);
+
+/* Queue a request of this turn. HF_E_NOT_LEADER, HF_E_NOT_READY (a new leader), HF_E_BUSY, HF_E_NO_SPACE; then it stays
+ * the caller's. */
+HF_CHECKED int replica_write(struct replica *r, struct replica_write *w);
+HF_CHECKED int replica_read(struct replica *r, struct replica_read *read, struct hlc at);
+
+/* A timestamp the coordinator issued; below the committed ceiling or not believed (nobody can have issued it). */
+HF_CHECKED int replica_observe(struct replica *r, struct hlc t);
+struct hlc replica_clock(const struct replica *r); /* highest observed: decides expiry */
+
+struct replica_state {
+    struct engine_status engine;
+    bool ready;    /* has applied the commit index of a current leader */
+    bool stopping;
+    uint64_t pending;
+};
+struct replica_state replica_state(const struct replica *r);
+int replica_transfer(struct replica *r, uint32_t to);
+struct fsm *replica_fsm(const struct replica *r);
+const Hf__Catalog__Members *replica_members(const struct replica *r);

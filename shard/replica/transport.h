@@ -1,0 +1,31 @@
+/* transport.h: the way between replicas of one group: who may speak to whom, and envelopes around an engine's messages.
+ *
+ * Position: replica hands the engine's messages here and takes received ones from here.
+ * Thread:   loop thread.
+ * One listening socket takes from all peers; one connection to each peer sends. Nothing is queued for a peer that is not
+ * connected, and anything may be dropped: engines keep their own heartbeats and repeat what matters. */
+#pragma once
+
+#include "common/base/arena.h"
+#include "common/sys/net.h"
+#include "proto/catalog.pb-c.h"
+#include "proto/raft.pb-c.h"
+#include "shard/log/identity.h"
+
+struct transport;
+
+/* HF_E_EXISTS: the address is in use. HF_E_INVALID: bad endpoint. `id` is copied. */
+HF_CHECKED int transport_open(struct net *net, const char *endpoint, const struct identity *id, struct transport **out);
+void transport_close(struct transport **t);
+
+/* Connects to members that are new or have moved, drops those that left. */
+void transport_members(struct transport *t, const Hf__Catalog__Members *members);
+
+/* Sends or drops. `commit` is the sender's commit index. */
+void transport_send(struct transport *t, uint32_t to, const Hf__Raft__Raft *m, uint64_t commit);
+
+/* The next message that is truly for us, unpacked into `arena`; HF_E_AGAIN: none waits. What does not match cluster,
+ * group, log epoch, engine or incarnation is dropped and counted (I11). */
+HF_CHECKED int transport_receive(struct transport *t, struct arena *arena, const Hf__Raft__Envelope **out);
+
+struct net_socket *transport_socket(const struct transport *t); /* for polling */

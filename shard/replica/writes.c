@@ -1,0 +1,192 @@
+/* writes.c: see writes.h. */
+#include "shard/replica/writes.h"
+
+#include <stdlib.h>
+
+#include "common/base/error.h"
+#include "common/base/limits.h"
+#include "common/sys/metrics.h"
+#include "proto/pack.h"
+
+#define BATCH_COMMANDS_MAX 1024
+#define BATCH_BYTES_MAX ((size_t)1024 * 1024) /* a single larger command still gets an entry of its own */
+
+#define OPCODE_COMMANDS 0x01
+#define OPCODE_LEASE 0x02
+#define OPCODE_SESSION 0x13
+
+enum { M_ENTRIES, M_COMMANDS, M_PENDING, M_COUNT };
+static struct metric metrics[M_COUNT] = {
+    [M_ENTRIES] = {"holdfast_entries_proposed_total", NULL, "Raft entries proposed for clients", METRIC_COUNTER, 0},
+    [M_COMMANDS] = {"holdfast_commands_proposed_total", NULL, "Commands in them", METRIC_COUNTER, 0},
+    [M_PENDING] = {"holdfast_writes_pending", NULL, "Writes held until their entry is applied", METRIC_GAUGE, 0},
+};
+
+struct proposal { /* an entry in the log whose writers wait */
+    struct list link;
+    uint64_t index, term;
+    uint32_t count;
+    struct replica_write *writes[]; /* NULL once given back */
+};
+
+void writes_init(struct writes *w, writes_done_fn *done, void *ctx)
+{
+    *w = (struct writes){.done = done, .ctx = ctx};
+    list_init(&w->queued);
+    list_init(&w->proposed);
+    metrics_register(metrics, M_COUNT);
+}
+
+static void give_back(struct writes *w, struct replica_write *write, int code, const struct fsm_result *result)
+{
+    must(w->count > 0 && w->bytes >= write->bytes);
+    w->count--;
+    w->bytes -= write->bytes;
+    metric_set(&metrics[M_PENDING], w->count);
+    w->done(w->ctx, write, code, result); /* `write` is the server's again */
+}
+
+void writes_deinit(struct writes *w)
+{
+    writes_abandon(w);
+    buf_deinit(&w->payload);
+}
+
+int writes_queue(struct writes *w, struct replica_write *write)
+{
+    if (w->count >= LIMIT_PENDING_REQUESTS || w->bytes + write->bytes > LIMIT_PENDING_BYTES)
+        return HF_E_BUSY;
+    w->count++;
+    w->bytes += write->bytes;
+    list_push(&w->queued, &write->link);
+    return HF_OK;
+}
+
+/* Takes the next entry's worth of writes off the queue: a run of commands, or one of the other kinds. */
+static size_t take_run(struct writes *w, struct replica_write **out)
+{
+    size_t count = 0, bytes = 0;
+    LIST_EACH(it, &w->queued) {
+        struct replica_write *write = LIST_OWNER(it, struct replica_write, link);
+        bool fits = count < BATCH_COMMANDS_MAX && (count == 0 || bytes + write->bytes <= BATCH_BYTES_MAX);
+        if (!fits || (count > 0 && (write->kind != WRITE_COMMAND || out[0]->kind != WRITE_COMMAND)))
+            break;
+        list_remove(it);
+        out[count++] = write;
+        bytes += write->bytes;
+    }
+    metric_add(&metrics[M_COMMANDS], count);
+    return count;
+}
+
+static void pack_payload(struct writes *w, struct replica_write **run, size_t count, struct stamp *stamp)
+{
+    buf_clear(&w->payload);
+    uint8_t *opcode = buf_extend(&w->payload, 1);
+    struct replica_write *first = run[0];
+    switch (first->kind) {
+    case WRITE_COMMAND: {
+        *opcode = OPCODE_COMMANDS;
+        Hf__Entry__Command *commands[BATCH_COMMANDS_MAX];
+        for (size_t i = 0; i < count; i++)
+            commands[i] = &run[i]->command;
+        struct version v = stamp_take(stamp, count);
+        Hf__Entry__CommandBatch batch = HF__ENTRY__COMMAND_BATCH__INIT;
+        batch.timestamp = v.t.t;
+        batch.sequence = v.seq;
+        batch.n_commands = count;
+        batch.commands = commands;
+        pack_append(&batch.base, &w->payload);
+        break;
+    }
+    case WRITE_LEASE:
+        *opcode = OPCODE_LEASE;
+        pack_append(&first->lease.base, &w->payload);
+        break;
+    case WRITE_SESSION:
+        *opcode = OPCODE_SESSION;
+        first->session.timestamp = stamp->observed.t;
+        pack_append(&first->session.base, &w->payload);
+        break;
+    }
+}
+
+void writes_propose(struct writes *w, const struct engine_ops *ops, struct engine *e, struct stamp *stamp, struct arena *arena)
+{
+    struct replica_write **run = arena_alloc(arena, BATCH_COMMANDS_MAX * sizeof(struct replica_write *));
+    while (!list_empty(&w->queued)) {
+        size_t count = take_run(w, run);
+        must(count > 0);
+        pack_payload(w, run, count, stamp);
+        must(w->payload.size <= LIMIT_ENTRY_BYTES); /* I12: requests are bounded below it */
+        uint64_t index = 0, term = 0;
+        int rc = ops->propose(e, LOG_COMMAND, buf_slice(&w->payload), &index, &term);
+        if (rc) {
+            for (size_t i = 0; i < count; i++)
+                give_back(w, run[i], rc, NULL);
+            continue;
+        }
+        struct proposal *p = malloc(sizeof *p + count * sizeof(struct replica_write *));
+        must(p);
+        *p = (struct proposal){.index = index, .term = term, .count = (uint32_t)count};
+        memcpy(p->writes, run, count * sizeof(struct replica_write *));
+        list_push(&w->proposed, &p->link);
+        metric_add(&metrics[M_ENTRIES], 1);
+        metric_set(&metrics[M_PENDING], w->count);
+    }
+}
+
+static void proposal_end(struct writes *w, struct proposal *p, int code)
+{
+    list_remove(&p->link);
+    for (uint32_t i = 0; i < p->count; i++)
+        if (p->writes[i])
+            give_back(w, p->writes[i], code, NULL);
+    free(p);
+}
+
+void writes_result(struct writes *w, uint64_t index, uint64_t term, uint32_t position, const struct fsm_result *r)
+{
+    while (!list_empty(&w->proposed)) {
+        struct proposal *p = LIST_OWNER(w->proposed.next, struct proposal, link);
+        if (p->index > index)
+            return;
+        if (p->index < index || p->term != term) { /* another leader's entry stands there: ours never can (I9) */
+            proposal_end(w, p, HF_E_NOT_LEADER);
+            continue;
+        }
+        must(position < p->count);
+        if (p->writes[position]) {
+            struct replica_write *write = p->writes[position];
+            p->writes[position] = NULL;
+            give_back(w, write, r->code, r);
+        }
+        if (position + 1 == p->count)
+            proposal_end(w, p, HF_E_OUTCOME_UNKNOWN);
+        return;
+    }
+}
+
+void writes_abandon(struct writes *w)
+{
+    while (!list_empty(&w->proposed))
+        proposal_end(w, LIST_OWNER(w->proposed.next, struct proposal, link), HF_E_OUTCOME_UNKNOWN);
+    LIST_EACH(it, &w->queued) {
+        list_remove(it);
+        give_back(w, LIST_OWNER(it, struct replica_write, link), HF_E_NOT_LEADER, NULL);
+    }
+}
+
+void writes_expire(struct writes *w, uint64_t now_ns)
+{
+    LIST_EACH(it, &w->proposed) {
+        struct proposal *p = LIST_OWNER(it, struct proposal, link);
+        for (uint32_t i = 0; i < p->count; i++) {
+            struct replica_write *write = p->writes[i];
+            if (!write || write->deadline_ns > now_ns)
+                continue;
+            p->writes[i] = NULL; /* the entry may still be applied; nobody waits for it */
+            give_back(w, write, HF_E_OUTCOME_UNKNOWN, NULL);
+        }
+    }
+}

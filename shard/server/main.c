@@ -1,0 +1,171 @@
+/* main.c: holdfast-shard: one process, one replica. Options, life and death; the work is in replica and front. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/error.h"
+#include "common/base/limits.h"
+#include "common/sys/diag.h"
+#include "common/sys/digest.h"
+#include "common/sys/http.h"
+#include "common/sys/net.h"
+#include "common/sys/options.h"
+#include "common/sys/signals.h"
+#include "shard/server/fresh.h"
+#include "shard/server/front.h"
+#include "shard/server/inspect.h"
+
+#define CLIENT_HWM 16384 /* replies a client may leave unread */
+#define EXIT_USAGE 2
+#define EXIT_REFUSED 6
+
+struct options {
+    const char *dir, *raft_endpoint, *client_endpoint, *http_endpoint, *engine, *cluster, *fsm_sync_mode, *log_level, *inspect;
+    uint64_t shard, replica, segment_bytes, fsm_cache_bytes, fsm_buffer_bytes;
+    bool insecure, json;
+};
+
+#define O(field) offsetof(struct options, field)
+static const struct option_spec specs[] = {
+    {"dir", OPTION_TEXT, O(dir), NULL, 0, 0, "the replica's directory; made when absent"},
+    {"shard", OPTION_UINT, O(shard), NULL, 1, UINT32_MAX, "number of the group, from 1"},
+    {"replica", OPTION_UINT, O(replica), NULL, 1, UINT32_MAX, "number of the replica in its group, from 1"},
+    {"raft-endpoint", OPTION_TEXT, O(raft_endpoint), NULL, 0, 0, "where other replicas reach this one (tcp://host:port)"},
+    {"client-endpoint", OPTION_TEXT, O(client_endpoint), NULL, 0, 0, "where clients and the coordinator reach it"},
+    {"http-endpoint", OPTION_TEXT, O(http_endpoint), NULL, 0, 0, "host:port of /metrics, /healthz, /readyz; unset: none"},
+    {"engine", OPTION_TEXT, O(engine), NULL, 0, 0, "consensus engine of a fresh directory (native)"},
+    {"cluster", OPTION_TEXT, O(cluster), NULL, 0, 0, "expected cluster id (16 hex digits); another is refused"},
+    {"fsm-sync-mode", OPTION_TEXT, O(fsm_sync_mode), "nosync", 0, 0, "nosync: the raft log is the log; sync: RocksDB's too"},
+    {"log-segment-bytes", OPTION_BYTES, O(segment_bytes), "64MiB", 4096, 1ull << 32, "size of a raft log segment"},
+    {"fsm-cache-bytes", OPTION_BYTES, O(fsm_cache_bytes), "16MiB", 0, 0, "block cache of the state machine"},
+    {"fsm-buffer-bytes", OPTION_BYTES, O(fsm_buffer_bytes), "16MiB", 65536, 1ull << 32, "write buffer of the state machine"},
+    {"log-level", OPTION_TEXT, O(log_level), "info", 0, 0, "debug, info, warn or error"},
+    {"insecure", OPTION_FLAG, O(insecure), NULL, 0, 0, "allow endpoints beyond loopback without keys"},
+    {"inspect", OPTION_TEXT, O(inspect), NULL, 0, 0, "print what a directory nobody runs holds, and exit"},
+    {"json", OPTION_FLAG, O(json), NULL, 0, 0, "with --inspect: as JSON"},
+};
+#undef O
+
+static int usage(const char *what)
+{
+    fprintf(stderr, "holdfast-shard: %s; see --help\n", what);
+    return EXIT_USAGE;
+}
+
+static bool loopback(const char *endpoint)
+{
+    return strncmp(endpoint, "tcp://127.", 10) == 0 || strncmp(endpoint, "tcp://[::1]", 11) == 0 ||
+           strncmp(endpoint, "tcp://localhost:", 16) == 0 || strncmp(endpoint, "ipc://", 6) == 0;
+}
+
+static int check_options(const struct options *o)
+{
+    if (!o->dir || !o->dir[0])
+        return usage("--dir is missing");
+    if (strlen(o->dir) > LIMIT_TEXT_BYTES - 256)
+        return usage("--dir is too long");
+    if (!o->shard || !o->replica)
+        return usage("--shard and --replica are needed");
+    if (!o->raft_endpoint || !o->client_endpoint)
+        return usage("--raft-endpoint and --client-endpoint are needed");
+    if (strcmp(o->fsm_sync_mode, "nosync") != 0 && strcmp(o->fsm_sync_mode, "sync") != 0)
+        return usage("--fsm-sync-mode takes nosync or sync");
+    if (o->engine && !engine_find(o->engine)) {
+        fprintf(stderr, "holdfast-shard: --engine %s: this program has no such engine\n", o->engine);
+        return EXIT_USAGE;
+    }
+    if (!o->insecure && !(loopback(o->raft_endpoint) && loopback(o->client_endpoint)))
+        refuse("endpoints beyond loopback need keys; without them --insecure must say so (%s, %s)", o->raft_endpoint,
+               o->client_endpoint);
+    return 0;
+}
+
+static enum diag_level level_of(const char *name)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+    for (int i = 0; i < 4; i++)
+        if (strcmp(name, names[i]) == 0)
+            return (enum diag_level)i;
+    return DIAG_INFO;
+}
+
+static void open_directory(struct directory *d, const struct options *o)
+{
+    struct directory_config config = {.disk = disk_posix(),
+                                      .dir = o->dir,
+                                      .group = (uint32_t)o->shard,
+                                      .replica = (uint32_t)o->replica,
+                                      .engine = o->engine,
+                                      .cluster = o->cluster ? strtoull(o->cluster, NULL, 16) : 0,
+                                      .raft_endpoint = o->raft_endpoint,
+                                      .client_endpoint = o->client_endpoint,
+                                      .segment_bytes = o->segment_bytes};
+    config.fsm.sync_writes = strcmp(o->fsm_sync_mode, "sync") == 0;
+    config.fsm.cache_bytes = o->fsm_cache_bytes;
+    config.fsm.buffer_bytes = o->fsm_buffer_bytes;
+    directory_open(d, &config);
+}
+
+static struct net_socket *listen_clients(struct net *net, const char *endpoint)
+{
+    struct net_options options = {.hwm = CLIENT_HWM, .message_bytes = LIMIT_REQUEST_BYTES};
+    struct net_socket *socket = NULL;
+    int rc = net_listen(net, endpoint, &options, &socket);
+    if (rc)
+        refuse("cannot listen on --client-endpoint %s: %s", endpoint, error_text(rc));
+    return socket;
+}
+
+static void serve(struct directory *d, struct net *net, struct net_socket *clients, int signal_fd, _Atomic bool *ready)
+{
+    struct front *front = front_new(clients, d);
+    struct replica_config config = {.net = net,
+                                    .directory = d,
+                                    .client_socket = clients,
+                                    .signal_fd = signal_fd,
+                                    .front = front_calls(front),
+                                    .ready = ready};
+    struct replica *replica = replica_open(&config);
+    front_attach(front, replica);
+    replica_run(replica);
+    replica_close(&replica);
+    front_free(&front);
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {0};
+    if (options_parse("holdfast-shard", specs, sizeof specs / sizeof specs[0], argc, argv, false, &o, NULL))
+        return EXIT_USAGE;
+    if (o.inspect)
+        return inspect_print(o.inspect, o.json);
+    int rc = check_options(&o);
+    if (rc)
+        return rc;
+    char role[64];
+    snprintf(role, sizeof role, "shard %" PRIu64 "/%" PRIu64, o.shard, o.replica);
+    diag_init(role, level_of(o.log_level));
+    digest_init();
+    int signal_fd = signals_init();
+    must(signal_fd >= 0);
+    struct directory directory;
+    open_directory(&directory, &o);
+    struct net *net = net_new(1, 256);
+    must(net);
+    struct net_socket *clients = listen_clients(net, o.client_endpoint);
+    static _Atomic bool ready;
+    struct http *http = NULL;
+    if (o.http_endpoint && (rc = http_start(o.http_endpoint, &ready, &http)))
+        refuse("cannot listen on --http-endpoint %s: %s", o.http_endpoint, error_text(rc));
+    if (!directory_fresh(&directory) || fresh_wait(&directory, clients, signal_fd)) {
+        directory_open_fsm(&directory);
+        serve(&directory, net, clients, signal_fd, &ready);
+    }
+    atomic_store(&ready, false);
+    http_stop(&http);
+    net_close(&clients);
+    net_free(&net);
+    directory_close(&directory);
+    return 0;
+}

@@ -1,0 +1,136 @@
+/* request.c: see request.h. */
+#include "shard/server/request.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "common/base/error.h"
+#include "common/base/limits.h"
+#include "proto/pack.h"
+
+static int too_large(char message[256], const char *what, size_t size, size_t limit)
+{
+    snprintf(message, 256, "%s has %zu bytes, the limit is %zu", what, size, limit);
+    return HF_E_LIMIT;
+}
+
+static int check_key(ProtobufCBinaryData key, char message[256])
+{
+    if (key.len == 0) {
+        snprintf(message, 256, "the key is empty; give at least one byte");
+        return HF_E_INVALID;
+    }
+    return key.len > LIMIT_KEY_BYTES ? too_large(message, "the key", key.len, LIMIT_KEY_BYTES) : HF_OK;
+}
+
+static int check_value(ProtobufCBinaryData value, char message[256])
+{
+    return value.len > LIMIT_VALUE_BYTES ? too_large(message, "the value", value.len, LIMIT_VALUE_BYTES) : HF_OK;
+}
+
+static int check_bound(ProtobufCBinaryData bound, char message[256])
+{
+    return bound.len > LIMIT_KEY_BYTES ? too_large(message, "a bound", bound.len, LIMIT_KEY_BYTES) : HF_OK;
+}
+
+static int check_op(const Hf__Client__Request *q, char message[256])
+{
+    int rc = HF_OK;
+    switch (q->op_case) {
+    case HF__CLIENT__REQUEST__OP_PUT:
+        rc = check_key(q->put->key, message);
+        return rc ? rc : check_value(q->put->value, message);
+    case HF__CLIENT__REQUEST__OP_DEL:
+        return check_key(q->del->key, message);
+    case HF__CLIENT__REQUEST__OP_CAS:
+        rc = check_key(q->cas->key, message);
+        if (!rc)
+            rc = check_value(q->cas->expected, message);
+        return rc ? rc : check_value(q->cas->value, message);
+    case HF__CLIENT__REQUEST__OP_DELETE_PREFIX:
+        return check_bound(q->delete_prefix->key, message);
+    case HF__CLIENT__REQUEST__OP_GET:
+        return check_key(q->get->key, message);
+    case HF__CLIENT__REQUEST__OP_SCAN:
+        rc = check_bound(q->scan->start, message);
+        return rc ? rc : check_bound(q->scan->end, message);
+    case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
+    case HF__CLIENT__REQUEST__OP_SESSION_FENCE:
+    case HF__CLIENT__REQUEST__OP_ROUTES:
+    case HF__CLIENT__REQUEST__OP_STATUS:
+    case HF__CLIENT__REQUEST__OP_BOOTSTRAP:
+    case HF__CLIENT__REQUEST__OP_BEAT:
+    case HF__CLIENT__REQUEST__OP_LEASE:
+    case HF__CLIENT__REQUEST__OP_TRANSFER:
+        return HF_OK;
+    case HF__CLIENT__REQUEST__OP_CLUSTER_STATUS:
+    case HF__CLIENT__REQUEST__OP_TIMESTAMP:
+        snprintf(message, 256, "a shard does not answer this request; send it to the coordinator");
+        return HF_E_INVALID;
+    case HF__CLIENT__REQUEST__OP__NOT_SET:
+    case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
+        break;
+    }
+    snprintf(message, 256, "the request names no operation this program knows");
+    return HF_E_PROTOCOL;
+}
+
+int request_check(const Hf__Client__Request *q, char message[256])
+{
+    if (q->version != 1) {
+        snprintf(message, 256, "protocol version %" PRIu32 ", this program speaks 1", q->version);
+        return HF_E_PROTOCOL;
+    }
+    if (q->space != HF__ENTRY__SPACE__USER && q->space != HF__ENTRY__SPACE__CATALOG) {
+        snprintf(message, 256, "key space %d, this program knows 0 and 1", (int)q->space);
+        return HF_E_PROTOCOL;
+    }
+    if ((q->session != 0) != (q->seq != 0) || q->done_below > q->seq) {
+        snprintf(message, 256, "session %" PRIu64 " with seq %" PRIu64 " and done_below %" PRIu64 " do not go together", q->session,
+                 q->seq, q->done_below);
+        return HF_E_INVALID;
+    }
+    return check_op(q, message);
+}
+
+/* The first key after all that begin with `prefix`; empty when there is none. */
+static struct slice prefix_end(struct slice prefix, struct arena *arena)
+{
+    size_t n = prefix.size;
+    while (n > 0 && prefix.data[n - 1] == 0xff)
+        n--;
+    if (n == 0)
+        return slice_make(NULL, 0);
+    uint8_t *end = arena_alloc(arena, n);
+    memcpy(end, prefix.data, n);
+    end[n - 1]++;
+    return slice_make(end, n);
+}
+
+static bool single(struct request_span *out, ProtobufCBinaryData key)
+{
+    *out = (struct request_span){.start = pack_slice(key), .single = true};
+    return true;
+}
+
+bool request_span(const Hf__Client__Request *q, struct arena *arena, struct request_span *out)
+{
+    if (q->op_case == HF__CLIENT__REQUEST__OP_PUT)
+        return single(out, q->put->key);
+    if (q->op_case == HF__CLIENT__REQUEST__OP_DEL)
+        return single(out, q->del->key);
+    if (q->op_case == HF__CLIENT__REQUEST__OP_CAS)
+        return single(out, q->cas->key);
+    if (q->op_case == HF__CLIENT__REQUEST__OP_GET)
+        return single(out, q->get->key);
+    if (q->op_case == HF__CLIENT__REQUEST__OP_SCAN) {
+        *out = (struct request_span){pack_slice(q->scan->start), pack_slice(q->scan->end), false};
+        return true;
+    }
+    if (q->op_case == HF__CLIENT__REQUEST__OP_DELETE_PREFIX) {
+        struct slice prefix = pack_slice(q->delete_prefix->key);
+        *out = (struct request_span){prefix, prefix_end(prefix, arena), false};
+        return true;
+    }
+    return false;
+}

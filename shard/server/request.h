@@ -1,0 +1,40 @@
+/* request.h: one client's request while a shard holds it, and the checks it must pass first.
+ *
+ * Position: front makes it, replica holds its write or read, front answers and frees it. */
+#pragma once
+
+#include "common/sys/net.h"
+#include "proto/client.pb-c.h"
+#include "shard/replica/reads.h"
+#include "shard/replica/writes.h"
+
+#define REQUEST_DEADLINE_MS_DEFAULT 5000
+#define REQUEST_DEADLINE_MS_MAX (10u * 60 * 1000)
+
+struct request {
+    struct replica_write write;
+    struct replica_read read;
+    struct net_peer peer;
+    uint64_t id;
+    Hf__Client__Request__OpCase op;
+    bool fence;
+    /* Of a read; the bytes are owned through `copy`. */
+    enum fsm_space space;
+    struct slice key, end;
+    struct hlc at;
+    uint32_t limit;
+    bool reverse, keys_only;
+    size_t answer_offset, answer_size; /* its reply among those kept aside */
+    uint8_t *copy;
+};
+
+/* Bounds and forms that need no state: HF_OK, or a code and what to say in message[]. */
+HF_CHECKED int request_check(const Hf__Client__Request *q, char message[256]);
+
+/* The key that says which range a request touches, and for DELETE_PREFIX and scans the exclusive end (empty: open). */
+struct request_span {
+    struct slice start, end;
+    bool single; /* exactly the key `start` */
+};
+/* false: the request touches no key. An end that must be made is made in `arena`. */
+bool request_span(const Hf__Client__Request *q, struct arena *arena, struct request_span *out);

@@ -1,0 +1,82 @@
+/* status.c: see status.h. */
+#include "shard/server/status.h"
+
+#include "common/base/limits.h"
+
+static void fill_limits(struct status_buffer *b)
+{
+    static const struct {
+        const char *name;
+        uint64_t value;
+    } table[] = {
+#define LIMIT_ROW(name, key, value) {#key, (value)},
+        HF_LIMITS(LIMIT_ROW)
+#undef LIMIT_ROW
+    };
+    size_t count = sizeof table / sizeof table[0];
+    must(count <= STATUS_LIMITS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        hf__client__status__limits_entry__init(&b->limits[i]);
+        b->limits[i].key = (char *)(uintptr_t)table[i].name; /* packing only reads */
+        b->limits[i].value = table[i].value;
+        b->limit_list[i] = &b->limits[i];
+    }
+    b->status.n_limits = count;
+    b->status.limits = b->limit_list;
+}
+
+static const char *role_of(const struct engine_status *s)
+{
+    static const char *const names[] = {"follower", "candidate", "leader", "learner"};
+    return names[s->role];
+}
+
+static void fill_member(struct status_buffer *b, const struct replica *replica)
+{
+    Hf__Client__Status *s = &b->status;
+    struct replica_state state = replica_state(replica);
+    struct fsm *fsm = replica_fsm(replica);
+    const struct fsm_info *info = fsm_info(fsm);
+    struct fsm_applied durable = {0};
+    s->role = (char *)(uintptr_t)role_of(&state.engine);
+    s->state = state.ready ? "ready" : "starting";
+    s->term = state.engine.term;
+    s->leader = state.engine.leader;
+    s->commit = state.engine.commit;
+    s->last = state.engine.last;
+    s->applied = info->applied.index;
+    s->applied_term = info->applied.term;
+    if (fsm_durable_applied(fsm, &durable) == 0)
+        s->durable_applied = durable.index;
+    memcpy(b->digest, info->digest, DIGEST_BYTES);
+    s->digest.data = b->digest;
+    s->digest.len = DIGEST_BYTES;
+    s->ceiling = info->ceiling.t;
+    s->clock = replica_clock(replica).t;
+    s->members = (Hf__Catalog__Members *)(uintptr_t)replica_members(replica);
+    s->range = (Hf__Catalog__Range *)(uintptr_t)info->range;
+    s->pending = state.pending;
+    s->sessions = info->sessions;
+}
+
+Hf__Client__Status *status_fill(struct status_buffer *b, const struct directory *directory, const struct replica *replica)
+{
+    hf__client__status__init(&b->status);
+    Hf__Client__Status *s = &b->status;
+    const struct identity *id = &directory->id;
+    s->cluster = id->cluster;
+    s->shard = id->group;
+    s->replica = id->replica;
+    s->incarnation = id->incarnation;
+    s->engine = (char *)(uintptr_t)id->engine;
+    s->log_epoch = id->log_epoch;
+    s->version = HF_VERSION;
+    fill_limits(b);
+    if (replica) {
+        fill_member(b, replica);
+    } else {
+        s->role = "fresh";
+        s->state = "starting";
+    }
+    return s;
+}

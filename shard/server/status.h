@@ -1,0 +1,19 @@
+/* status.h: what a shard process says of itself to `status`.
+ *
+ * Position: front (a member) and fresh (not yet one) answer with it. Thread: loop thread. */
+#pragma once
+
+#include "proto/client.pb-c.h"
+#include "shard/replica/replica.h"
+
+#define STATUS_LIMITS_MAX 32
+
+struct status_buffer { /* memory of one status; borrowed by the message */
+    Hf__Client__Status status;
+    Hf__Client__Status__LimitsEntry limits[STATUS_LIMITS_MAX];
+    Hf__Client__Status__LimitsEntry *limit_list[STATUS_LIMITS_MAX];
+    uint8_t digest[DIGEST_BYTES];
+};
+
+/* `replica` is NULL while the directory is fresh. Borrowed from `buffer` and the replica's state: pack it at once. */
+Hf__Client__Status *status_fill(struct status_buffer *buffer, const struct directory *directory, const struct replica *replica);
