@@ -1,0 +1,223 @@
+/* test_writes.c: writes are packed by the turn, come back exactly once, with one of the three answers (I8, I9, I12). */
+#include "shard/replica/writes.h"
+
+#include "common/base/error.h"
+#include "common/base/limits.h"
+#include "tests/unit/shard/replica/fake_engine.h"
+#include "tests/unit/unit.h"
+
+struct answer {
+    struct replica_write *write;
+    int code;
+    bool decided; /* by the state machine */
+};
+
+static struct answer answers[LIMIT_PENDING_REQUESTS + 8];
+static size_t answer_count;
+
+static void done(void *ctx, struct replica_write *w, int code, const struct fsm_result *result)
+{
+    (void)ctx;
+    answers[answer_count++] = (struct answer){w, code, result != NULL};
+}
+
+struct fixture {
+    struct writes writes;
+    struct fake_engine engine;
+    struct stamp stamp;
+    struct arena arena;
+    struct replica_write w[2000];
+};
+
+static struct fixture *fixture_new(void)
+{
+    static struct fixture f;
+    f = (struct fixture){.engine = {.term = 7, .last = 10}, .stamp = {{100}, 1}};
+    writes_init(&f.writes, done, NULL);
+    answer_count = 0;
+    for (size_t i = 0; i < 2000; i++) {
+        f.w[i] = (struct replica_write){.kind = WRITE_COMMAND, .deadline_ns = 1000, .bytes = 100};
+        hf__entry__command__init(&f.w[i].command);
+    }
+    return &f;
+}
+
+static void fixture_end(struct fixture *f)
+{
+    writes_deinit(&f->writes);
+    arena_deinit(&f->arena);
+}
+
+static void propose(struct fixture *f)
+{
+    writes_propose(&f->writes, &fake_engine_ops, (struct engine *)(void *)&f->engine, &f->stamp, &f->arena);
+}
+
+static void queue(struct fixture *f, size_t from, size_t to)
+{
+    for (size_t i = from; i < to; i++)
+        CU_ASSERT_EQUAL(writes_queue(&f->writes, &f->w[i]), HF_OK);
+}
+
+static void a_turn_is_one_entry(void)
+{
+    struct fixture *f = fixture_new();
+    queue(f, 0, 100);
+    propose(f);
+    CU_ASSERT_EQUAL(f->engine.proposals, 1);
+    CU_ASSERT_EQUAL(f->engine.opcode[0], 0x01);
+    CU_ASSERT_EQUAL(f->stamp.next_seq, 101);
+    struct fsm_result r = {.code = HF_OK};
+    for (uint32_t i = 0; i < 100; i++)
+        writes_result(&f->writes, 11, 7, i, &r);
+    CU_ASSERT_EQUAL(answer_count, 100);
+    CU_ASSERT(answers[99].write == &f->w[99] && answers[99].code == HF_OK && answers[99].decided);
+    CU_ASSERT_EQUAL(f->writes.count, 0);
+    CU_ASSERT_EQUAL(f->writes.bytes, 0);
+    fixture_end(f);
+}
+
+static void entries_are_bounded(void)
+{
+    struct fixture *f = fixture_new();
+    for (size_t i = 0; i < 4; i++)
+        f->w[i].bytes = 700 * 1024;
+    queue(f, 0, 4);
+    propose(f);
+    CU_ASSERT_EQUAL(f->engine.proposals, 4); /* two together would pass the bound of an entry */
+    queue(f, 4, 1500);
+    propose(f);
+    CU_ASSERT_EQUAL(f->engine.proposals, 6); /* 1024 commands, then the rest */
+    fixture_end(f);
+}
+
+static void other_kinds_stand_alone(void)
+{
+    struct fixture *f = fixture_new();
+    f->w[1].kind = WRITE_LEASE;
+    hf__entry__lease_entry__init(&f->w[1].lease);
+    f->w[3].kind = WRITE_SESSION;
+    hf__entry__session_entry__init(&f->w[3].session);
+    queue(f, 0, 5);
+    propose(f);
+    CU_ASSERT_EQUAL(f->engine.proposals, 5);
+    static const uint8_t expected[] = {0x01, 0x02, 0x01, 0x13, 0x01};
+    CU_ASSERT_EQUAL(memcmp(f->engine.opcode, expected, 5), 0);
+    CU_ASSERT_EQUAL(f->w[3].session.timestamp, 100);
+    fixture_end(f);
+}
+
+static void refused_by_the_engine_is_surely_not_done(void)
+{
+    struct fixture *f = fixture_new();
+    f->engine.propose_code = HF_E_NOT_LEADER;
+    queue(f, 0, 3);
+    propose(f);
+    CU_ASSERT_EQUAL(answer_count, 3);
+    CU_ASSERT(answers[2].code == HF_E_NOT_LEADER && !answers[2].decided);
+    fixture_end(f);
+}
+
+static void lost_leadership_is_unknown_for_what_was_proposed_only(void)
+{
+    struct fixture *f = fixture_new();
+    queue(f, 0, 1);
+    propose(f);
+    queue(f, 1, 2);
+    writes_abandon(&f->writes);
+    CU_ASSERT_EQUAL(answer_count, 2);
+    CU_ASSERT_EQUAL(answers[0].code, HF_E_OUTCOME_UNKNOWN);
+    CU_ASSERT_EQUAL(answers[1].code, HF_E_NOT_LEADER);
+    fixture_end(f);
+}
+
+static void another_leaders_entry_at_the_index_is_surely_not_done(void)
+{
+    struct fixture *f = fixture_new();
+    queue(f, 0, 2);
+    propose(f);
+    struct fsm_result r = {.code = HF_OK};
+    writes_result(&f->writes, 11, 8, 0, &r);
+    CU_ASSERT_EQUAL(answer_count, 2);
+    CU_ASSERT(answers[0].code == HF_E_NOT_LEADER && answers[1].code == HF_E_NOT_LEADER);
+    fixture_end(f);
+}
+
+static void results_of_entries_before_ours_are_not_ours(void)
+{
+    struct fixture *f = fixture_new();
+    queue(f, 0, 1);
+    propose(f);
+    struct fsm_result r = {.code = HF_OK};
+    writes_result(&f->writes, 10, 7, 0, &r);
+    CU_ASSERT_EQUAL(answer_count, 0);
+    fixture_end(f);
+    CU_ASSERT_EQUAL(answer_count, 1);
+}
+
+static void a_deadline_gives_back_as_unknown_and_once(void)
+{
+    struct fixture *f = fixture_new();
+    f->w[1].deadline_ns = 5000;
+    queue(f, 0, 2);
+    propose(f);
+    writes_expire(&f->writes, 1000);
+    CU_ASSERT_EQUAL(answer_count, 1);
+    CU_ASSERT_EQUAL(answers[0].code, HF_E_OUTCOME_UNKNOWN);
+    struct fsm_result r = {.code = HF_OK};
+    writes_result(&f->writes, 11, 7, 0, &r);
+    writes_result(&f->writes, 11, 7, 1, &r);
+    CU_ASSERT_EQUAL(answer_count, 2);
+    CU_ASSERT(answers[1].write == &f->w[1] && answers[1].code == HF_OK);
+    fixture_end(f);
+    CU_ASSERT_EQUAL(answer_count, 2);
+}
+
+static void the_queue_is_bounded(void)
+{
+    struct fixture *f = fixture_new();
+    static struct replica_write many[LIMIT_PENDING_REQUESTS + 1];
+    for (size_t i = 0; i <= LIMIT_PENDING_REQUESTS; i++) {
+        many[i] = (struct replica_write){.bytes = 1};
+        CU_ASSERT_EQUAL(writes_queue(&f->writes, &many[i]), i < LIMIT_PENDING_REQUESTS ? HF_OK : HF_E_BUSY);
+    }
+    writes_abandon(&f->writes);
+    many[0].bytes = LIMIT_PENDING_BYTES;
+    CU_ASSERT_EQUAL(writes_queue(&f->writes, &many[0]), HF_OK);
+    CU_ASSERT_EQUAL(writes_queue(&f->writes, &many[1]), HF_E_BUSY);
+    fixture_end(f);
+}
+
+static void stamps_never_repeat(void)
+{
+    struct stamp s = {0};
+    stamp_continue(&s, (struct version){{50}, 9});
+    struct version a = stamp_take(&s, 3);
+    CU_ASSERT(a.t.t == 50 && a.seq == 10);
+    stamp_observe(&s, (struct hlc){40}); /* older: ignored */
+    struct version b = stamp_take(&s, 1);
+    CU_ASSERT(version_compare(b, (struct version){{50}, 12}) > 0);
+    stamp_observe(&s, (struct hlc){60});
+    stamp_continue(&s, (struct version){{50}, 99});
+    struct version c = stamp_take(&s, 1);
+    CU_ASSERT(c.t.t == 60 && c.seq == 1);
+    stamp_continue(&s, (struct version){{60}, 1}); /* the same version seen again as applied */
+    CU_ASSERT_EQUAL(stamp_take(&s, 1).seq, 2);
+}
+
+int main(void)
+{
+    static const struct unit_case cases[] = {
+        {"a turn is one entry", a_turn_is_one_entry},
+        {"entries are bounded", entries_are_bounded},
+        {"leases and sessions stand alone", other_kinds_stand_alone},
+        {"refused by the engine", refused_by_the_engine_is_surely_not_done},
+        {"lost leadership", lost_leadership_is_unknown_for_what_was_proposed_only},
+        {"another leader's entry", another_leaders_entry_at_the_index_is_surely_not_done},
+        {"earlier entries", results_of_entries_before_ours_are_not_ours},
+        {"deadline", a_deadline_gives_back_as_unknown_and_once},
+        {"bounded queue", the_queue_is_bounded},
+        {"stamps", stamps_never_repeat},
+    };
+    return UNIT_MAIN("writes", cases);
+}
