@@ -1,0 +1,285 @@
+/* test_directory.c: a directory is opened only by who it belongs to; each disagreement is exit 6 and one line (I10, I11). */
+#include "shard/replica/directory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "common/base/error.h"
+#include "common/sys/digest.h"
+#include "tests/unit/common/sys/child.h"
+#include "tests/unit/unit.h"
+
+static char base[256];
+
+struct plan { /* what a child does with base/dir */
+    const char *dir;
+    uint32_t group, replica;
+    const char *engine, *raft, *client;
+    uint64_t cluster;
+    bool bootstrap;     /* makes a fresh directory a member */
+    uint64_t wrong_incarnation;
+    bool open_all;      /* opens the state machine and the engine too */
+};
+
+static struct plan plan_of(const char *dir)
+{
+    return (struct plan){.dir = dir, .group = 2, .replica = 1, .raft = "tcp://127.0.0.1:20001", .client = "tcp://127.0.0.1:20002"};
+}
+
+static void path_of(const char *dir, const char *name, char out[512])
+{
+    snprintf(out, 512, "%s/%s/%s", base, dir, name);
+}
+
+static void bootstrap(struct directory *d, const struct plan *p)
+{
+    Hf__Catalog__Member member = HF__CATALOG__MEMBER__INIT;
+    member.replica = p->replica;
+    member.incarnation = p->wrong_incarnation ? p->wrong_incarnation : d->id.incarnation;
+    member.raft_endpoint = (char *)(uintptr_t)p->raft;
+    member.client_endpoint = (char *)(uintptr_t)p->client;
+    Hf__Catalog__Member *list[] = {&member};
+    Hf__Catalog__Members members = HF__CATALOG__MEMBERS__INIT;
+    members.n_members = 1;
+    members.members = list;
+    Hf__Catalog__Range range = HF__CATALOG__RANGE__INIT;
+    Hf__Catalog__Bootstrap b = HF__CATALOG__BOOTSTRAP__INIT;
+    b.cluster = 77;
+    b.shard = p->group;
+    b.replica = p->replica;
+    b.incarnation = d->id.incarnation;
+    b.members = &members;
+    b.range = &range;
+    b.heartbeat_ms = 100;
+    b.election_ms = 500;
+    char message[256];
+    int rc = directory_bootstrap(d, &b, message);
+    if (rc) {
+        printf("bootstrap: %s: %s\n", error_name(rc), message);
+        fflush(stdout);
+        _exit(50);
+    }
+}
+
+static void on_send(void *ctx, uint32_t to, const Hf__Raft__Raft *m)
+{
+    (void)ctx;
+    (void)to;
+    (void)m;
+}
+
+static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
+{
+    (void)ctx;
+    (void)entries;
+    (void)count;
+    return HF_OK;
+}
+
+static void on_barrier(void *ctx, uint64_t id, uint64_t index)
+{
+    (void)ctx;
+    (void)id;
+    (void)index;
+}
+
+static void on_changed(void *ctx)
+{
+    (void)ctx;
+}
+
+static void run(const void *arg)
+{
+    const struct plan *p = arg;
+    char dir[512];
+    snprintf(dir, sizeof dir, "%s/%s", base, p->dir);
+    struct directory_config config = {.disk = disk_posix(),
+                                      .dir = dir,
+                                      .group = p->group,
+                                      .replica = p->replica,
+                                      .engine = p->engine,
+                                      .cluster = p->cluster,
+                                      .raft_endpoint = p->raft,
+                                      .client_endpoint = p->client,
+                                      .segment_bytes = 65536};
+    config.fsm.cache_bytes = 1 << 20;
+    config.fsm.buffer_bytes = 1 << 20;
+    struct directory d;
+    directory_open(&d, &config);
+    if (p->bootstrap)
+        bootstrap(&d, p);
+    if (p->open_all) {
+        struct engine_env env = {.send = on_send, .apply = on_apply, .barrier_ready = on_barrier, .changed = on_changed};
+        directory_open_fsm(&d);
+        directory_open_engine(&d, &env);
+        printf("open applied=%llu incarnation=%llx\n", (unsigned long long)fsm_info(d.fsm)->applied.index,
+               (unsigned long long)d.id.incarnation);
+    } else {
+        printf("%s incarnation=%llx\n", directory_fresh(&d) ? "fresh" : "member", (unsigned long long)d.id.incarnation);
+    }
+    directory_close(&d);
+}
+
+static void expect(const struct plan *p, int exit_code, const char *text)
+{
+    struct child c = child_run(run, p);
+    if (child_exit(&c) != exit_code || !strstr(c.output, text))
+        fprintf(stderr, "wanted exit %d and \"%s\", got exit %d and: %s\n", exit_code, text, child_exit(&c), c.output);
+    CU_ASSERT_EQUAL(child_exit(&c), exit_code);
+    CU_ASSERT_PTR_NOT_NULL(strstr(c.output, text));
+    if (exit_code == 6) /* one line, no more */
+        CU_ASSERT_PTR_EQUAL(strchr(c.output, '\n'), c.output + strlen(c.output) - 1);
+}
+
+static struct plan member(const char *dir)
+{
+    struct plan p = plan_of(dir);
+    p.bootstrap = p.open_all = true;
+    expect(&p, 0, "open applied=1");
+    p.bootstrap = false;
+    return p;
+}
+
+static void fresh_keeps_its_incarnation(void)
+{
+    struct plan p = plan_of("fresh");
+    struct child first = child_run(run, &p), second = child_run(run, &p);
+    CU_ASSERT(strstr(first.output, "fresh incarnation=") != NULL);
+    CU_ASSERT_STRING_EQUAL(first.output, second.output);
+}
+
+static void a_bootstrapped_directory_opens_again(void)
+{
+    struct plan p = member("again");
+    expect(&p, 0, "open applied=1");
+}
+
+static void each_disagreement_is_refused(void)
+{
+    struct plan p = member("mine");
+    struct plan q = p;
+    q.group = 3;
+    expect(&q, 6, "belongs to shard 2, not to shard 3");
+    q = p;
+    q.replica = 9;
+    expect(&q, 6, "belongs to replica 1, not to replica 9");
+    q = p;
+    q.engine = "libraft";
+    expect(&q, 6, "is run by engine native, not libraft");
+    q = p;
+    q.cluster = 78;
+    expect(&q, 6, "belongs to cluster 000000000000004d, not to cluster 000000000000004e");
+    q = p;
+    q.raft = "tcp://127.0.0.1:20003";
+    expect(&q, 6, "the raft endpoint tcp://127.0.0.1:20001, not tcp://127.0.0.1:20003");
+    q = p;
+    q.client = "tcp://127.0.0.1:20004";
+    expect(&q, 6, "the client endpoint tcp://127.0.0.1:20002");
+    expect(&p, 0, "open applied=1");
+}
+
+static void locked_by_another_process(void)
+{
+    struct plan p = plan_of("locked");
+    char path[512];
+    snprintf(path, sizeof path, "%s/locked", base);
+    CU_ASSERT_EQUAL(mkdir(path, 0700), 0);
+    path_of("locked", "LOCK", path);
+    CU_ASSERT_EQUAL(disk_lock(path), HF_OK); /* held by this process from now on */
+    expect(&p, 6, "is in use by another process");
+}
+
+static void overwrite(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void foreign_or_damaged_files(void)
+{
+    struct plan p = plan_of("foreign");
+    char path[512];
+    snprintf(path, sizeof path, "%s/foreign", base);
+    CU_ASSERT_EQUAL(mkdir(path, 0700), 0);
+    path_of("foreign", "somebody.txt", path);
+    overwrite(path, "data");
+    expect(&p, 6, "has no identity but holds \"somebody.txt\"");
+    p = member("damaged");
+    path_of("damaged", "identity", path);
+    overwrite(path, "cluster 1\n");
+    expect(&p, 6, "identity cannot be read");
+}
+
+static void parts_that_are_missing(void)
+{
+    struct plan p = member("nolog");
+    char command[700];
+    snprintf(command, sizeof command, "rm -r '%s/nolog/native-1'", base);
+    CU_ASSERT_EQUAL(system(command), 0);
+    expect(&p, 6, "has no files of engine native, log epoch 1");
+    p = member("nopeers");
+    snprintf(command, sizeof command, "rm '%s/nopeers/peers'", base);
+    CU_ASSERT_EQUAL(system(command), 0);
+    expect(&p, 6, "peers cannot be read");
+    p = member("copied");
+    struct plan other = plan_of("other");
+    other.group = 5;
+    other.bootstrap = other.open_all = true;
+    expect(&other, 0, "open applied=1");
+    snprintf(command, sizeof command, "cd '%s' && rm -r copied/fsm && cp -r other/fsm copied/fsm", base);
+    CU_ASSERT_EQUAL(system(command), 0);
+    expect(&p, 6, "one of them was copied from elsewhere");
+}
+
+static void a_bootstrap_for_another_is_refused(void)
+{
+    struct plan p = plan_of("wrong");
+    p.bootstrap = true;
+    p.wrong_incarnation = 4711;
+    expect(&p, 50, "bootstrap: REFUSED");
+    p.bootstrap = false;
+    expect(&p, 0, "fresh incarnation=");
+}
+
+static void killed_during_bootstrap_it_is_fresh_or_member(void)
+{
+    struct plan p = plan_of("killed");
+    p.bootstrap = p.open_all = true;
+    setenv("HOLDFAST_CRASH_POINT", "bootstrap.before_identity", 1);
+    struct child c = child_run(run, &p);
+    CU_ASSERT(WIFSIGNALED(c.status) && WTERMSIG(c.status) == 9);
+    unsetenv("HOLDFAST_CRASH_POINT");
+    struct plan look = plan_of("killed");
+    expect(&look, 0, "fresh incarnation=");
+    setenv("HOLDFAST_CRASH_POINT", "bootstrap.after_identity", 1);
+    c = child_run(run, &p);
+    CU_ASSERT(WIFSIGNALED(c.status));
+    unsetenv("HOLDFAST_CRASH_POINT");
+    look.open_all = true;
+    expect(&look, 0, "open applied=1");
+}
+
+int main(void)
+{
+    snprintf(base, sizeof base, "/tmp/holdfast-directory-XXXXXX");
+    if (!mkdtemp(base))
+        return 1;
+    digest_init();
+    static const struct unit_case cases[] = {
+        {"fresh", fresh_keeps_its_incarnation},
+        {"opens again", a_bootstrapped_directory_opens_again},
+        {"disagreements", each_disagreement_is_refused},
+        {"locked", locked_by_another_process},
+        {"foreign or damaged", foreign_or_damaged_files},
+        {"missing parts", parts_that_are_missing},
+        {"bootstrap for another", a_bootstrap_for_another_is_refused},
+        {"killed during bootstrap", killed_during_bootstrap_it_is_fresh_or_member},
+    };
+    int rc = UNIT_MAIN("directory", cases);
+    char command[300];
+    snprintf(command, sizeof command, "rm -r '%s'", base);
+    return system(command) ? 1 : rc;
+}
