@@ -1,0 +1,196 @@
+/* call.c: the public calls on keys: checked against the limits, copied, posted; the synchronous ones wait. */
+#include "client/call.h"
+
+#include <stdlib.h>
+
+#include "client/future.h"
+#include "common/sys/clock.h"
+
+#define WAIT_MS 1000u
+
+int call_new(struct hf *h, enum request_kind kind, const struct hf_call *call, size_t bytes, struct hf_future **out)
+{
+    if (!call || call->deadline_ms == 0)
+        return HF_E_INVALID;
+    if (atomic_fetch_add_explicit(&h->outstanding, 1, memory_order_relaxed) >= h->outstanding_max ||
+        atomic_load_explicit(&h->outstanding_bytes, memory_order_relaxed) + bytes > h->outstanding_bytes_max) {
+        atomic_fetch_sub_explicit(&h->outstanding, 1, memory_order_relaxed);
+        return HF_E_BUSY;
+    }
+    struct hf_future *f = future_new(h, h->meeting, kind, bytes);
+    if (!f) {
+        atomic_fetch_sub_explicit(&h->outstanding, 1, memory_order_relaxed);
+        return HF_E_NO_MEMORY;
+    }
+    f->deadline_ns = clock_boot_ns() + call->deadline_ms * CLOCK_NS_PER_MS;
+    f->queue = call->queue;
+    f->tag = call->tag;
+    *out = f;
+    return HF_OK;
+}
+
+void call_post(struct hf_future *f)
+{
+    atomic_fetch_add_explicit(&f->h->outstanding_bytes, f->size, memory_order_relaxed);
+    mailbox_post(f->h->mailbox, &f->link);
+}
+
+int call_wait(struct hf_future *f)
+{
+    int code;
+    do
+        code = hf_future_wait(f, WAIT_MS);
+    while (code == HF_E_AGAIN);
+    return code;
+}
+
+static bool key_ok(struct hf_bytes key)
+{
+    return key.size <= LIMIT_KEY_BYTES;
+}
+
+static bool value_ok(struct hf_bytes value)
+{
+    return value.size <= LIMIT_VALUE_BYTES;
+}
+
+int hf_put_async(struct hf *h, struct hf_bytes key, struct hf_bytes value, uint64_t ttl_ms, const struct hf_call *call,
+                 struct hf_future **out)
+{
+    if (!key_ok(key) || !value_ok(value))
+        return HF_E_LIMIT;
+    struct hf_future *f;
+    int rc = call_new(h, REQUEST_PUT, call, key.size + value.size, &f);
+    if (rc)
+        return rc;
+    f->key = future_copy(f, call_slice(key));
+    f->value = future_copy(f, call_slice(value));
+    f->ttl_ms = ttl_ms;
+    *out = f;
+    call_post(f);
+    return HF_OK;
+}
+
+static int keyed(struct hf *h, enum request_kind kind, struct hf_bytes key, uint64_t at, const struct hf_call *call,
+                 struct hf_future **out)
+{
+    if (!key_ok(key))
+        return HF_E_LIMIT;
+    struct hf_future *f;
+    int rc = call_new(h, kind, call, key.size, &f);
+    if (rc)
+        return rc;
+    f->key = future_copy(f, call_slice(key));
+    f->at = at;
+    *out = f;
+    call_post(f);
+    return HF_OK;
+}
+
+int hf_del_async(struct hf *h, struct hf_bytes key, const struct hf_call *call, struct hf_future **out)
+{
+    return keyed(h, REQUEST_DEL, key, 0, call, out);
+}
+
+int hf_delete_prefix_async(struct hf *h, struct hf_bytes prefix, const struct hf_call *call, struct hf_future **out)
+{
+    return keyed(h, REQUEST_DELETE_PREFIX, prefix, 0, call, out);
+}
+
+int hf_get_async(struct hf *h, struct hf_bytes key, uint64_t at, const struct hf_call *call, struct hf_future **out)
+{
+    return keyed(h, REQUEST_GET, key, at, call, out);
+}
+
+int hf_cas_async(struct hf *h, struct hf_bytes key, const struct hf_bytes *expected, const struct hf_bytes *value,
+                 const struct hf_call *call, struct hf_future **out)
+{
+    const struct hf_bytes none = {NULL, 0};
+    struct hf_bytes old = expected ? *expected : none, new = value ? *value : none;
+    if (!key_ok(key) || !value_ok(old) || !value_ok(new))
+        return HF_E_LIMIT;
+    struct hf_future *f;
+    int rc = call_new(h, REQUEST_CAS, call, key.size + old.size + new.size, &f);
+    if (rc)
+        return rc;
+    f->key = future_copy(f, call_slice(key));
+    f->expected = future_copy(f, call_slice(old));
+    f->value = future_copy(f, call_slice(new));
+    f->has_expected = expected != NULL;
+    f->becomes_absent = value == NULL;
+    *out = f;
+    call_post(f);
+    return HF_OK;
+}
+
+/* Waits for what `rc` says was posted; ends `f`. */
+static int written(int rc, struct hf_future *f, struct hf_version *out_version)
+{
+    if (rc)
+        return rc;
+    rc = call_wait(f);
+    if (rc == HF_OK && out_version)
+        *out_version = hf_future_version(f);
+    hf_future_free(f);
+    return rc;
+}
+
+int hf_put(struct hf *h, struct hf_bytes key, struct hf_bytes value, uint64_t ttl_ms, uint32_t deadline_ms,
+           struct hf_version *out_version)
+{
+    struct hf_future *f = NULL;
+    int rc = hf_put_async(h, key, value, ttl_ms, &(struct hf_call){.deadline_ms = deadline_ms}, &f);
+    return written(rc, f, out_version);
+}
+
+int hf_del(struct hf *h, struct hf_bytes key, uint32_t deadline_ms, struct hf_version *out_version)
+{
+    struct hf_future *f = NULL;
+    int rc = hf_del_async(h, key, &(struct hf_call){.deadline_ms = deadline_ms}, &f);
+    return written(rc, f, out_version);
+}
+
+int hf_cas(struct hf *h, struct hf_bytes key, const struct hf_bytes *expected, const struct hf_bytes *value,
+           uint32_t deadline_ms, struct hf_version *out_version)
+{
+    struct hf_future *f = NULL;
+    int rc = hf_cas_async(h, key, expected, value, &(struct hf_call){.deadline_ms = deadline_ms}, &f);
+    return written(rc, f, out_version);
+}
+
+int hf_delete_prefix(struct hf *h, struct hf_bytes prefix, uint32_t deadline_ms, struct hf_version *out_version)
+{
+    struct hf_future *f = NULL;
+    int rc = hf_delete_prefix_async(h, prefix, &(struct hf_call){.deadline_ms = deadline_ms}, &f);
+    return written(rc, f, out_version);
+}
+
+int hf_get(struct hf *h, struct hf_bytes key, uint64_t at, uint32_t deadline_ms, struct hf_value *out)
+{
+    struct hf_future *f = NULL;
+    int rc = hf_get_async(h, key, at, &(struct hf_call){.deadline_ms = deadline_ms}, &f);
+    if (rc)
+        return rc;
+    rc = call_wait(f);
+    if (rc == HF_OK) {
+        struct hf_bytes value = hf_future_value(f);
+        void *copy = malloc(value.size ? value.size : 1);
+        if (copy) {
+            if (value.size > 0)
+                memcpy(copy, value.data, value.size);
+            *out = (struct hf_value){.data = copy, .size = value.size, .version = hf_future_version(f)};
+        } else {
+            rc = HF_E_NO_MEMORY;
+        }
+    }
+    hf_future_free(f);
+    return rc;
+}
+
+void hf_value_free(struct hf_value *value)
+{
+    if (!value)
+        return;
+    free(value->data);
+    *value = (struct hf_value){0};
+}

@@ -1,0 +1,243 @@
+/* holdfast.h: the client library of Holdfast, a sharded, strongly consistent key-value store.
+ *
+ * Threads:  every function may be called from any thread; one future or scan belongs to one thread at a time. A handle has
+ *           one thread of its own that owns all sockets. Do not use a handle after fork() in the child.
+ * Memory:   out of memory is HF_E_NO_MEMORY, never an abort.
+ * Answers:  every call ends within its deadline in one of three ways:
+ *             done             HF_OK (or HF_E_NOT_FOUND, HF_E_COMPARE_FAILED: done, and this is the result)
+ *             surely not done  any other code whose class is not HF_CLASS_OUTCOME_UNKNOWN
+ *             unknown          class HF_CLASS_OUTCOME_UNKNOWN: it may have happened, or may still happen
+ *           Lost replies are retried inside, under a session: a write is executed at most once. */
+#ifndef HOLDFAST_H
+#define HOLDFAST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define HF_ABI 1u /* give it to hf_open: it says which layout of the structs below the program was compiled with */
+
+#if defined(__GNUC__)
+#define HF_API __attribute__((visibility("default")))
+#define HF_RESULT __attribute__((visibility("default"), warn_unused_result))
+#else
+#define HF_API
+#define HF_RESULT
+#endif
+
+/* ---- outcomes ------------------------------------------------------------------------------------------------------ */
+
+/* name, number, class: what went wrong. Texts: hf_error_text. */
+#define HF_PUBLIC_ERRORS(X)                                                                                            \
+    X(HF_E_NOT_FOUND, -1, HF_CLASS_GIVE_UP)                /* key not found */                                         \
+    X(HF_E_COMPARE_FAILED, -2, HF_CLASS_GIVE_UP)           /* cas: the key does not hold the expected value */         \
+    X(HF_E_INVALID, -3, HF_CLASS_GIVE_UP)                  /* invalid argument */                                      \
+    X(HF_E_LIMIT, -4, HF_CLASS_GIVE_UP)                    /* a limit is exceeded */                                   \
+    X(HF_E_NOT_LEADER, -5, HF_CLASS_RETRY_ELSEWHERE)       /* this replica is not the leader */                        \
+    X(HF_E_BUSY, -6, HF_CLASS_RETRY_SAME)                  /* a queue is full */                                       \
+    X(HF_E_WRONG_SHARD, -7, HF_CLASS_REFRESH_ROUTE)        /* the key belongs to another shard */                      \
+    X(HF_E_NO_ROUTE, -8, HF_CLASS_RETRY_SAME)              /* the key space is not bootstrapped or not known yet */    \
+    X(HF_E_UNAVAILABLE, -9, HF_CLASS_RETRY_ELSEWHERE)      /* no leader or no server could be reached */               \
+    X(HF_E_TIMEOUT, -10, HF_CLASS_GIVE_UP)                 /* the deadline passed before anything was sent */          \
+    X(HF_E_OUTCOME_UNKNOWN, -11, HF_CLASS_OUTCOME_UNKNOWN) /* the request may have been executed */                    \
+    X(HF_E_SESSION_UNKNOWN, -12, HF_CLASS_GIVE_UP)         /* session unknown or expired; not executed */              \
+    X(HF_E_SESSION_WINDOW, -13, HF_CLASS_GIVE_UP)          /* sequence number outside the session's window */          \
+    X(HF_E_FENCED, -14, HF_CLASS_GIVE_UP)                  /* never executed and never will be */                      \
+    X(HF_E_PROTOCOL, -15, HF_CLASS_GIVE_UP)                /* malformed message or unknown protocol version */         \
+    X(HF_E_WRONG_CLUSTER, -16, HF_CLASS_GIVE_UP)           /* another cluster */                                       \
+    X(HF_E_REFUSED, -17, HF_CLASS_GIVE_UP)                 /* refused */                                               \
+    X(HF_E_IO, -18, HF_CLASS_RETRY_ELSEWHERE)              /* input/output error */                                    \
+    X(HF_E_CORRUPT, -19, HF_CLASS_GIVE_UP)                 /* damaged data */                                          \
+    X(HF_E_EXISTS, -20, HF_CLASS_GIVE_UP)                  /* already exists */                                        \
+    X(HF_E_ABSENT, -21, HF_CLASS_GIVE_UP)                  /* does not exist */                                        \
+    X(HF_E_LOCKED, -22, HF_CLASS_GIVE_UP)                  /* locked by another process */                             \
+    X(HF_E_FORMAT, -23, HF_CLASS_GIVE_UP)                  /* unknown format version */                                \
+    X(HF_E_NO_MEMORY, -24, HF_CLASS_RETRY_SAME)            /* out of memory */                                         \
+    X(HF_E_CLOSED, -25, HF_CLASS_GIVE_UP)                  /* the handle was closed */                                 \
+    X(HF_E_NOT_READY, -26, HF_CLASS_RETRY_SAME)            /* starting: not ready to serve yet */                      \
+    X(HF_E_AGAIN, -27, HF_CLASS_RETRY_SAME)                /* not finished yet (hf_future_wait, hf_future_poll) */     \
+    X(HF_E_FUTURE_TIMESTAMP, -28, HF_CLASS_GIVE_UP)        /* nobody issued this timestamp */                          \
+    X(HF_E_NO_SPACE, -29, HF_CLASS_RETRY_SAME)             /* no space left on device */
+
+#ifndef HF_ERRORS /* inside the library another header declares the same names; it is checked that they agree */
+enum hf_class {
+    HF_CLASS_NONE = 0,            /* success */
+    HF_CLASS_RETRY_SAME = 1,      /* surely not done; the same server may do it a moment later */
+    HF_CLASS_RETRY_ELSEWHERE = 2, /* surely not done; another server may do it */
+    HF_CLASS_REFRESH_ROUTE = 3,   /* surely not done; the key lives elsewhere (handled inside the library) */
+    HF_CLASS_OUTCOME_UNKNOWN = 4, /* it may have happened or may still happen */
+    HF_CLASS_GIVE_UP = 5          /* surely not done (or done with this result); repeating will not help */
+};
+
+enum hf_error {
+    HF_OK = 0,
+#define HF_PUBLIC_ERROR_ENUM(name, number, cls) name = (number),
+    HF_PUBLIC_ERRORS(HF_PUBLIC_ERROR_ENUM)
+#undef HF_PUBLIC_ERROR_ENUM
+};
+#endif
+
+HF_API const char *hf_error_text(int code); /* static, never NULL */
+HF_API const char *hf_error_name(int code); /* "NOT_FOUND": static, never NULL */
+HF_API enum hf_class hf_error_class(int code);
+HF_API const char *hf_class_name(enum hf_class cls); /* "GIVE_UP": static, never NULL */
+
+/* ---- handle -------------------------------------------------------------------------------------------------------- */
+
+struct hf;        /* a cluster, as this program sees it */
+struct hf_future; /* a call under way or finished */
+struct hf_queue;  /* where finished calls can be awaited together */
+struct hf_cursor;
+struct hf_cluster_status;
+
+struct hf_bytes {
+    const void *data; /* borrowed; may be NULL when size is 0 */
+    size_t size;
+};
+
+struct hf_version { /* orders the writes of one shard */
+    uint64_t timestamp;
+    uint64_t sequence;
+};
+
+struct hf_options {
+    const char *endpoints;          /* of coordinators, by commas: "tcp://127.0.0.1:7400,tcp://127.0.0.1:7401" */
+    int routed;                     /* 0: straight to the shards' leaders; 1: everything through a coordinator */
+    uint32_t outstanding_max;       /* calls at a time; more are HF_E_BUSY. 0: 65536 */
+    uint64_t outstanding_bytes_max; /* their keys and values. 0: 256 MiB */
+};
+
+/* Starts the handle's thread; connects when the first call needs it. HF_E_INVALID: no or bad endpoints, unknown `abi`.
+ * HF_E_NO_MEMORY. */
+HF_RESULT int hf_open(const struct hf_options *options, unsigned abi, struct hf **out);
+/* Ends every call under way (never sent: HF_E_CLOSED; else unknown) and nulls *h. Futures and queues stay valid and are
+ * still to be freed; scans are to be closed before. */
+HF_API void hf_close(struct hf **h);
+
+/* ---- synchronous calls: deadline_ms > 0 is when they are back at the latest ---------------------------------------- */
+
+struct hf_value {
+    void *data; /* owned: hf_value_free */
+    size_t size;
+    struct hf_version version;
+};
+
+/* out_version may be NULL. ttl_ms 0: for ever. */
+HF_RESULT int hf_put(struct hf *h, struct hf_bytes key, struct hf_bytes value, uint64_t ttl_ms, uint32_t deadline_ms,
+                     struct hf_version *out_version);
+HF_RESULT int hf_del(struct hf *h, struct hf_bytes key, uint32_t deadline_ms, struct hf_version *out_version);
+/* expected NULL: the key must be absent. value NULL: it becomes absent. */
+HF_RESULT int hf_cas(struct hf *h, struct hf_bytes key, const struct hf_bytes *expected, const struct hf_bytes *value,
+                     uint32_t deadline_ms, struct hf_version *out_version);
+/* Deletes every key with this prefix in one step. HF_E_REFUSED: the prefix spans shards (that takes a transaction). */
+HF_RESULT int hf_delete_prefix(struct hf *h, struct hf_bytes prefix, uint32_t deadline_ms,
+                               struct hf_version *out_version);
+/* at 0: the latest value, linearizable. HF_E_NOT_FOUND. */
+HF_RESULT int hf_get(struct hf *h, struct hf_bytes key, uint64_t at, uint32_t deadline_ms, struct hf_value *out);
+HF_API void hf_value_free(struct hf_value *value);
+
+/* ---- futures ------------------------------------------------------------------------------------------------------- */
+
+struct hf_call {
+    uint32_t deadline_ms;   /* > 0 */
+    struct hf_queue *queue; /* where the finished future is put; NULL: nowhere, wait for it by itself */
+    void *tag;              /* the caller's, given back by hf_future_tag */
+};
+
+/* Each copies its arguments, returns at once, and on HF_OK *out is to be freed with hf_future_free. Failures here are
+ * surely not done: HF_E_INVALID, HF_E_LIMIT, HF_E_BUSY (too much outstanding), HF_E_NO_MEMORY. */
+HF_RESULT int hf_put_async(struct hf *h, struct hf_bytes key, struct hf_bytes value, uint64_t ttl_ms,
+                           const struct hf_call *call, struct hf_future **out);
+HF_RESULT int hf_del_async(struct hf *h, struct hf_bytes key, const struct hf_call *call, struct hf_future **out);
+HF_RESULT int hf_cas_async(struct hf *h, struct hf_bytes key, const struct hf_bytes *expected,
+                           const struct hf_bytes *value, const struct hf_call *call, struct hf_future **out);
+HF_RESULT int hf_delete_prefix_async(struct hf *h, struct hf_bytes prefix, const struct hf_call *call,
+                                     struct hf_future **out);
+HF_RESULT int hf_get_async(struct hf *h, struct hf_bytes key, uint64_t at, const struct hf_call *call,
+                           struct hf_future **out);
+
+/* The call's code, or HF_E_AGAIN when it is not finished after timeout_ms. Only for futures without a queue. */
+HF_RESULT int hf_future_wait(struct hf_future *f, uint32_t timeout_ms);
+/* The call's code, or HF_E_AGAIN when it is not finished. */
+HF_RESULT int hf_future_poll(const struct hf_future *f);
+/* The result may no longer be wanted: the call itself goes on. NULL is ignored. Not while it stands in a queue. */
+HF_API void hf_future_free(struct hf_future *f);
+
+/* Of a finished future; what they return is borrowed from it. */
+HF_API const char *hf_future_message(const struct hf_future *f); /* what, where, what to do; never NULL */
+HF_API enum hf_class hf_future_class(const struct hf_future *f);
+HF_API struct hf_version hf_future_version(const struct hf_future *f); /* written, or of the value read */
+HF_API struct hf_bytes hf_future_value(const struct hf_future *f);     /* get */
+HF_API void *hf_future_tag(const struct hf_future *f);
+
+/* A queue belongs to the handle it was opened on. */
+HF_RESULT int hf_queue_open(struct hf *h, struct hf_queue **out);
+/* Takes up to `max` finished futures in the order in which they finished; waits up to timeout_ms for the first.
+ * Returns how many. */
+HF_RESULT size_t hf_queue_take(struct hf_queue *q, uint32_t timeout_ms, struct hf_future **out, size_t max);
+/* Calls that still name it must have been taken out before. NULL is ignored. */
+HF_API void hf_queue_free(struct hf_queue *q);
+
+/* ---- scans --------------------------------------------------------------------------------------------------------- */
+
+struct hf_range {
+    struct hf_bytes start; /* included */
+    struct hf_bytes end;   /* excluded; empty: to the end of the key space */
+    uint32_t page_items;   /* of one page; 0: the server's choice */
+    int reverse;           /* from end down to start */
+    int keys_only;
+    uint64_t at; /* 0: the latest */
+};
+
+struct hf_item { /* borrowed from the page */
+    struct hf_bytes key;
+    struct hf_bytes value;
+    struct hf_version version;
+};
+
+/* One page: from one shard, perhaps empty although more follows. Each page is consistent in itself. */
+HF_RESULT int hf_scan_async(struct hf *h, const struct hf_range *range, const struct hf_call *call,
+                            struct hf_future **out);
+HF_RESULT int hf_scan(struct hf *h, const struct hf_range *range, uint32_t deadline_ms, struct hf_future **out_page);
+HF_API size_t hf_future_count(const struct hf_future *f);
+HF_API struct hf_item hf_future_item(const struct hf_future *f, size_t i); /* i < hf_future_count */
+/* 1: more may follow; *out_next becomes the next page's start (reverse: its end). 0: this was the last page. */
+HF_API int hf_future_more(const struct hf_future *f, struct hf_bytes *out_next);
+
+/* Page after page, the next one fetched while this one is read. The range's bytes are copied. */
+HF_RESULT int hf_cursor_open(struct hf *h, const struct hf_range *range, uint32_t page_deadline_ms,
+                             struct hf_cursor **out);
+/* *out_item: the next item, borrowed until the next call, or NULL at the end. After a failure the cursor may be asked
+ * again: it goes on where it was. */
+HF_RESULT int hf_cursor_next(struct hf_cursor *c, const struct hf_item **out_item);
+HF_API const char *hf_cursor_message(const struct hf_cursor *c); /* of the last failure; never NULL */
+HF_API void hf_cursor_close(struct hf_cursor *c);
+
+/* ---- the cluster's state -------------------------------------------------------------------------------------------- */
+
+/* Asks the coordinators and every replica itself, all at once; who does not answer in time is unreachable. */
+HF_RESULT int hf_cluster_status(const char *endpoints, uint32_t deadline_ms, struct hf_cluster_status **out);
+HF_API void hf_cluster_status_free(struct hf_cluster_status *s);
+HF_API int hf_cluster_status_healthy(const struct hf_cluster_status *s);
+HF_API uint64_t hf_cluster_status_cluster(const struct hf_cluster_status *s); /* 0: nobody told */
+HF_API size_t hf_cluster_status_shards(const struct hf_cluster_status *s);
+
+struct hf_shard_status {
+    uint32_t shard;
+    uint32_t leader; /* replica; 0: none */
+    uint64_t term;
+    uint64_t commit;
+    uint32_t replicas; /* configured */
+    uint32_t ready;
+    uint32_t survives; /* so many more replicas may fail and it goes on */
+};
+HF_API struct hf_shard_status hf_cluster_status_shard(const struct hf_cluster_status *s, size_t i);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,129 @@
+/* outcome.c: see outcome.h. */
+#include "client/outcome.h"
+
+bool outcome_is_write(const struct hf_future *r)
+{
+    switch (r->kind) {
+    case REQUEST_PUT:
+    case REQUEST_DEL:
+    case REQUEST_CAS:
+    case REQUEST_DELETE_PREFIX:
+        return true;
+    case REQUEST_GET:
+    case REQUEST_SCAN:
+    case REQUEST_SESSION_OPEN: /* opened twice, one stays unused */
+    case REQUEST_STATUS:
+    case REQUEST_ROUTES:
+        return false;
+    }
+    return false;
+}
+
+enum hf_class outcome_class(const Hf__Client__Reply *reply)
+{
+    if (reply->code == HF_OK)
+        return HF_CLASS_NONE;
+    if (reply->class_ >= HF_CLASS_RETRY_SAME && reply->class_ <= HF_CLASS_GIVE_UP)
+        return (enum hf_class)reply->class_;
+    return error_class(reply->code);
+}
+
+static uint64_t attempt_bit(uint32_t attempt)
+{
+    return UINT64_C(1) << (attempt < 64 ? attempt - 1 : 63);
+}
+
+void outcome_mark_sent(struct hf_future *r)
+{
+    r->unanswered |= attempt_bit(r->attempts);
+}
+
+static void mark_answered(struct hf_future *r, uint32_t attempt)
+{
+    if (attempt < 64) /* the last bit is shared: it stays, which errs to unknown */
+        r->unanswered &= ~attempt_bit(attempt);
+    else if (r->attempts == 64)
+        r->unanswered &= ~attempt_bit(64);
+}
+
+static bool own_question(const struct hf_future *r)
+{
+    return r->kind == REQUEST_STATUS || r->kind == REQUEST_ROUTES;
+}
+
+/* The shard executed it, or its session table says what became of it. */
+static bool decided(const struct hf_future *r, int code)
+{
+    if (code == HF_OK || own_question(r))
+        return true;
+    return outcome_is_write(r) && (code == HF_E_NOT_FOUND || code == HF_E_COMPARE_FAILED || code == HF_E_FENCED);
+}
+
+enum outcome outcome_judge(struct hf_future *r, uint32_t attempt, bool current, const Hf__Client__Reply *reply)
+{
+    enum hf_class cls = outcome_class(reply);
+    if (decided(r, reply->code))
+        return OUTCOME_FINAL;
+    if (cls != HF_CLASS_OUTCOME_UNKNOWN)
+        mark_answered(r, attempt);
+    if (!current)
+        return OUTCOME_IGNORE;
+    bool maybe = outcome_is_write(r) && (r->unanswered != 0 || r->lost);
+    switch (cls) {
+    case HF_CLASS_NONE:
+    case HF_CLASS_OUTCOME_UNKNOWN:
+    case HF_CLASS_RETRY_SAME:
+    case HF_CLASS_RETRY_ELSEWHERE:
+        return OUTCOME_RETRY;
+    case HF_CLASS_REFRESH_ROUTE: /* another shard has another session table: a second execution would not be noticed */
+        return maybe ? OUTCOME_UNKNOWN : OUTCOME_RETRY;
+    case HF_CLASS_GIVE_UP:
+        if (maybe)
+            return OUTCOME_UNKNOWN;
+        return reply->code == HF_E_SESSION_UNKNOWN && r->session ? OUTCOME_RETRY : OUTCOME_FINAL;
+    }
+    return OUTCOME_RETRY;
+}
+
+static const char *late_reason(const struct hf *h, const struct hf_future *r)
+{
+    if (!h->routes)
+        return "deadline passed before anything was sent: no coordinator told the routes "
+               "(are the endpoints right, and is the cluster bootstrapped?)";
+    if (r->shard && !h->routed && !r->shard->leader)
+        return "deadline passed before anything was sent: no leader of the key's shard was found";
+    return "deadline passed before anything was sent";
+}
+
+int outcome_late(const struct hf *h, struct hf_future *r)
+{
+    if (r->attempts == 0) {
+        r->message = late_reason(h, r);
+        return HF_E_TIMEOUT;
+    }
+    if (outcome_is_write(r) && r->unanswered != 0) {
+        r->message = "outcome unknown: the request was sent, and no answer came before the deadline";
+        return HF_E_OUTCOME_UNKNOWN;
+    }
+    if (r->refusal != 0 && error_class(r->refusal) == HF_CLASS_RETRY_SAME)
+        return r->refusal;
+    r->message = r->unanswered ? "unavailable: no answer came before the deadline"
+                               : "unavailable: every attempt was refused until the deadline";
+    return HF_E_UNAVAILABLE;
+}
+
+int outcome_refused(const struct hf_future *r, int code)
+{
+    return outcome_is_write(r) && r->unanswered != 0 ? HF_E_OUTCOME_UNKNOWN : code;
+}
+
+int outcome_closed(const struct hf_future *r)
+{
+    return outcome_refused(r, HF_E_CLOSED);
+}
+
+void outcome_counted_out(struct hf *h, const struct hf_future *r)
+{
+    atomic_fetch_sub_explicit(&h->outstanding, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&h->outstanding_bytes, r->size, memory_order_relaxed);
+}
