@@ -22,7 +22,7 @@ struct fsm;
 struct fsm_config {
     const char *dir; /* <replica's directory>/fsm */
     bool sync_writes;
-    uint64_t cache_bytes, buffer_bytes;
+    uint64_t cache_bytes, buffer_bytes; /* 0: the store's defaults */
 };
 
 struct fsm_genesis { /* what bootstrap fixes, the same bytes on every replica */
@@ -63,7 +63,8 @@ const struct fsm_info *fsm_info(const struct fsm *fsm);
 
 /* The applied position that survives a crash now; nothing else is "durable applied" (I4). */
 HF_CHECKED int fsm_durable_applied(struct fsm *fsm, struct fsm_applied *out);
-HF_CHECKED int fsm_flush(struct fsm *fsm);
+HF_CHECKED int fsm_flush(struct fsm *fsm); /* durable on return */
+HF_CHECKED int fsm_flush_begin(struct fsm *fsm); /* in the background; fsm_durable_applied shows when it is done */
 
 struct fsm_result {
     int code;               /* HF_OK, or a conflict: COMPARE_FAILED, WRONG_SHARD, SESSION_…, LIMIT, INVALID */
@@ -78,7 +79,9 @@ typedef void fsm_result_fn(void *ctx, uint64_t index, uint64_t term, uint32_t po
 
 /* Applies consecutive entries that follow `applied`, in one batch: all of them with their effects, or none.
  * Results are reported after the batch is written. An entry this program cannot read ends the process (fatal): skipping it
- * would make replicas differ. HF_E_NO_SPACE, HF_E_IO: nothing was applied, call again with the same entries (I6). */
+ * would make replicas differ; so whoever proposes must have checked that op and space are known ones.
+ * HF_E_NO_SPACE, HF_E_IO: nothing was applied, call again with the same entries (I6). HF_E_CORRUPT: the same, but the state
+ * is damaged and calling again will not help. */
 HF_CHECKED int fsm_apply(struct fsm *fsm, const struct log_entry *entries, size_t count, fsm_result_fn *report, void *ctx);
 
 enum fsm_space { FSM_USER = 0, FSM_CATALOG = 1 };

@@ -20,8 +20,8 @@ struct store_iterator;
 struct store_config {
     const char *dir;
     bool sync_writes;      /* --fsm-sync-mode=sync: RocksDB's own log on, synced per batch; default off */
-    uint64_t cache_bytes;  /* block cache */
-    uint64_t buffer_bytes; /* memtable */
+    uint64_t cache_bytes;  /* block cache, indexes and filters included; 0: 16 MiB */
+    uint64_t buffer_bytes; /* memtable, of which there are at most three; 0: 8 MiB */
     /* Length of the prefix of `key` under which point lookups are filtered (bloom), 0: the key has none. Pure. */
     size_t (*prefix)(struct slice key);
 };
@@ -29,6 +29,8 @@ struct store_config {
 /* HF_E_ABSENT (create is false and nothing there), HF_E_CORRUPT, HF_E_IO, HF_E_NO_SPACE; where[] gets RocksDB's text. */
 HF_CHECKED int store_open(const struct store_config *config, bool create, struct store **out, char where[256]);
 void store_close(struct store **s); /* flushes */
+/* Removes a closed store and its directory; an absent one is fine. Only for an attempt at creating that did not finish. */
+HF_CHECKED int store_destroy(const char *dir, char where[256]);
 
 struct store_batch *store_batch_new(void);
 void store_batch_free(struct store_batch **b);
@@ -46,6 +48,8 @@ HF_CHECKED int store_get_durable(struct store *s, struct slice key, struct buf *
 
 /* Everything written before is durable on return. */
 HF_CHECKED int store_flush(struct store *s);
+/* As store_flush, but only begins it; store_get_durable shows when it is done. */
+HF_CHECKED int store_flush_begin(struct store *s);
 
 /* `prefix_mode`: only keys with the prefix of the first seek are looked at (bloom); else total order. */
 struct store_iterator *store_iterator_new(struct store *s, bool prefix_mode);

@@ -1,0 +1,164 @@
+/* meta.c: fixed little-endian records for numbers, packed protobuf for members and range. */
+#include "shard/fsm/meta.h"
+
+#include <stdio.h>
+
+#include "common/base/endian.h"
+#include "common/base/error.h"
+#include "common/base/limits.h"
+#include "proto/pack.h"
+
+#define META_FORMAT 1
+#define META_APPLIED_BYTES ((size_t)(1 + 8 + 4 + 4 + 8 + 8 + 8 + 8 + DIGEST_BYTES))
+#define META_CONSTANTS_BYTES ((size_t)(1 + 4 + 4 + 4))
+
+static const char key_applied[] = "mapplied", key_ceiling[] = "mceiling", key_members[] = "mmembers",
+                  key_range[] = "mrange", key_constants[] = "mconstants";
+
+void meta_put_applied(struct store_batch *batch, const struct fsm_info *info)
+{
+    uint8_t bytes[META_APPLIED_BYTES] = {META_FORMAT};
+    put_le64(bytes + 1, info->cluster);
+    put_le32(bytes + 9, info->group);
+    put_le32(bytes + 13, info->applied.epoch);
+    put_le64(bytes + 17, info->applied.index);
+    put_le64(bytes + 25, info->applied.term);
+    put_le64(bytes + 33, info->newest.t.t);
+    put_le64(bytes + 41, info->newest.seq);
+    memcpy(bytes + 49, info->digest, DIGEST_BYTES);
+    store_batch_put(batch, slice_text(key_applied), slice_make(bytes, sizeof bytes));
+}
+
+static bool read_applied(struct slice bytes, struct fsm_info *info)
+{
+    if (bytes.size != META_APPLIED_BYTES || bytes.data[0] != META_FORMAT)
+        return false;
+    info->cluster = get_le64(bytes.data + 1);
+    info->group = get_le32(bytes.data + 9);
+    info->applied.epoch = get_le32(bytes.data + 13);
+    info->applied.index = get_le64(bytes.data + 17);
+    info->applied.term = get_le64(bytes.data + 25);
+    info->newest.t.t = get_le64(bytes.data + 33);
+    info->newest.seq = get_le64(bytes.data + 41);
+    memcpy(info->digest, bytes.data + 49, DIGEST_BYTES);
+    return true;
+}
+
+void meta_put_ceiling(struct store_batch *batch, struct hlc ceiling)
+{
+    uint8_t bytes[8];
+    put_le64(bytes, ceiling.t);
+    store_batch_put(batch, slice_text(key_ceiling), slice_make(bytes, sizeof bytes));
+}
+
+static void put_packed(struct store_batch *batch, const char *key, const ProtobufCMessage *message)
+{
+    struct buf packed = {0};
+    pack_append(message, &packed);
+    store_batch_put(batch, slice_text(key), buf_slice(&packed));
+    buf_deinit(&packed);
+}
+
+void meta_put_members(struct store_batch *batch, const Hf__Catalog__Members *members)
+{
+    put_packed(batch, key_members, &members->base);
+}
+
+void meta_put_range(struct store_batch *batch, const Hf__Catalog__Range *range)
+{
+    put_packed(batch, key_range, &range->base);
+}
+
+void meta_put_constants(struct store_batch *batch, const struct fsm_info *info)
+{
+    uint8_t bytes[META_CONSTANTS_BYTES] = {META_FORMAT};
+    put_le32(bytes + 1, info->feature_level);
+    put_le32(bytes + 5, info->heartbeat_ms);
+    put_le32(bytes + 9, info->election_ms);
+    store_batch_put(batch, slice_text(key_constants), slice_make(bytes, sizeof bytes));
+}
+
+Hf__Catalog__Members *meta_members(struct slice packed, struct arena *arena)
+{
+    Hf__Catalog__Members *members = pack_unpack(&hf__catalog__members__descriptor, packed, arena);
+    if (members == NULL || members->n_members > LIMIT_PEERS)
+        return NULL;
+    for (size_t i = 0; i < members->n_members; i++) {
+        const Hf__Catalog__Member *member = members->members[i];
+        if (strlen(member->raft_endpoint) > LIMIT_TEXT_BYTES || strlen(member->client_endpoint) > LIMIT_TEXT_BYTES)
+            return NULL;
+    }
+    return members;
+}
+
+static int damaged(const char *key, char where[256])
+{
+    snprintf(where, 256, "state machine: meta record \"%s\" is missing or cannot be read", key + 1);
+    return HF_E_CORRUPT;
+}
+
+/* Every other record is there once "applied" is: they came in its batch or an earlier one. */
+static int read_rest(struct store *store, struct arena *members, struct arena *range, struct fsm_info *info,
+                     struct buf *bytes, char where[256])
+{
+    int rc = store_get(store, slice_text(key_constants), bytes);
+    if (rc != HF_OK || bytes->size != META_CONSTANTS_BYTES || bytes->data[0] != META_FORMAT)
+        return rc != HF_OK && rc != HF_E_NOT_FOUND ? rc : damaged(key_constants, where);
+    info->feature_level = get_le32(bytes->data + 1);
+    info->heartbeat_ms = get_le32(bytes->data + 5);
+    info->election_ms = get_le32(bytes->data + 9);
+    if (info->feature_level > META_FEATURE_LEVEL) {
+        snprintf(where, 256, "state machine: feature level %u is above %u, which this program knows: use a newer one",
+                 info->feature_level, META_FEATURE_LEVEL);
+        return HF_E_FORMAT;
+    }
+    buf_clear(bytes);
+    rc = store_get(store, slice_text(key_ceiling), bytes);
+    if (rc != HF_OK || bytes->size != 8)
+        return rc != HF_OK && rc != HF_E_NOT_FOUND ? rc : damaged(key_ceiling, where);
+    info->ceiling.t = get_le64(bytes->data);
+    buf_clear(bytes);
+    rc = store_get(store, slice_text(key_members), bytes);
+    if (rc != HF_OK || (info->members = meta_members(buf_slice(bytes), members)) == NULL)
+        return rc != HF_OK && rc != HF_E_NOT_FOUND ? rc : damaged(key_members, where);
+    buf_clear(bytes);
+    rc = store_get(store, slice_text(key_range), bytes);
+    if (rc == HF_OK)
+        info->range = pack_unpack(&hf__catalog__range__descriptor, buf_slice(bytes), range);
+    if (rc != HF_OK || info->range == NULL)
+        return rc != HF_OK && rc != HF_E_NOT_FOUND ? rc : damaged(key_range, where);
+    return HF_OK;
+}
+
+int meta_load(struct store *store, struct arena *members, struct arena *range, struct fsm_info *info, char where[256])
+{
+    struct buf bytes = {0};
+    snprintf(where, 256, "state machine: meta cannot be read");
+    int rc = store_get(store, slice_text(key_applied), &bytes);
+    if (rc == HF_E_NOT_FOUND) {
+        snprintf(where, 256, "state machine: no applied index: its creation did not finish");
+        rc = HF_E_ABSENT;
+    } else if (rc == HF_OK && !read_applied(buf_slice(&bytes), info)) {
+        rc = damaged(key_applied, where);
+    }
+    buf_clear(&bytes);
+    if (rc == HF_OK)
+        rc = read_rest(store, members, range, info, &bytes, where);
+    buf_deinit(&bytes);
+    return rc;
+}
+
+int meta_durable_applied(struct store *store, struct fsm_applied *out)
+{
+    struct buf bytes = {0};
+    struct fsm_info info;
+    int rc = store_get_durable(store, slice_text(key_applied), &bytes);
+    if (rc == HF_OK)
+        rc = read_applied(buf_slice(&bytes), &info) ? HF_OK : HF_E_CORRUPT;
+    else if (rc == HF_E_NOT_FOUND)
+        rc = HF_E_ABSENT;
+    if (rc == HF_OK)
+        *out = info.applied;
+    buf_deinit(&bytes);
+    return rc;
+}

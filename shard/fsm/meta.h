@@ -1,0 +1,26 @@
+/* meta.h: 'm' records: where the machine stands and what it knows of itself (I3: nothing of it lives in memory only).
+ *
+ * Position: fsm_create writes all, apply what changed, fsm_open reads all. */
+#pragma once
+
+#include "shard/fsm/fsm.h"
+#include "shard/store/store.h"
+
+#define META_FEATURE_LEVEL 1u /* what this program can apply */
+
+void meta_put_applied(struct store_batch *batch, const struct fsm_info *info); /* with newest version and digest (I1) */
+void meta_put_ceiling(struct store_batch *batch, struct hlc ceiling);
+void meta_put_members(struct store_batch *batch, const Hf__Catalog__Members *members);
+void meta_put_range(struct store_batch *batch, const Hf__Catalog__Range *range);
+void meta_put_constants(struct store_batch *batch, const struct fsm_info *info);
+
+/* Unpacks a configuration and bounds every count and length (I11); NULL: it cannot be used. */
+Hf__Catalog__Members *meta_members(struct slice packed, struct arena *arena);
+
+/* Fills *info but for the counts; members and range go into their arenas.
+ * HF_E_ABSENT: no state was completed here. HF_E_CORRUPT, HF_E_FORMAT, HF_E_IO. */
+HF_CHECKED int meta_load(struct store *store, struct arena *members, struct arena *range, struct fsm_info *info,
+                         char where[256]);
+
+/* The applied position that is on disk. HF_E_ABSENT, HF_E_CORRUPT, HF_E_IO. */
+HF_CHECKED int meta_durable_applied(struct store *store, struct fsm_applied *out);

@@ -1,0 +1,178 @@
+/* store.c: opening, writing, point reads and flushes of the one RocksDB. */
+#include "shard/store/store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/error.h"
+#include "shard/store/store_internal.h"
+
+#define STORE_CACHE_BYTES_DEFAULT ((uint64_t)16 << 20)
+
+enum { READ_TIER_PERSISTED = 2 }; /* as in rocksdb/options.h; c.h has no name for it */
+
+/* RocksDB's C interface tells kinds of errors apart by their text only. */
+static const struct {
+    const char *text;
+    int code;
+} error_texts[] = {
+    {"No space left", HF_E_NO_SPACE},
+    {"NoSpace", HF_E_NO_SPACE},
+    {"Disk quota exceeded", HF_E_NO_SPACE},
+    {"Max allowed space", HF_E_NO_SPACE},
+    {"create_if_missing is false", HF_E_ABSENT},
+    {"Corruption", HF_E_CORRUPT},
+    {"checksum mismatch", HF_E_CORRUPT},
+    {"lock ", HF_E_LOCKED},
+};
+
+int store_error(char *text, char *where)
+{
+    if (text == NULL)
+        return HF_OK;
+    int code = HF_E_IO;
+    for (size_t i = 0; i < sizeof error_texts / sizeof error_texts[0]; i++) {
+        if (strstr(text, error_texts[i].text) != NULL) {
+            code = error_texts[i].code;
+            break;
+        }
+    }
+    if (where != NULL)
+        snprintf(where, 256, "%s", text);
+    rocksdb_free(text);
+    return code;
+}
+
+static rocksdb_readoptions_t *read_options(bool prefix_mode)
+{
+    rocksdb_readoptions_t *r = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_verify_checksums(r, 1); /* I11 */
+    rocksdb_readoptions_set_prefix_same_as_start(r, prefix_mode);
+    rocksdb_readoptions_set_total_order_seek(r, !prefix_mode);
+    rocksdb_readoptions_set_background_purge_on_iterator_cleanup(r, 1);
+    return r;
+}
+
+static void make_options(struct store *s, const struct store_config *config)
+{
+    uint64_t cache = config->cache_bytes > 0 ? config->cache_bytes : STORE_CACHE_BYTES_DEFAULT;
+    s->cache = rocksdb_cache_create_lru((size_t)cache);
+    s->options = store_options(config, s->cache);
+    s->write = rocksdb_writeoptions_create();
+    rocksdb_writeoptions_disable_WAL(s->write, !config->sync_writes);
+    rocksdb_writeoptions_set_sync(s->write, config->sync_writes);
+    s->read = read_options(false);
+    s->read_durable = read_options(false);
+    rocksdb_readoptions_set_read_tier(s->read_durable, READ_TIER_PERSISTED);
+    s->read_prefix = read_options(true);
+    s->read_total = read_options(false);
+    s->flush = rocksdb_flushoptions_create();
+    rocksdb_flushoptions_set_wait(s->flush, 1);
+    s->flush_begin = rocksdb_flushoptions_create();
+    rocksdb_flushoptions_set_wait(s->flush_begin, 0);
+}
+
+static void destroy(struct store *s)
+{
+    if (s->db != NULL)
+        rocksdb_close(s->db);
+    rocksdb_flushoptions_destroy(s->flush_begin);
+    rocksdb_flushoptions_destroy(s->flush);
+    rocksdb_readoptions_destroy(s->read_total);
+    rocksdb_readoptions_destroy(s->read_prefix);
+    rocksdb_readoptions_destroy(s->read_durable);
+    rocksdb_readoptions_destroy(s->read);
+    rocksdb_writeoptions_destroy(s->write);
+    rocksdb_options_destroy(s->options);
+    rocksdb_cache_destroy(s->cache);
+    free(s);
+}
+
+int store_open(const struct store_config *config, bool create, struct store **out, char where[256])
+{
+    struct store *s = calloc(1, sizeof *s);
+    must(s != NULL); /* out of memory */
+    make_options(s, config);
+    rocksdb_options_set_create_if_missing(s->options, create);
+    char *text = NULL;
+    s->db = rocksdb_open(s->options, config->dir, &text);
+    int rc = store_error(text, where);
+    if (rc != HF_OK) {
+        s->db = NULL;
+        destroy(s);
+        return rc;
+    }
+    *out = s;
+    return HF_OK;
+}
+
+void store_close(struct store **s)
+{
+    if (*s == NULL)
+        return;
+    destroy(*s);
+    *s = NULL;
+}
+
+int store_destroy(const char *dir, char where[256])
+{
+    rocksdb_options_t *o = rocksdb_options_create();
+    char *text = NULL;
+    rocksdb_destroy_db(o, dir, &text);
+    rocksdb_options_destroy(o);
+    return store_error(text, where);
+}
+
+int store_write(struct store *s, const struct store_batch *b)
+{
+    char *text = NULL;
+    rocksdb_write(s->db, s->write, b->wb, &text);
+    return store_error(text, NULL);
+}
+
+static int get(struct store *s, const rocksdb_readoptions_t *how, struct slice key, struct buf *out)
+{
+    char *text = NULL;
+    rocksdb_pinnableslice_t *found = rocksdb_get_pinned(s->db, how, (const char *)key.data, key.size, &text);
+    if (text != NULL)
+        return store_error(text, NULL);
+    if (found == NULL)
+        return HF_E_NOT_FOUND;
+    size_t size;
+    const char *data = rocksdb_pinnableslice_value(found, &size);
+    if (size > 0)
+        buf_append(out, data, size);
+    rocksdb_pinnableslice_destroy(found);
+    return HF_OK;
+}
+
+int store_get(struct store *s, struct slice key, struct buf *out)
+{
+    return get(s, s->read, key, out);
+}
+
+int store_get_durable(struct store *s, struct slice key, struct buf *out)
+{
+    return get(s, s->read_durable, key, out);
+}
+
+int store_flush(struct store *s)
+{
+    char *text = NULL;
+    rocksdb_flush(s->db, s->flush, &text);
+    return store_error(text, NULL);
+}
+
+int store_flush_begin(struct store *s)
+{
+    char *text = NULL;
+    rocksdb_flush(s->db, s->flush_begin, &text);
+    return store_error(text, NULL);
+}
+
+uint64_t store_property(struct store *s, const char *name)
+{
+    uint64_t value = 0;
+    return rocksdb_property_int(s->db, name, &value) == 0 ? value : 0;
+}

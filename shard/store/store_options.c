@@ -1,0 +1,115 @@
+/* store_options.c: how RocksDB is set up: one place for every number. */
+#include <stdlib.h>
+
+#include "shard/store/store_internal.h"
+
+#define STORE_BUFFER_BYTES_DEFAULT ((uint64_t)8 << 20)
+#define STORE_BUFFERS_MAX 3
+#define STORE_BLOCK_BYTES ((size_t)8 << 10)
+#define STORE_BLOOM_BITS 10
+#define STORE_OPEN_FILES_MAX 512
+#define STORE_FILE_BYTES ((uint64_t)32 << 20)
+#define STORE_INFO_LOG_BYTES ((size_t)1 << 20)
+#define STORE_INFO_LOGS 4
+#define STORE_LEVELS 7
+#define STORE_COMPRESSED_FROM 2 /* upper levels are rewritten soon: not worth the CPU */
+#define STORE_BACKGROUND_JOBS 2
+#define STORE_SYNC_BYTES ((uint64_t)1 << 20) /* files are written back as they grow: no burst at the end */
+
+enum { TWO_LEVEL_INDEX = 2, INFO_LEVEL_WARN = 2 }; /* as in rocksdb/table.h and env.h; c.h has no names for them */
+
+/* The extractor's state is the caller's function. */
+struct prefix {
+    size_t (*length)(struct slice key);
+};
+
+static char *prefix_transform(void *state, const char *key, size_t size, size_t *out_size)
+{
+    const struct prefix *p = state;
+    *out_size = p->length(slice_make(key, size));
+    return (char *)(uintptr_t)key; /* c.h's signature; RocksDB does not write through it */
+}
+
+static unsigned char prefix_in_domain(void *state, const char *key, size_t size)
+{
+    const struct prefix *p = state;
+    return p->length(slice_make(key, size)) > 0;
+}
+
+static unsigned char prefix_in_range(void *state, const char *key, size_t size)
+{
+    (void)state, (void)key, (void)size; /* not asked any more; c.h still wants it */
+    return 0;
+}
+
+static const char *prefix_name(void *state)
+{
+    (void)state;
+    return "holdfast.prefix.1"; /* stored in every file: another extractor needs another name */
+}
+
+static void set_prefix(rocksdb_options_t *o, const struct store_config *config)
+{
+    if (config->prefix == NULL)
+        return;
+    struct prefix *p = malloc(sizeof *p);
+    must(p != NULL); /* out of memory */
+    p->length = config->prefix;
+    rocksdb_options_set_prefix_extractor(
+        o, rocksdb_slicetransform_create(p, free, prefix_transform, prefix_in_domain, prefix_in_range, prefix_name));
+    rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, 0.05);
+}
+
+static void set_table(rocksdb_options_t *o, rocksdb_cache_t *cache)
+{
+    rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
+    rocksdb_block_based_options_set_format_version(t, 5);
+    rocksdb_block_based_options_set_block_size(t, STORE_BLOCK_BYTES);
+    rocksdb_block_based_options_set_block_cache(t, cache);
+    rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(STORE_BLOOM_BITS));
+    rocksdb_block_based_options_set_whole_key_filtering(t, 1);
+    /* Indexes and filters count against the cache, in pieces: memory stays bounded whatever the data, and opening
+     * reads only their top level. */
+    rocksdb_block_based_options_set_index_type(t, TWO_LEVEL_INDEX);
+    rocksdb_block_based_options_set_partition_filters(t, 1);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(t, 1);
+    rocksdb_block_based_options_set_pin_top_level_index_and_filter(t, 1);
+    rocksdb_options_set_block_based_table_factory(o, t);
+    rocksdb_block_based_options_destroy(t);
+}
+
+static void set_compression(rocksdb_options_t *o)
+{
+    int levels[STORE_LEVELS];
+    for (int i = 0; i < STORE_LEVELS; i++)
+        levels[i] = i < STORE_COMPRESSED_FROM ? rocksdb_no_compression : rocksdb_lz4_compression;
+    rocksdb_options_set_compression_per_level(o, levels, STORE_LEVELS);
+}
+
+rocksdb_options_t *store_options(const struct store_config *config, rocksdb_cache_t *cache)
+{
+    rocksdb_options_t *o = rocksdb_options_create();
+    uint64_t buffer = config->buffer_bytes > 0 ? config->buffer_bytes : STORE_BUFFER_BYTES_DEFAULT;
+    rocksdb_options_set_write_buffer_size(o, (size_t)buffer);
+    rocksdb_options_set_max_write_buffer_number(o, STORE_BUFFERS_MAX);
+    rocksdb_options_set_target_file_size_base(o, STORE_FILE_BYTES);
+    rocksdb_options_set_max_bytes_for_level_base(o, buffer * 16);
+    rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
+    rocksdb_options_set_max_background_jobs(o, STORE_BACKGROUND_JOBS);
+    rocksdb_options_set_allow_concurrent_memtable_write(o, 0); /* there is one writer */
+    rocksdb_options_set_bytes_per_sync(o, STORE_SYNC_BYTES);
+    /* Opening must not depend on how much data there is. */
+    rocksdb_options_set_max_open_files(o, STORE_OPEN_FILES_MAX);
+    rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
+    rocksdb_options_set_skip_checking_sst_file_sizes_on_db_open(o, 1);
+    rocksdb_options_set_max_log_file_size(o, STORE_INFO_LOG_BYTES);
+    rocksdb_options_set_keep_log_file_num(o, STORE_INFO_LOGS);
+    rocksdb_options_set_info_log_level(o, INFO_LEVEL_WARN);
+    rocksdb_options_set_stats_dump_period_sec(o, 0);
+    rocksdb_options_set_stats_persist_period_sec(o, 0);
+    set_compression(o);
+    set_table(o, cache);
+    set_prefix(o, config);
+    return o;
+}
