@@ -1,0 +1,33 @@
+/* counters.c: names and helps of the coordinator's metrics. */
+#include "coordinator/counters.h"
+
+#define C(name, help)                                                                                                  \
+    {                                                                                                                  \
+        "holdfast_coordinator_" name, NULL, help, METRIC_COUNTER, 0                                                    \
+    }
+#define G(name, help)                                                                                                  \
+    {                                                                                                                  \
+        "holdfast_coordinator_" name, NULL, help, METRIC_GAUGE, 0                                                      \
+    }
+
+struct metric counters[COUNTERS] = {
+    [COUNTER_RECEIVED] = C("requests_total", "Client requests received."),
+    [COUNTER_REJECTED] = C("rejected_total", "Client requests refused before any shard was asked."),
+    [COUNTER_FORWARDED] = C("forwarded_total", "Client requests accepted for a shard."),
+    [COUNTER_ATTEMPTS] = C("attempts_total", "Forwarded requests handed to a replica's socket, repeats included."),
+    [COUNTER_BUSY] = C("busy_total", "Client requests refused because the shard's queue was full."),
+    [COUNTER_UNKNOWN] = C("outcome_unknown_total", "Requests answered OUTCOME_UNKNOWN."),
+    [COUNTER_UNAVAILABLE] = C("unavailable_total", "Requests that no replica answered in time, surely not done."),
+    [COUNTER_REPLIES_LOST] = C("replies_lost_total", "Answers whose client was gone or did not read."),
+    [COUNTER_STRAY] = C("stray_replies_total", "Replies of replicas to nothing that was being waited for."),
+    [COUNTER_LEADER_CHANGES] = C("leader_changes_total", "Times another leader of a shard became known."),
+    [COUNTER_PENDING] = G("pending_requests", "Requests held for shards."),
+    [COUNTER_ROUTE_VERSION] = G("route_version", "Version of the routes in use, 0 before the first."),
+    [COUNTER_ACTIVE] = G("active", "1 while this coordinator may issue timestamps."),
+    [COUNTER_EPOCH] = G("epoch", "Epoch of the oracle as last seen."),
+    [COUNTER_CEILING_MS] = G("ceiling_milliseconds", "Committed ceiling of the oracle, milliseconds since 1970."),
+    [COUNTER_ISSUED] = C("timestamps_issued_total", "Timestamps issued."),
+    [COUNTER_CLOCK_REFUSED] = G("clock_refused", "1 while the wall clock is too far ahead to be believed."),
+    [COUNTER_RENEWALS] = C("lease_renewals_total", "Leases of shards renewed."),
+    [COUNTER_RENEWALS_FAILED] = C("lease_renewals_failed_total", "Renewals that failed or went unanswered."),
+};

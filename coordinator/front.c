@@ -1,0 +1,344 @@
+/* front.c: see front.h. */
+#include "coordinator/front.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/error.h"
+#include "common/sys/clock.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/counters.h"
+#include "coordinator/limits.h"
+#include "coordinator/route.h"
+#include "proto/pack.h"
+
+#ifndef HF_VERSION
+#define HF_VERSION "0.1.0"
+#endif
+
+#define TEXT_BYTES ROUTE_TEXT_BYTES
+
+int front_open(struct front *f, struct net *net, const char *listen)
+{
+    *f = (struct front){0};
+    struct net_options options = {.hwm = FRONT_HWM, .message_bytes = LIMIT_REQUEST_BYTES};
+    return net_listen(net, listen, &options, &f->socket);
+}
+
+void front_close(struct front *f)
+{
+    net_close(&f->socket);
+    arena_deinit(&f->arena);
+    buf_deinit(&f->out);
+}
+
+void front_answer(struct coordinator *c, const struct forward_client *client, Hf__Client__Reply *reply)
+{
+    reply->version = 1;
+    reply->id = client->id;
+    reply->class_ = (uint32_t)error_class(reply->code);
+    reply->route_version = catalog_version(&c->catalog);
+    if (reply->code == HF_E_WRONG_SHARD)
+        reply->routes = c->catalog.routes;
+    struct buf *out = &c->front.out;
+    buf_clear(out);
+    pack_append(&reply->base, out);
+    if (net_send_to(c->front.socket, &client->peer, buf_slice(out)))
+        count(COUNTER_REPLIES_LOST);
+}
+
+static void answer_code(struct coordinator *c, const struct forward_client *client, int code, const char *text)
+{
+    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    reply.code = code;
+    reply.message = (char *)(uintptr_t)(text ? text : error_text(code));
+    if (code != HF_OK)
+        count(COUNTER_REJECTED);
+    front_answer(c, client, &reply);
+}
+
+static int check_size(const char *what, ProtobufCBinaryData bytes, size_t max, char *text, size_t text_bytes)
+{
+    if (bytes.len <= max)
+        return HF_OK;
+    snprintf(text, text_bytes, "%s of %zu bytes: the limit is %zu", what, bytes.len, max);
+    return HF_E_LIMIT;
+}
+
+static int check_key(ProtobufCBinaryData key, char *text, size_t text_bytes)
+{
+    return check_size("key", key, LIMIT_KEY_BYTES, text, text_bytes);
+}
+
+int front_check(const Hf__Client__Request *request, char *text, size_t text_bytes)
+{
+    int rc = HF_OK;
+    if (request->space == HF__ENTRY__SPACE__CATALOG) {
+        snprintf(text, text_bytes, "the catalog is reached at shard 1's replicas only");
+        return HF_E_REFUSED;
+    }
+    if (request->space != HF__ENTRY__SPACE__USER) {
+        snprintf(text, text_bytes, "unknown key space %d", (int)request->space);
+        return HF_E_INVALID;
+    }
+    switch (request->op_case) {
+    case HF__CLIENT__REQUEST__OP_PUT:
+        rc = check_key(request->put->key, text, text_bytes);
+        return rc ? rc : check_size("value", request->put->value, LIMIT_VALUE_BYTES, text, text_bytes);
+    case HF__CLIENT__REQUEST__OP_DEL:
+        return check_key(request->del->key, text, text_bytes);
+    case HF__CLIENT__REQUEST__OP_CAS:
+        rc = check_key(request->cas->key, text, text_bytes);
+        if (rc == HF_OK)
+            rc = check_size("expected value", request->cas->expected, LIMIT_VALUE_BYTES, text, text_bytes);
+        return rc ? rc : check_size("value", request->cas->value, LIMIT_VALUE_BYTES, text, text_bytes);
+    case HF__CLIENT__REQUEST__OP_DELETE_PREFIX:
+        return check_key(request->delete_prefix->key, text, text_bytes);
+    case HF__CLIENT__REQUEST__OP_GET:
+        return check_key(request->get->key, text, text_bytes);
+    case HF__CLIENT__REQUEST__OP_SCAN:
+        rc = check_key(request->scan->start, text, text_bytes);
+        return rc ? rc : check_key(request->scan->end, text, text_bytes);
+    case HF__CLIENT__REQUEST__OP__NOT_SET:
+    case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
+    case HF__CLIENT__REQUEST__OP_SESSION_FENCE:
+    case HF__CLIENT__REQUEST__OP_ROUTES:
+    case HF__CLIENT__REQUEST__OP_STATUS:
+    case HF__CLIENT__REQUEST__OP_CLUSTER_STATUS:
+    case HF__CLIENT__REQUEST__OP_BOOTSTRAP:
+    case HF__CLIENT__REQUEST__OP_BEAT:
+    case HF__CLIENT__REQUEST__OP_LEASE:
+    case HF__CLIENT__REQUEST__OP_TRANSFER:
+    case HF__CLIENT__REQUEST__OP_TIMESTAMP:
+    case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
+        return HF_OK;
+    }
+    return HF_OK;
+}
+
+static enum forward_kind kind_of(const Hf__Client__Request *request)
+{
+    bool reads = request->op_case == HF__CLIENT__REQUEST__OP_GET || request->op_case == HF__CLIENT__REQUEST__OP_SCAN;
+    if (reads)
+        return FORWARD_READ;
+    bool writes_key =
+        request->op_case == HF__CLIENT__REQUEST__OP_PUT || request->op_case == HF__CLIENT__REQUEST__OP_DEL ||
+        request->op_case == HF__CLIENT__REQUEST__OP_CAS || request->op_case == HF__CLIENT__REQUEST__OP_DELETE_PREFIX;
+    bool repeatable =
+        request->op_case == HF__CLIENT__REQUEST__OP_SESSION_FENCE || (writes_key && request->session != 0);
+    return repeatable ? FORWARD_REPEATABLE : FORWARD_ONCE;
+}
+
+/* A little less than the client's own, so that our answer is there before the client gives up. */
+static uint64_t deadline_of(const struct coordinator *c, const Hf__Client__Request *request, uint64_t now_ns)
+{
+    uint64_t ms = request->deadline_ms ? request->deadline_ms : c->options.request_timeout_ms;
+    if (ms > REQUEST_DEADLINE_MS_MAX)
+        ms = REQUEST_DEADLINE_MS_MAX;
+    uint64_t margin_ms = ms * REQUEST_MARGIN_PERCENT / 100;
+    return now_ns + (ms - (margin_ms < REQUEST_MARGIN_MS_MAX ? margin_ms : REQUEST_MARGIN_MS_MAX)) * CLOCK_NS_PER_MS;
+}
+
+static void forward(struct coordinator *c, const struct forward_client *client, Hf__Client__Request *request,
+                    struct slice bytes, uint64_t now_ns)
+{
+    struct route route;
+    char text[TEXT_BYTES];
+    int rc = front_check(request, text, sizeof text);
+    if (rc) {
+        answer_code(c, client, rc, text);
+        return;
+    }
+    rc = route_request(c->catalog.routes, request, &route);
+    if (rc || route.empty) {
+        answer_code(c, client, rc, rc ? route.text : "");
+        return;
+    }
+    struct forward_request forwarded = {.client = *client,
+                                        .kind = kind_of(request),
+                                        .shard = route.shard,
+                                        .body = bytes,
+                                        .deadline_ns = deadline_of(c, request, now_ns),
+                                        .scan_more = route.more,
+                                        .scan_next = route.next};
+    struct buf cut = {0};
+    if (route.cut) {
+        request->scan->start = pack_bytes(route.scan_start);
+        request->scan->end = pack_bytes(route.scan_end);
+        pack_append(&request->base, &cut);
+        forwarded.body = buf_slice(&cut);
+    }
+    rc = forward_begin(&c->forward, &forwarded, now_ns);
+    buf_deinit(&cut);
+    if (rc) {
+        snprintf(text, sizeof text, "the coordinator's queue for shard %" PRIu32 " is full", route.shard);
+        answer_code(c, client, rc, text);
+    }
+}
+
+static void answer_timestamp(struct coordinator *c, const struct forward_client *client)
+{
+    struct hlc t = {0};
+    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    reply.code = oracle_issue(&c->oracle, &t);
+    reply.timestamp = t.t;
+    if (reply.code == HF_E_NOT_LEADER) {
+        reply.message = (char *)(uintptr_t) "this coordinator is a standby";
+        reply.leader_endpoint = c->oracle.clock.key_endpoint;
+        reply.leader = c->oracle.clock.key.coordinator;
+    } else if (reply.code) {
+        reply.message = (char *)(uintptr_t) "no timestamps now: the oracle's lease is not renewed";
+    }
+    front_answer(c, client, &reply);
+}
+
+static void answer_routes(struct coordinator *c, const struct forward_client *client)
+{
+    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    reply.routes = c->catalog.routes;
+    for (size_t i = 0; i < reply.routes->n_shards; i++)
+        reply.routes->shards[i]->leader = leaders_known(&c->leaders, reply.routes->shards[i]->shard);
+    front_answer(c, client, &reply);
+}
+
+static Hf__Client__Status__LimitsEntry **limits(struct arena *arena, size_t *out_count)
+{
+    static const struct {
+        const char *name;
+        uint64_t value;
+    } table[] = {
+#define ROW(name, key, number) {#key, name},
+        HF_LIMITS(ROW)
+#undef ROW
+            {"coordinator_shard_bytes", FORWARD_SHARD_BYTES},
+        {"coordinator_calls", CALLS_MAX},
+        {"coordinator_links", LINKS_MAX},
+        {"coordinator_status_gathers", STATUS_GATHERS_MAX},
+    };
+    *out_count = sizeof table / sizeof table[0];
+    Hf__Client__Status__LimitsEntry **rows = arena_alloc(arena, *out_count * sizeof *rows);
+    for (size_t i = 0; i < *out_count; i++) {
+        rows[i] = arena_alloc(arena, sizeof **rows);
+        hf__client__status__limits_entry__init(rows[i]);
+        rows[i]->key = (char *)(uintptr_t)table[i].name;
+        rows[i]->value = table[i].value;
+    }
+    return rows;
+}
+
+static void answer_status(struct coordinator *c, const struct forward_client *client)
+{
+    Hf__Client__Status status = HF__CLIENT__STATUS__INIT;
+    status.cluster = catalog_cluster(&c->catalog);
+    status.replica = (uint32_t)c->options.id;
+    status.role = (char *)(uintptr_t)(oracle_active(&c->oracle) ? "active" : "standby");
+    status.state = (char *)(uintptr_t)(c->ready ? "ready" : "starting");
+    status.term = c->oracle.clock.key.epoch;
+    status.leader = c->oracle.clock.key.coordinator;
+    status.ceiling = c->oracle.clock.ceiling.t;
+    status.clock = c->oracle.clock.last.t;
+    status.version = (char *)(uintptr_t)HF_VERSION;
+    status.pending = forward_pending(&c->forward);
+    status.limits = limits(&c->front.arena, &status.n_limits);
+    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    reply.status = &status;
+    front_answer(c, client, &reply);
+}
+
+static void gather_cluster(struct coordinator *c, const struct forward_client *client, uint64_t now_ns)
+{
+    struct forward_client *kept = malloc(sizeof *kept);
+    must(kept != NULL); /* out of memory */
+    *kept = *client;
+    int rc = status_gather(&c->status, kept, now_ns);
+    if (rc) {
+        free(kept);
+        answer_code(c, client, rc, "too many status requests at once");
+    }
+}
+
+/* What needs no routes; false: not one of these. */
+static bool answer_always(struct coordinator *c, const struct forward_client *client,
+                          const Hf__Client__Request *request)
+{
+    switch (request->op_case) {
+    case HF__CLIENT__REQUEST__OP_STATUS:
+        answer_status(c, client);
+        return true;
+    case HF__CLIENT__REQUEST__OP__NOT_SET:
+        answer_code(c, client, HF_E_PROTOCOL, "the request names no operation that this program knows");
+        return true;
+    case HF__CLIENT__REQUEST__OP_BOOTSTRAP:
+    case HF__CLIENT__REQUEST__OP_BEAT:
+    case HF__CLIENT__REQUEST__OP_LEASE:
+        answer_code(c, client, HF_E_REFUSED, "a coordinator does not take this request; it is one for a replica");
+        return true;
+    case HF__CLIENT__REQUEST__OP_PUT:
+    case HF__CLIENT__REQUEST__OP_DEL:
+    case HF__CLIENT__REQUEST__OP_CAS:
+    case HF__CLIENT__REQUEST__OP_DELETE_PREFIX:
+    case HF__CLIENT__REQUEST__OP_GET:
+    case HF__CLIENT__REQUEST__OP_SCAN:
+    case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
+    case HF__CLIENT__REQUEST__OP_SESSION_FENCE:
+    case HF__CLIENT__REQUEST__OP_ROUTES:
+    case HF__CLIENT__REQUEST__OP_CLUSTER_STATUS:
+    case HF__CLIENT__REQUEST__OP_TRANSFER:
+    case HF__CLIENT__REQUEST__OP_TIMESTAMP:
+    case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
+        return false;
+    }
+    return false;
+}
+
+static void dispatch(struct coordinator *c, const struct forward_client *client, Hf__Client__Request *request,
+                     struct slice bytes, uint64_t now_ns)
+{
+    if (request->version != 1) {
+        answer_code(c, client, HF_E_PROTOCOL, "unknown protocol version; this program speaks 1");
+    } else if (request->cluster != 0 && c->catalog.routes && request->cluster != catalog_cluster(&c->catalog)) {
+        answer_code(c, client, HF_E_WRONG_CLUSTER, NULL);
+    } else if (answer_always(c, client, request)) {
+        return;
+    } else if (c->front.stopping) {
+        answer_code(c, client, HF_E_UNAVAILABLE, "this coordinator is stopping");
+    } else if (c->catalog.routes == NULL) {
+        answer_code(c, client, HF_E_NO_ROUTE, NULL);
+    } else if (request->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP) {
+        answer_timestamp(c, client);
+    } else if (request->op_case == HF__CLIENT__REQUEST__OP_ROUTES) {
+        answer_routes(c, client);
+    } else if (request->op_case == HF__CLIENT__REQUEST__OP_CLUSTER_STATUS) {
+        gather_cluster(c, client, now_ns);
+    } else {
+        forward(c, client, request, bytes, now_ns);
+    }
+}
+
+bool front_receive(struct coordinator *c, uint64_t now_ns)
+{
+    for (size_t i = 0; i < TURN_MESSAGES; i++) {
+        struct forward_client client = {0};
+        struct net_message message;
+        int rc = net_receive(c->front.socket, &client.peer, &message);
+        if (rc == HF_E_PROTOCOL) {
+            count(COUNTER_REJECTED);
+            continue;
+        }
+        if (rc)
+            return false;
+        count(COUNTER_RECEIVED);
+        struct slice bytes = net_message_data(&message);
+        Hf__Client__Request *request = pack_unpack(&hf__client__request__descriptor, bytes, &c->front.arena);
+        if (request != NULL) {
+            client.id = request->id;
+            dispatch(c, &client, request, bytes, now_ns);
+        } else {
+            answer_code(c, &client, HF_E_PROTOCOL, NULL);
+        }
+        net_message_release(&message);
+        arena_reset(&c->front.arena);
+    }
+    return true;
+}

@@ -1,0 +1,49 @@
+/* limits.h: the coordinator's own bounds and periods (I12); what travels is bounded by common/base/limits.h. */
+#pragma once
+
+#include <stdint.h>
+
+#include "common/base/limits.h"
+
+#define COORDINATOR_CATALOG_SHARD 1u /* the group that holds the catalog */
+
+/* What waits. */
+#define FORWARD_SHARD_REQUESTS 4096u /* requests held for one shard, default of --queue-max */
+#define FORWARD_SHARD_BYTES                                                                                            \
+    ((uint64_t)64 * 1024 * 1024) /* and their bytes, so that a silent shard takes no other's room */
+#define CALLS_MAX 8192u          /* own questions to shards in flight */
+#define STATUS_GATHERS_MAX 16u   /* cluster_status requests answered at once */
+#define LINKS_MAX 8192u          /* connections to replicas */
+#define LINK_HWM_SLACK 4096      /* messages of our own beside the forwarded ones in a socket */
+#define FRONT_HWM 65536          /* replies that may wait for one client */
+#define TURN_MESSAGES 256u       /* taken from one socket in one turn */
+
+/* What is waited for, in milliseconds. */
+#define TICK_MS 5u
+#define REQUEST_DEADLINE_MS_MAX 600000u /* a client that asks for longer gets this */
+#define REQUEST_MARGIN_PERCENT 5u       /* of the client's time kept for the way of our answer back to it, */
+#define REQUEST_MARGIN_MS_MAX 50u       /* at most this */
+#define RETRY_MS_MIN 5u                 /* after a refusal, doubled up to */
+#define RETRY_MS_MAX 100u
+#define RESEND_MS_MIN 500u /* after silence, doubled up to */
+#define RESEND_MS_MAX 4000u
+#define CALL_MS 1000u /* an own question to a leader is given up after this */
+#define STATUS_POLL_MS 250u
+#define STATUS_POLL_EAGER_MS 50u /* while a shard's leader is unknown */
+#define STATUS_GATHER_MS 700u
+#define LINK_SILENT_MS 2000u /* without any answer for so long a replica gets no beats */
+#define CATALOG_RELOAD_MS 5000u
+#define CATALOG_RETRY_MS 50u /* while no routes are known, or newer ones were heard of */
+#define RENEWAL_MS 1000u
+#define RENEWAL_RETRY_MS 100u
+#define BEAT_MS 50u
+#define DRAIN_MS_MAX 5000u /* after SIGTERM: what is in flight is waited for so long */
+#define DRAIN_FLUSH_MS 50  /* and the last answers get this to leave the socket */
+
+/* The clock. */
+#define CLOCK_LEASE_MS 3000u          /* of the active coordinator, from the sending of its last compare-and-set */
+#define CLOCK_TAKEOVER_MARGIN_MS 150u /* a standby waits so much longer: clocks of two machines differ in rate */
+#define CLOCK_CEILING_AHEAD_MS 3000u
+#define CLOCK_RENEW_MS 1000u
+#define CLOCK_RETRY_MS 50u
+#define CLOCK_JUMP_MS_MAX 600000u /* a wall clock further ahead of the committed ceiling is not believed */

@@ -1,0 +1,160 @@
+/* route.c: see route.h. */
+#include "coordinator/route.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "common/base/error.h"
+#include "common/base/limits.h"
+#include "proto/pack.h"
+
+size_t route_prefix_end(struct slice prefix, uint8_t *out)
+{
+    size_t size = prefix.size;
+    while (size > 0 && prefix.data[size - 1] == 0xff)
+        size--;
+    if (size == 0)
+        return 0;
+    memcpy(out, prefix.data, size);
+    out[size - 1]++;
+    return size;
+}
+
+static struct slice range_start(const Hf__Catalog__Routes *routes, size_t i)
+{
+    return pack_slice(routes->routes[i]->range->start);
+}
+
+static struct slice range_end(const Hf__Catalog__Routes *routes, size_t i)
+{
+    return pack_slice(routes->routes[i]->range->end);
+}
+
+/* A session lives in one shard, so a request that uses one names it. */
+static int fits_shard(const Hf__Client__Request *request, struct route *out)
+{
+    if (request->session != 0 && request->shard == 0) {
+        snprintf(out->text, sizeof out->text, "a request with a session must name the session's shard");
+        return HF_E_INVALID;
+    }
+    if (request->shard == 0 || request->shard == out->shard)
+        return HF_OK;
+    snprintf(out->text, sizeof out->text, "the key belongs to shard %" PRIu32 ", not to shard %" PRIu32, out->shard,
+             request->shard);
+    return HF_E_WRONG_SHARD;
+}
+
+static int route_key(const Hf__Catalog__Routes *routes, const Hf__Client__Request *request, struct slice key,
+                     struct route *out)
+{
+    out->shard = routes->routes[routes_find(routes, key)]->shard;
+    return fits_shard(request, out);
+}
+
+static int route_prefix(const Hf__Catalog__Routes *routes, const Hf__Client__Request *request, struct route *out)
+{
+    struct slice prefix = pack_slice(request->delete_prefix->key);
+    uint8_t end_bytes[LIMIT_KEY_BYTES];
+    must(prefix.size <= sizeof end_bytes); /* I12: front.c checked */
+    struct slice end = slice_make(end_bytes, route_prefix_end(prefix, end_bytes));
+    size_t first = routes_find(routes, prefix), last = first;
+    while (last + 1 < routes->n_routes && (end.size == 0 || slice_compare(range_start(routes, last + 1), end) < 0))
+        last++;
+    out->shard = routes->routes[first]->shard;
+    for (size_t i = first; i <= last; i++)
+        if (routes->routes[i]->shard != out->shard) {
+            snprintf(out->text, sizeof out->text, "spans shards %" PRIu32 "..%" PRIu32 ": needs a transaction",
+                     out->shard, routes->routes[last]->shard);
+            return HF_E_INVALID;
+        }
+    return fits_shard(request, out);
+}
+
+/* Forward: the range that holds the start, cut at its end; the rest begins there. */
+static void cut_forward(const Hf__Catalog__Routes *routes, struct slice start, struct slice end, struct route *out)
+{
+    size_t i = routes_find(routes, start);
+    struct slice bound = range_end(routes, i);
+    out->shard = routes->routes[i]->shard;
+    if (bound.size == 0 || (end.size > 0 && slice_compare(end, bound) <= 0))
+        return;
+    *out = (struct route){
+        .shard = out->shard, .cut = true, .scan_start = start, .scan_end = bound, .more = true, .next = bound};
+}
+
+/* Reverse: the range that holds the last key below `end`, cut at its start; the rest ends there. */
+static void cut_reverse(const Hf__Catalog__Routes *routes, struct slice start, struct slice end, struct route *out)
+{
+    size_t i = end.size == 0 ? routes->n_routes - 1 : routes_find(routes, end);
+    if (end.size > 0 && i > 0 && slice_equal(range_start(routes, i), end))
+        i--; /* `end` itself is not wanted */
+    struct slice bound = range_start(routes, i);
+    out->shard = routes->routes[i]->shard;
+    if (slice_compare(start, bound) >= 0)
+        return;
+    *out = (struct route){
+        .shard = out->shard, .cut = true, .scan_start = bound, .scan_end = end, .more = true, .next = bound};
+}
+
+static int route_scan(const Hf__Catalog__Routes *routes, const Hf__Client__Scan *scan, struct route *out)
+{
+    struct slice start = pack_slice(scan->start), end = pack_slice(scan->end);
+    if (end.size > 0 && slice_compare(start, end) >= 0) {
+        out->empty = true;
+        return HF_OK;
+    }
+    if (scan->reverse)
+        cut_reverse(routes, start, end, out);
+    else
+        cut_forward(routes, start, end, out);
+    return HF_OK;
+}
+
+static int route_named(const Hf__Catalog__Routes *routes, uint32_t shard, struct route *out)
+{
+    if (shard == 0) {
+        snprintf(out->text, sizeof out->text, "this request must name its shard");
+        return HF_E_INVALID;
+    }
+    if (routes_shard(routes, shard) == NULL) {
+        snprintf(out->text, sizeof out->text, "shard %" PRIu32 " does not exist", shard);
+        return HF_E_ABSENT;
+    }
+    out->shard = shard;
+    return HF_OK;
+}
+
+int route_request(const Hf__Catalog__Routes *routes, const Hf__Client__Request *request, struct route *out)
+{
+    *out = (struct route){0};
+    switch (request->op_case) {
+    case HF__CLIENT__REQUEST__OP_PUT:
+        return route_key(routes, request, pack_slice(request->put->key), out);
+    case HF__CLIENT__REQUEST__OP_DEL:
+        return route_key(routes, request, pack_slice(request->del->key), out);
+    case HF__CLIENT__REQUEST__OP_CAS:
+        return route_key(routes, request, pack_slice(request->cas->key), out);
+    case HF__CLIENT__REQUEST__OP_GET:
+        return route_key(routes, request, pack_slice(request->get->key), out);
+    case HF__CLIENT__REQUEST__OP_DELETE_PREFIX:
+        return route_prefix(routes, request, out);
+    case HF__CLIENT__REQUEST__OP_SCAN:
+        return route_scan(routes, request->scan, out);
+    case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
+    case HF__CLIENT__REQUEST__OP_SESSION_FENCE:
+    case HF__CLIENT__REQUEST__OP_TRANSFER:
+        return route_named(routes, request->shard, out);
+    case HF__CLIENT__REQUEST__OP__NOT_SET:
+    case HF__CLIENT__REQUEST__OP_ROUTES:
+    case HF__CLIENT__REQUEST__OP_STATUS:
+    case HF__CLIENT__REQUEST__OP_CLUSTER_STATUS:
+    case HF__CLIENT__REQUEST__OP_BOOTSTRAP:
+    case HF__CLIENT__REQUEST__OP_BEAT:
+    case HF__CLIENT__REQUEST__OP_LEASE:
+    case HF__CLIENT__REQUEST__OP_TIMESTAMP:
+    case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
+        break;
+    }
+    snprintf(out->text, sizeof out->text, "this request is not one for a shard");
+    return HF_E_INVALID;
+}
