@@ -1,0 +1,253 @@
+/* native.c: the native engine: opening over a log and a state machine that must agree, and the table of its functions.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/error.h"
+#include "common/sys/diag.h"
+#include "common/sys/failpoint.h"
+#include "shard/engine/native/native_state.h"
+
+static unsigned planted(void)
+{
+    static const struct {
+        const char *name;
+        unsigned bug;
+    } bugs[] = {
+        {"native.vote_twice", CORE_BUG_VOTE_TWICE},           {"native.commit_old_term", CORE_BUG_COMMIT_OLD_TERM},
+        {"native.ack_before_sync", CORE_BUG_ACK_BEFORE_SYNC}, {"native.skip_truncate", CORE_BUG_SKIP_TRUNCATE},
+        {"native.lease_unchecked", CORE_BUG_LEASE_UNCHECKED},
+    };
+    unsigned flags = 0;
+    for (size_t i = 0; i < sizeof bugs / sizeof bugs[0]; i++) {
+        if (planted_bug(bugs[i].name))
+            flags |= bugs[i].bug;
+    }
+    return flags;
+}
+
+/* The log must hold what the state machine has applied, and be the log it was applied from (I5). */
+static int check_cover(const struct engine_env *env, const struct log *log, const char *path, char where[256])
+{
+    uint64_t base = log_first(log) - 1, last = log_last(log), term = 0;
+    if (last < env->applied) {
+        snprintf(where, 256, "%.120s: log ends at %" PRIu64 ", the state machine has applied %" PRIu64, path, last,
+                 env->applied);
+        return HF_E_CORRUPT;
+    }
+    if (base > env->applied) {
+        snprintf(where, 256, "%.120s: log begins after %" PRIu64 ", the state machine has applied %" PRIu64, path, base,
+                 env->applied);
+        return HF_E_CORRUPT;
+    }
+    if (log_term(log, env->applied, &term) != HF_OK || term != env->applied_term) {
+        snprintf(where, 256,
+                 "%.120s: term at %" PRIu64 " is %" PRIu64 ", the state machine applied it with term %" PRIu64, path,
+                 env->applied, term, env->applied_term);
+        return HF_E_CORRUPT;
+    }
+    return HF_OK;
+}
+
+/* Configurations behind `applied`: the last two count. Replay reads the same entries a moment later. */
+static int find_members(struct engine *e, char where[256])
+{
+    for (uint64_t at = e->env.applied + 1; at <= log_last(e->log);) {
+        struct log_entry *entries;
+        size_t count;
+        int rc = log_read(e->log, at, NATIVE_APPLY_ENTRIES, NATIVE_APPLY_BYTES, &e->in, &entries, &count);
+        for (size_t i = 0; rc == HF_OK && i < count; i++) {
+            Hf__Catalog__Members *members = NULL;
+            if (entries[i].kind != LOG_CONFIG)
+                continue;
+            rc = native_members_decode(entries[i].data, entries[i].index, &members);
+            if (rc == HF_OK)
+                native_members_push(e, &members);
+            else
+                rc = HF_E_CORRUPT;
+        }
+        arena_reset(&e->in);
+        if (rc != HF_OK) {
+            snprintf(where, 256, "native-%" PRIu32 ": entries from %" PRIu64 " on: %s", e->env.log_epoch, at,
+                     error_text(rc));
+            return rc;
+        }
+        at += count;
+    }
+    return HF_OK;
+}
+
+static Hf__Catalog__Members *copy_members(const Hf__Catalog__Members *members)
+{
+    size_t size = hf__catalog__members__get_packed_size(members);
+    uint8_t *bytes = malloc(size + 1);
+    must(bytes != NULL);
+    (void)hf__catalog__members__pack(members, bytes);
+    Hf__Catalog__Members *copy = hf__catalog__members__unpack(NULL, size, bytes);
+    free(bytes);
+    must(copy != NULL);
+    return copy;
+}
+
+static void native_close(struct engine **engine)
+{
+    struct engine *e = *engine;
+    if (e == NULL)
+        return;
+    free(e->core);
+    free(e->runs);
+    if (e->log != NULL)
+        log_close(&e->log);
+    native_members_free(&e->members);
+    native_members_free(&e->previous);
+    arena_deinit(&e->in);
+    arena_deinit(&e->out);
+    free(e->batch);
+    free(e);
+    *engine = NULL;
+}
+
+static int start_core(struct engine *e, char where[256])
+{
+    struct core_config config, previous;
+    const struct log_run *known;
+    size_t count = log_runs(e->log, &known);
+    struct log_hard_state hs = log_hard_state(e->log);
+    if (native_members_core(e->members, &config) != HF_OK ||
+        (e->previous != NULL && native_members_core(e->previous, &previous) != HF_OK) || hs.vote > UINT32_MAX ||
+        count == 0) {
+        snprintf(where, 256, "native-%" PRIu32 ": configuration at index %" PRIu64 " or hard state is malformed",
+                 e->env.log_epoch, e->members->index);
+        return HF_E_CORRUPT;
+    }
+    size_t cap = count + 4 * (size_t)CORE_RUNS_ROOM;
+    struct core_run *runs = e->runs = malloc(cap * sizeof *runs);
+    e->core = calloc(1, core_bytes());
+    must(runs != NULL && e->core != NULL);
+    for (size_t i = 0; i < count; i++)
+        runs[i] = (struct core_run){known[i].first, known[i].term};
+    runs[0].first = log_first(e->log) - 1;
+    struct core_start start = {
+        .self = e->env.replica,
+        .heartbeat_ms = e->env.heartbeat_ms,
+        .election_ms = e->env.election_ms,
+        .seed = e->env.seed,
+        .now_ns = e->env.now_ns,
+        .hard_state = {.term = hs.term, .commit = hs.commit, .vote = (uint32_t)hs.vote},
+        .applied = e->env.applied,
+        .last = log_last(e->log),
+        .runs = runs,
+        .run_count = count,
+        .run_cap = cap,
+        .config = &config,
+        .previous = e->previous != NULL ? &previous : NULL,
+        .bugs = planted(),
+    };
+    core_init(e->core, &start);
+    e->saved = start.hard_state;
+    return HF_OK;
+}
+
+static int native_open(const struct engine_env *env, struct engine **out, char where[256])
+{
+    char path[NATIVE_PATH_BYTES];
+    struct log_report found = {0};
+    where[0] = '\0';
+    int rc = native_files_path(env->dir, env->log_epoch, path);
+    if (rc != HF_OK)
+        return rc;
+    struct engine *e = calloc(1, sizeof *e);
+    must(e != NULL);
+    e->env = *env;
+    e->applied = env->applied;
+    e->members = copy_members(env->members);
+    struct log_config config = {
+        .disk = env->disk, .dir = path, .segment_bytes = env->segment_bytes, .cache_bytes = NATIVE_CACHE_BYTES};
+    rc = log_open(&config, &e->log, &found, where);
+    if (rc == HF_OK)
+        rc = check_cover(env, e->log, path, where);
+    if (rc == HF_OK)
+        rc = find_members(e, where);
+    if (rc == HF_OK)
+        rc = start_core(e, where);
+    if (rc != HF_OK) {
+        native_close(&e);
+        return rc;
+    }
+    diag(DIAG_INFO, "log open segments=%" PRIu64 " frames=%" PRIu64 " entries=%" PRIu64 " torn_bytes=%" PRIu64,
+         found.segments, found.frames, found.entries, found.torn_bytes);
+    *out = e;
+    return HF_OK;
+}
+
+static uint64_t native_read_lease(const struct engine *e)
+{
+    return core_lease_until(e->core);
+}
+
+static uint64_t native_deadline(const struct engine *e)
+{
+    return core_deadline(e->core);
+}
+
+static struct engine_status native_status(const struct engine *e)
+{
+    static const enum engine_role roles[] = {
+        [CORE_FOLLOWER] = ENGINE_FOLLOWER, [CORE_PRECANDIDATE] = ENGINE_CANDIDATE, [CORE_CANDIDATE] = ENGINE_CANDIDATE,
+        [CORE_LEADER] = ENGINE_LEADER,     [CORE_LEARNER] = ENGINE_LEARNER,
+    };
+    struct core_hard_state hs = core_hard_state(e->core);
+    return (struct engine_status){
+        .role = roles[core_role(e->core)],
+        .term = hs.term,
+        .leader = core_leader(e->core),
+        .commit = hs.commit,
+        .last = core_last(e->core),
+        .first = log_first(e->log),
+        .serving = core_serving(e->core),
+        .transferring = core_transferring(e->core),
+        .log_bytes = log_disk_bytes(e->log),
+    };
+}
+
+static size_t native_progress(const struct engine *e, struct engine_progress *out, size_t max)
+{
+    struct core_progress progress[LIMIT_PEERS + 1];
+    size_t count = core_progress(e->core, progress, max < LIMIT_PEERS + 1 ? max : LIMIT_PEERS + 1);
+    for (size_t i = 0; i < count; i++)
+        out[i] = (struct engine_progress){progress[i].id, progress[i].match, progress[i].active};
+    return count;
+}
+
+static const Hf__Catalog__Members *native_members(const struct engine *e)
+{
+    return e->members;
+}
+
+const struct engine_ops engine_native = {
+    .name = "native",
+    .open = native_open,
+    .close = native_close,
+    .receive = native_receive,
+    .propose = native_propose,
+    .barrier = native_barrier,
+    .read_lease = native_read_lease,
+    .tick = native_tick,
+    .deadline = native_deadline,
+    .step = native_step,
+    .send_early = native_send_early,
+    .persist = native_persist,
+    .send_late = native_send_late,
+    .apply = native_apply,
+    .status = native_status,
+    .progress = native_progress,
+    .members = native_members,
+    .change = native_members_change,
+    .transfer = native_transfer,
+    .campaign = native_campaign,
+    .trim = native_trim,
+    .detect = native_files_detect,
+    .create = native_files_create,
+    .archive = native_files_archive,
+};
