@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+# chaos.py: real processes under load are killed, paused and crashed at named points; afterwards nothing may be missing.
+import os
+import random
+import signal
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from cluster import FULL, ClusterTest, Hammer, parse_dump, wait_for  # noqa: E402
+import histories  # noqa: E402
+
+# Settings rotate by run: both ways of syncing the state machine, segments and write buffers so small that they turn over.
+RUNS = [
+    ("nosync", []),
+    ("sync", ["fsm-sync-mode=sync"]),
+    ("small", ["log-segment-bytes=65536", "fsm-buffer-bytes=65536"]),
+    ("sync-small", ["fsm-sync-mode=sync", "log-segment-bytes=65536", "fsm-buffer-bytes=65536"]),
+]
+SEED = int(os.environ.get("HOLDFAST_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
+
+
+class Chaos(ClusterTest):
+    def setUp(self):
+        self.random = random.Random(SEED)
+        print(f"{self.id()}: replay with HOLDFAST_CHAOS_SEED={SEED}", file=sys.stderr)
+
+    def hammers(self, c, **options):
+        shape = dict(hot=3, unique=2, window=32, pause_us=1500, seed=SEED, **options)
+        made = [Hammer(c, tag, **shape, **extra) for tag, extra in [("p", {}), ("q", {}), ("r", {"routed": True})]]
+        for h in made:
+            h.await_acks(50)
+        return made
+
+    def judge(self, c, made, every_replica=True):
+        """Stops the load; returns the faults: histories against content, digests, replicas among each other."""
+        counts = [h.stop() for h in made]
+        for h in made:
+            self.assertGreater(h.counts["acked"], 100)
+        for shard in range(1, c.shape["shards"] + 1):
+            c.digests_agree(shard)
+        dump = parse_dump(c.cli("dump", text=False).stdout)
+        faults = histories.judge(c, made, dump)
+        print(f"{self.id().rpartition('.')[2]}: {counts}, {len(dump)} keys at the end", file=sys.stderr)
+        if every_replica and not faults:
+            faults += self.faults_of_replicas(c, dump)
+        return faults
+
+    def faults_of_replicas(self, c, dump):
+        """Each replica in turn leads and must show the same content; then all are killed at once and come back."""
+        faults = []
+        for shard in range(1, c.shape["shards"] + 1):
+            for name in c.names(shard):
+                c.transfer(shard, name)
+                if parse_dump(c.cli("dump", text=False).stdout) != dump:
+                    faults.append(f"{name} shows another content when it leads")
+        c.kill(*c.names())
+        c.start_in_background(*c.names())
+        if parse_dump(c.cli("dump", text=False).stdout) != dump:
+            faults.append("the content changed when all replicas were killed at once")
+        return faults
+
+    def victims(self, c, how):
+        shard = self.random.choice([1, 2])
+        leader = c.leader(shard)
+        others = [n for n in c.alive(shard) if n != leader]
+        if how == "leader":
+            return [leader]
+        if how == "follower":
+            return [self.random.choice(others)]
+        if how == "two followers":
+            return others
+        if how == "leader and follower":
+            return [leader, self.random.choice(others)]
+        return [leader, c.leader(3 - shard)]
+
+    def kills(self, name, sets, kills_wanted):
+        c = self.cluster(sets=sets).up()
+        made = self.hammers(c)
+        kills, slowest = 0, 0.0
+        hows = ["leader", "follower", "leaders of both shards", "two followers", "leader", "leader and follower"]
+        while kills < kills_wanted:
+            how = hows[(kills + self.random.randrange(2)) % len(hows)]
+            chosen = self.victims(c, how)
+            c.kill(*chosen)
+            kills += len(chosen)
+            if how in ("leader", "follower", "leaders of both shards"):
+                for h in made:
+                    h.await_acks(20)  # a majority goes on without them
+            begin = time.monotonic()
+            c.start_in_background(*chosen)
+            slowest = max(slowest, time.monotonic() - begin)
+            for h in made:
+                h.await_acks(50)
+        print(f"{name}: {kills} SIGKILLs, slowest restart ready after {slowest:.2f} s", file=sys.stderr)
+        self.assertEqual(sorted(c.alive()), sorted(c.names()), "a replica ended by itself")
+        self.assertEqual(self.judge(c, made), [])
+
+    def test_kills_nosync(self):
+        self.kills(*RUNS[0], 30 if FULL else 8)
+
+    def test_kills_sync(self):
+        self.kills(*RUNS[1], 30 if FULL else 6)
+
+    def test_kills_small_segments(self):
+        self.kills(*RUNS[2], 30 if FULL else 8)
+
+    def test_kills_sync_small_segments(self):
+        self.kills(*RUNS[3], 30 if FULL else 6)
+
+    def pauses(self, c, made, rounds):
+        """A leader stops for longer than an election and wakes up with requests in its queue."""
+        for _ in range(rounds):
+            leader = c.leader(self.random.choice([1, 2]))
+            shard = c.processes[leader]["shard"]
+            c.send_signal(leader, signal.SIGSTOP)
+            try:
+                wait_for("a new leader", 30, lambda: self.leads_elsewhere(c, shard, leader))
+                for h in made:
+                    h.await_acks(30)
+            finally:
+                c.send_signal(leader, signal.SIGCONT)
+            for h in made:
+                h.await_acks(50)
+
+    @staticmethod
+    def leads_elsewhere(c, shard, old):
+        found = [c.status_of(n, 0.5) for n in c.names(shard) if n != old]
+        return any(s is not None and s.role == "leader" and s.state == "ready" for s in found)
+
+    def test_paused_leaders(self):
+        c = self.cluster().up()
+        made = self.hammers(c)
+        self.pauses(c, made, 20 if FULL else 4)
+        self.assertEqual(self.judge(c, made, every_replica=False), [])
+
+    def test_crash_points(self):
+        """Each named place in the write path, at a leader and at a follower; the restart finds a consistent directory."""
+        points = ["log.before_write", "log.after_write", "log.after_sync", "log.new_segment", "log.recycled",
+                  "fsm.before_write", "fsm.after_write", "fsm.before_flush", "fsm.after_flush",
+                  "disk.replace.before_rename", "disk.replace.after_rename"]
+        for mode, sets in (RUNS[2:] if FULL else RUNS[2 + SEED % 2:][:1]):
+            c = self.cluster(sets=sets).up()
+            made = self.hammers(c, value_bytes=1024)
+            reached = 0
+            for point in points:
+                reached += self.crash_at(c, made, point)
+            print(f"{mode}: {reached} of {len(points)} crash points ended a process", file=sys.stderr)
+            self.assertGreaterEqual(reached, 7, "crash points are passed in normal work; too few were")
+            self.assertEqual(self.judge(c, made), [])
+
+    def crash_at(self, c, made, point):
+        """Restarts a replica with the crash point armed and waits for its end; 1 if it came."""
+        name = self.random.choice(c.names(self.random.choice([1, 2])))
+        c.kill(name)
+        try:
+            c.start(name, env={"HOLDFAST_CRASH_POINT": f"{point}:{self.random.randrange(1, 4)}"})
+        except Exception:  # it crashed before it was ready
+            pass
+        until = time.monotonic() + 6
+        if self.random.random() < 0.5:
+            try:
+                c.transfer(c.processes[name]["shard"], name)
+            except AssertionError:  # it ended before it led
+                pass
+        while c.pid(name) is not None and time.monotonic() < until:
+            time.sleep(0.01)
+        came = c.pid(name) is None
+        if not came:
+            c.kill(name)
+        c.start(name)
+        for h in made:
+            h.await_acks(20)
+        return int(came)
+
+    def test_canary_wrong_apply_is_found(self):
+        """One replica whose state machine errs must be found by the digests."""
+        c = self.cluster(shards=1).up()
+        name = c.followers(1)[0]
+        c.kill(name)
+        c.start(name, env={"HOLDFAST_PLANTED_BUG": "fsm.apply_twice"})
+        made = [Hammer(c, "p", hot=2, unique=1, pause_us=1000)]
+        made[0].await_acks(500)
+        with self.assertRaisesRegex(AssertionError, "digests differ"):
+            self.judge(c, made)
+
+    def test_canary_stale_reads_are_found(self):
+        """Leaders that answer reads without a look at their lease: pauses must make the checker of histories object."""
+        c = self.cluster(env={"HOLDFAST_PLANTED_BUG": "reads.lease_unchecked"}).up()
+        for attempt in range(6):
+            made = [Hammer(c, f"{tag}{attempt}", hot=6, unique=0, keys=2, pause_us=200) for tag in "pq"]
+            for h in made:
+                h.await_acks(50)
+            self.pauses(c, made, 3)
+            faults = self.judge(c, made, every_replica=False)
+            if faults:
+                self.assertIn("not linearizable", faults[0])
+                return
+        self.fail("the planted bug was not found")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

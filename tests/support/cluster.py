@@ -1,0 +1,329 @@
+# cluster.py: a cluster of real processes for a test: deploy/local-cluster.sh, ports of its own, waits for events, judges logs.
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, HERE)
+import wire  # noqa: E402
+
+ROOT = os.path.normpath(os.path.join(HERE, "..", ".."))
+BUILD = os.path.abspath(os.environ.get("HOLDFAST_BUILD_DIR") or os.path.join(ROOT, "build", "test"))
+SCRIPT = os.path.join(ROOT, "deploy", "local-cluster.sh")
+FULL = os.environ.get("HOLDFAST_TEST_FULL") == "1"
+ASAN = os.environ.get("HOLDFAST_TEST_ASAN_RUN") == "1"
+PATIENCE = 4.0 if ASAN else 1.0  # sanitized processes are slower; waits are for events, so this only bounds them
+PORTS_FIRST, PORTS_LAST, PORTS_STEP = 22000, 31500, 500
+# What a process must never print: a sanitizer's report, a failed must().
+BAD_LINE = re.compile(r"(ERROR: \w*Sanitizer|runtime error:|WARNING: ThreadSanitizer|must failed|must\(|Assertion)")
+
+
+class StartFailed(Exception):
+    def __init__(self, code, message):
+        super().__init__(f"exit code {code}: {message}")
+        self.code, self.message = code, message
+
+
+def tool(name):
+    return os.path.join(BUILD, "bin", name)
+
+
+def wait_for(what, seconds, probe, pause=0.02):
+    """Waits until probe() is true and returns what it returned; fails with `what` after `seconds`."""
+    until = time.monotonic() + seconds * PATIENCE
+    while True:
+        got = probe()
+        if got:
+            return got
+        if time.monotonic() > until:
+            raise AssertionError(f"after {seconds * PATIENCE:.0f} s still not: {what() if callable(what) else what}")
+        time.sleep(pause)
+
+
+class Ports:
+    """500 ports that no other test uses while this process lives (a lock file each)."""
+
+    def __init__(self):
+        folder = "/tmp/holdfast-test-ports"
+        os.makedirs(folder, exist_ok=True)
+        for base in range(PORTS_FIRST, PORTS_LAST + 1, PORTS_STEP):
+            self.lock = open(os.path.join(folder, str(base)), "w", encoding="utf-8")
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                self.lock.close()
+                continue
+            self.base = base
+            return
+        raise RuntimeError("no free ports for a test")
+
+    def free(self):
+        self.lock.close()
+
+
+class Cluster:
+    def __init__(self, name, shards=2, replicas=3, coordinators=1, learners=0, sets=(), splits=None, env=None):
+        self.ports = Ports()
+        self.dir = os.path.join(BUILD, "run", f"{name}-{os.getpid()}-{self.ports.base}")
+        shutil.rmtree(self.dir, ignore_errors=True)
+        os.makedirs(os.path.dirname(self.dir), exist_ok=True)
+        self.shape = dict(shards=shards, replicas=replicas, coordinators=coordinators, learners=learners)
+        self.sets, self.splits = list(sets), splits
+        self.env = dict(os.environ, HOLDFAST_BUILD_DIR=BUILD, HOLDFAST_SKIP_BUILD="1", HOLDFAST_START_SECONDS="120",
+                        PATH=os.path.join(BUILD, "bin") + ":" + os.environ["PATH"], **(env or {}))
+        self.env["HOLDFAST_COORDINATORS"] = ",".join(
+            f"tcp://127.0.0.1:{self.ports.base + 2 * i}" for i in range(coordinators))
+
+    # ---- life
+
+    def script(self, *arguments, env=None, check=True):
+        done = subprocess.run([SCRIPT, *arguments, "--dir", self.dir], env=dict(self.env, **(env or {})),
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
+        if check and done.returncode:
+            raise StartFailed(done.returncode, done.stderr.strip())
+        return done
+
+    def up(self, env=None):
+        arguments = ["up", "--port-base", str(self.ports.base)]
+        for key, value in self.shape.items():
+            arguments += ["--" + key, str(value)]
+        for pair in self.sets:
+            arguments += ["--set", pair]
+        if self.splits:
+            arguments += ["--splits", self.splits]
+        self.script(*arguments, env=env)
+        self.processes = {row["name"]: row for row in json.loads(self.script("ps", "--json").stdout)}
+        return self
+
+    def down(self):
+        self.script("down")
+
+    def start(self, name, env=None):
+        """Returns how long it took until the process was ready."""
+        begin = time.monotonic()
+        self.script("start", name, env=env)
+        return time.monotonic() - begin
+
+    def start_in_background(self, *names):
+        """Starts several at once (a replica may need another to be ready); returns when all are ready."""
+        running = [(n, subprocess.Popen([SCRIPT, "start", n, "--dir", self.dir], env=self.env,
+                                        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)) for n in names]
+        for name, process in running:
+            said = process.communicate(timeout=300)[1]
+            if process.returncode:
+                raise StartFailed(process.returncode, f"{name}: {said.strip()}")
+
+    def pid(self, name):
+        try:
+            with open(os.path.join(self.dir, "run", name.replace("/", "-") + ".pid"), encoding="ascii") as f:
+                pid, start = f.read().split()
+            with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+                fields = f.read().rpartition(")")[2].split()
+            return int(pid) if fields[19] == start and fields[0] not in "ZX" else None
+        except (OSError, ValueError):
+            return None
+
+    def send_signal(self, name, number):
+        pid = self.pid(name)
+        assert pid is not None, f"{name} is not running"
+        os.kill(pid, number)
+
+    def kill(self, *names, number=signal.SIGKILL):
+        """SIGKILLs all of them at once and returns when all are gone."""
+        for name in names:
+            self.send_signal(name, number)
+        self.await_end(*names)
+
+    def await_end(self, *names, seconds=60):
+        wait_for(f"the end of {names}", seconds, lambda: all(self.pid(n) is None for n in names), 0.005)
+
+    def names(self, shard=None):
+        return [n for n, row in self.processes.items()
+                if row["role"] == "shard" and (shard is None or row["shard"] == shard)]
+
+    def alive(self, shard=None):
+        return [n for n in self.names(shard) if self.pid(n) is not None]
+
+    def log(self, name):
+        with open(os.path.join(self.dir, "log", name.replace("/", "-") + ".log"), encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def data(self, name):
+        return self.processes[name]["dir"]
+
+    # ---- asking
+
+    def cli(self, *arguments, code=0, stdin=None, seconds=60, text=True):
+        """Runs `holdfast`; returns the completed process; `code` None: any exit code."""
+        done = subprocess.run([tool("holdfast"), *arguments], env=self.env, capture_output=True, text=text,
+                              input=stdin if stdin is not None else ("" if text else b""), timeout=seconds * PATIENCE)
+        assert code is None or done.returncode == code, \
+            f"holdfast {' '.join(map(str, arguments))[:200]}: exit {done.returncode}, wanted {code}; {str(done.stderr)[-300:]}"
+        return done
+
+    def wire(self, name):
+        return wire.Wire(self.processes[name]["client"])
+
+    def status_of(self, name, seconds=2.0):
+        """The replica's own Status, or None when it does not answer."""
+        if self.pid(name) is None:
+            return None
+        with self.wire(name) as w:
+            reply = w.try_ask(wire.request(status=True), seconds * PATIENCE)
+        return reply.status if reply is not None and reply.code == 0 else None
+
+    def leader(self, shard, seconds=30):
+        """The name of the shard's leader that says so of itself and is ready; waits for one."""
+        def probe():
+            found = [(s.term, n) for n in self.alive(shard) for s in [self.status_of(n)]
+                     if s is not None and s.role == "leader" and s.state == "ready"]
+            return max(found)[1] if found else None
+        return wait_for(f"a leader of shard {shard}", seconds, probe)
+
+    def followers(self, shard):
+        leader = self.leader(shard)
+        return [n for n in self.alive(shard) if n != leader]
+
+    def status(self):
+        return json.loads(self.cli("--json", "status", code=None).stdout)
+
+    def transfer(self, shard, to):
+        """Makes the replica `to` (a name) the leader."""
+        def probe():
+            leader = self.leader(shard)
+            if leader == to:
+                return True
+            with self.wire(leader) as w:
+                w.try_ask(wire.request(shard, transfer=int(to.split("/")[1])), 2.0)
+            return self.leader(shard) == to
+        wait_for(f"leadership of {to}", 30, probe, 0.1)
+
+    def digests_agree(self, shard, seconds=30):
+        """Waits until a look at all replicas finds them at one applied index, and says whether the digests agree."""
+        seen = {}
+
+        def probe():
+            for n in self.names(shard):
+                s = self.status_of(n)
+                if s is not None:
+                    seen.setdefault(s.applied, {})[n] = (s.applied_term, bytes(s.digest))
+            return next((i for i, by in seen.items() if len(by) == len(self.names(shard))), None)
+        index = wait_for(lambda: f"all replicas of shard {shard} at one index: {sorted(seen)[-5:]}", seconds, probe)
+        different = [i for i, by in seen.items() if len(set(by.values())) > 1]
+        assert not different, f"shard {shard}: digests differ at equal index {different[:3]}: {seen[different[0]]}"
+        return index
+
+    # ---- end
+
+    def bad_lines(self):
+        bad = []
+        folder = os.path.join(self.dir, "log")
+        for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else []:
+            with open(os.path.join(folder, name), encoding="utf-8", errors="replace") as f:
+                bad += [f"{name}: {line.strip()}" for line in f if BAD_LINE.search(line)]
+        return bad
+
+    def close(self, keep):
+        for name in getattr(self, "processes", {}):
+            pid = self.pid(name)
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+        if os.path.isdir(os.path.join(self.dir, "run")):
+            for entry in os.listdir(os.path.join(self.dir, "run")):  # an up that failed half way
+                pid = self.pid(entry[:-4]) if entry.endswith(".pid") else None
+                if pid is not None:
+                    os.kill(pid, signal.SIGKILL)
+        if not keep:
+            shutil.rmtree(self.dir, ignore_errors=True)
+        self.ports.free()
+
+
+class ClusterTest(unittest.TestCase):
+    """A test with clusters: each is ended after it, its directory kept only when the test failed."""
+
+    def cluster(self, **shape):
+        c = Cluster(self.id().rpartition(".")[2], **shape)
+        self.addCleanup(self._close, c)
+        return c
+
+    def _close(self, c):
+        failed = not self._outcome.success
+        bad = c.bad_lines()
+        c.close(keep=failed or bad)
+        if failed or bad:
+            print(f"kept: {c.dir}", file=sys.stderr)
+        self.assertEqual(bad, [], "a process reported a fault")
+
+
+class Hammer:
+    """tests/support/hammer.c running against a cluster; its history is in self.path."""
+
+    def __init__(self, c, tag, **options):
+        self.path = os.path.join(c.dir, f"history-{tag}.tsv")
+        arguments = [tool("hammer"), "--endpoints", c.env["HOLDFAST_COORDINATORS"], "--out", self.path, "--tag", tag]
+        for key, value in options.items():
+            arguments += ["--" + key.replace("_", "-")] + ([] if value is True else [str(value)])
+        self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, env=c.env)
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self.partial, self.counts = b"", {"acked": 0, "unknown": 0, "failed": 0, "last_ack_ns": 0}
+
+    def progress(self):
+        chunk = self.process.stdout.read()
+        if chunk:
+            lines = (self.partial + chunk).split(b"\n")
+            self.partial = lines.pop()
+            if lines:
+                words = lines[-1].split()
+                self.counts = {words[i].decode(): int(words[i + 1]) for i in range(0, len(words), 2)}
+        assert self.process.poll() in (None, 0), self.process.stderr.read()
+        return self.counts
+
+    def await_acks(self, count, seconds=60):
+        """Waits for `count` more acknowledgements from now on."""
+        goal = self.progress()["acked"] + count
+        wait_for(lambda: f"{count} more acknowledgements ({self.counts})", seconds, lambda: self.progress()["acked"] >= goal)
+
+    def stop(self):
+        """Ends it and returns its totals when everything is recorded."""
+        self.process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + 120
+        while self.process.poll() is None:
+            assert time.monotonic() < until, "hammer does not end"
+            self.progress()
+            time.sleep(0.02)
+        self.progress()
+        assert self.process.returncode == 0, self.process.stderr.read()
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return self.counts
+
+
+def lincheck(*paths):
+    """(good, what it said) of the histories."""
+    done = subprocess.run([tool("lincheck"), *paths], capture_output=True, text=True, timeout=300)
+    return done.returncode == 0, done.stdout + done.stderr
+
+
+def unescape(field):
+    """The bytes of a dump's field."""
+    def one(found):
+        code = found.group(1)
+        return {b"t": b"\t", b"n": b"\n", b"\\": b"\\"}.get(code) or bytes([int(code[1:], 16)])
+    return re.sub(rb"\\(t|n|\\|x[0-9a-f]{2})", one, field)
+
+
+def parse_dump(output):
+    rows = {}
+    for line in output.split(b"\n"):
+        if line:
+            key, _, value = line.partition(b"\t")
+            rows[unescape(key)] = unescape(value)
+    return rows
