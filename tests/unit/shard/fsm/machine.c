@@ -1,0 +1,309 @@
+/* machine.c: see machine.h. */
+#include "tests/unit/shard/fsm/machine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "proto/pack.h"
+#include "shard/fsm/fsm_internal.h"
+
+static const uint64_t first_t = (uint64_t)1000000 << 16;
+
+void machine_create(struct machine *m, const char *start, const char *end, bool catalog)
+{
+    char where[256] = "";
+    Hf__Catalog__Member one = HF__CATALOG__MEMBER__INIT, *list[] = {&one};
+    one.replica = 1;
+    one.incarnation = 77;
+    one.raft_endpoint = (char *)"tcp://127.0.0.1:1";
+    Hf__Catalog__Members members = HF__CATALOG__MEMBERS__INIT;
+    members.index = 1;
+    members.n_members = 1;
+    members.members = list;
+    Hf__Catalog__Range range = HF__CATALOG__RANGE__INIT;
+    range.start = pack_bytes(slice_text(start));
+    range.end = pack_bytes(slice_text(end));
+    range.catalog = catalog;
+    struct fsm_genesis genesis = {.cluster = 0x1122334455667788, .group = 3, .log_epoch = 1, .index = 1, .term = 1,
+                                  .heartbeat_ms = 100, .election_ms = 500, .members = &members, .range = &range};
+    int rc = fsm_create(&m->config, &genesis, where);
+    if (rc != HF_OK)
+        fprintf(stderr, "fsm_create: %s: %s\n", error_text(rc), where);
+    must(rc == HF_OK);
+}
+
+void machine_open(struct machine *m)
+{
+    char where[256] = "";
+    int rc = fsm_open(&m->config, &m->fsm, where);
+    if (rc != HF_OK)
+        fprintf(stderr, "fsm_open: %s: %s\n", error_text(rc), where);
+    must(rc == HF_OK);
+    m->index = fsm_info(m->fsm)->applied.index;
+}
+
+void machine_start(struct machine *m, const char *start, const char *end, bool catalog)
+{
+    digest_init();
+    *m = (struct machine){.t = first_t};
+    snprintf(m->dir, sizeof m->dir, "/tmp/hf-fsm-XXXXXX");
+    must(mkdtemp(m->dir) != NULL);
+    m->config = (struct fsm_config){.dir = m->dir};
+    machine_create(m, start, end, catalog);
+    machine_open(m);
+}
+
+void machine_close(struct machine *m)
+{
+    fsm_close(&m->fsm);
+}
+
+void machine_stop(struct machine *m)
+{
+    char where[256];
+    machine_close(m);
+    must(store_destroy(m->dir, where) == HF_OK);
+    rmdir(m->dir);
+    arena_deinit(&m->arena);
+    buf_deinit(&m->results);
+}
+
+size_t machine_result_count(const struct machine *m)
+{
+    return m->results.size / sizeof(struct machine_result);
+}
+
+const struct machine_result *machine_last(const struct machine *m)
+{
+    return (const struct machine_result *)(const void *)m->results.data + machine_result_count(m) - 1;
+}
+
+void machine_report(void *ctx, uint64_t index, uint64_t term, uint32_t position, const struct fsm_result *r)
+{
+    struct machine *m = ctx;
+    struct machine_result one;
+    memset(&one, 0, sizeof one); /* padding too: results are compared as bytes */
+    one.index = index;
+    one.term = term;
+    one.position = position;
+    one.r.code = r->code;
+    one.r.version = r->version;
+    one.r.session = r->session;
+    one.r.outcome = r->outcome;
+    one.r.outcome_version = r->outcome_version;
+    buf_append(&m->results, &one, sizeof one);
+}
+
+static ProtobufCBinaryData text_bytes(const char *text)
+{
+    return text == NULL ? (ProtobufCBinaryData){0} : pack_bytes(slice_text(text));
+}
+
+Hf__Entry__Command machine_put(const char *key, const char *value)
+{
+    Hf__Entry__Command c = HF__ENTRY__COMMAND__INIT;
+    c.op = HF__ENTRY__OP__PUT;
+    c.key = text_bytes(key);
+    c.value = text_bytes(value);
+    return c;
+}
+
+Hf__Entry__Command machine_delete(const char *key)
+{
+    Hf__Entry__Command c = machine_put(key, NULL);
+    c.op = HF__ENTRY__OP__DELETE;
+    return c;
+}
+
+Hf__Entry__Command machine_delete_prefix(const char *prefix)
+{
+    Hf__Entry__Command c = machine_put(prefix, NULL);
+    c.op = HF__ENTRY__OP__DELETE_PREFIX;
+    return c;
+}
+
+Hf__Entry__Command machine_cas(const char *key, const char *expected, const char *value)
+{
+    Hf__Entry__Command c = machine_put(key, value);
+    c.op = HF__ENTRY__OP__CAS;
+    c.has_expected = expected != NULL;
+    c.expected = text_bytes(expected);
+    c.becomes_absent = value == NULL;
+    return c;
+}
+
+Hf__Entry__Command machine_in_session(Hf__Entry__Command c, uint64_t session, uint64_t seq, uint64_t done_below)
+{
+    c.session = session;
+    c.seq = seq;
+    c.done_below = done_below;
+    return c;
+}
+
+static struct slice packed(struct arena *arena, uint8_t opcode, const ProtobufCMessage *message)
+{
+    struct buf bytes = {0};
+    buf_append(&bytes, &opcode, 1);
+    pack_append(message, &bytes);
+    struct slice s = arena_copy(arena, buf_slice(&bytes));
+    buf_deinit(&bytes);
+    return s;
+}
+
+struct slice machine_batch(struct arena *arena, uint64_t t, uint64_t sequence, const Hf__Entry__Command *c, size_t n)
+{
+    Hf__Entry__CommandBatch batch = HF__ENTRY__COMMAND_BATCH__INIT;
+    Hf__Entry__Command **list = arena_alloc(arena, n * sizeof *list);
+    for (size_t i = 0; i < n; i++)
+        list[i] = (Hf__Entry__Command *)(uintptr_t)&c[i];
+    batch.timestamp = t;
+    batch.sequence = sequence;
+    batch.n_commands = n;
+    batch.commands = list;
+    return packed(arena, 0x01, &batch.base);
+}
+
+struct slice machine_lease(struct arena *arena, uint64_t ceiling, uint64_t t)
+{
+    Hf__Entry__LeaseEntry lease = HF__ENTRY__LEASE_ENTRY__INIT;
+    lease.ceiling = ceiling;
+    lease.timestamp = t;
+    return packed(arena, 0x02, &lease.base);
+}
+
+struct slice machine_session(struct arena *arena, uint64_t t, uint64_t fence_session, uint64_t fence_seq)
+{
+    Hf__Entry__SessionEntry e = HF__ENTRY__SESSION_ENTRY__INIT;
+    e.timestamp = t;
+    e.fence_session = fence_session;
+    e.fence_seq = fence_seq;
+    return packed(arena, 0x13, &e.base);
+}
+
+const struct fsm_result *machine_apply(struct machine *m, enum log_kind kind, struct slice data)
+{
+    struct log_entry entry = {.index = ++m->index, .term = 1, .kind = kind, .data = data};
+    size_t before = machine_result_count(m);
+    int rc = fsm_apply(m->fsm, &entry, 1, machine_report, m);
+    must(rc == HF_OK);
+    must(machine_result_count(m) > before);
+    return &((const struct machine_result *)(const void *)m->results.data + before)->r;
+}
+
+const struct fsm_result *machine_run_many(struct machine *m, const Hf__Entry__Command *c, size_t n)
+{
+    arena_reset(&m->arena);
+    m->sequence += n;
+    return machine_apply(m, LOG_COMMAND, machine_batch(&m->arena, m->t, m->sequence - n + 1, c, n));
+}
+
+const struct fsm_result *machine_run(struct machine *m, Hf__Entry__Command c)
+{
+    return machine_run_many(m, &c, 1);
+}
+
+bool machine_holds(struct machine *m, const char *key, const char *value)
+{
+    struct arena arena = {0};
+    struct fsm_value found;
+    int rc = fsm_get(m->fsm, FSM_USER, slice_text(key), (struct hlc){0}, (struct hlc){m->t}, &arena, &found);
+    bool same = value == NULL ? rc == HF_E_NOT_FOUND : rc == HF_OK && slice_equal(found.value, slice_text(value));
+    arena_deinit(&arena);
+    return same;
+}
+
+/* Few keys, some of them prefixes of others and with zero bytes, so that commands meet. */
+static ProtobufCBinaryData random_key(struct random *r, struct arena *arena)
+{
+    static const uint8_t letters[] = {'a', 'b', 0, 0xff};
+    uint64_t size = random_below(r, 16) == 0 ? 0 : 1 + random_below(r, 3);
+    uint8_t *key = arena_alloc(arena, size);
+    for (uint64_t i = 0; i < size; i++)
+        key[i] = letters[random_below(r, sizeof letters)];
+    return (ProtobufCBinaryData){.len = size, .data = key};
+}
+
+static ProtobufCBinaryData random_value(struct random *r, struct arena *arena)
+{
+    uint64_t size = random_below(r, 8) == 0 ? 40 + random_below(r, 400) : 1;
+    uint8_t *value = arena_alloc(arena, size);
+    memset(value, (int)('0' + random_below(r, 4)), size);
+    return (ProtobufCBinaryData){.len = size, .data = value};
+}
+
+#define SESSION_EVERY 40u /* entries at multiples open a session */
+#define MS ((uint64_t)1 << 16)
+
+static Hf__Entry__Command random_command(struct random *r, uint64_t index, struct arena *arena)
+{
+    Hf__Entry__Command c = HF__ENTRY__COMMAND__INIT;
+    uint64_t kind = random_below(r, 100);
+    c.op = kind < 45   ? HF__ENTRY__OP__PUT
+           : kind < 60 ? HF__ENTRY__OP__DELETE
+           : kind < 96 ? HF__ENTRY__OP__CAS
+                       : HF__ENTRY__OP__DELETE_PREFIX;
+    c.key = random_key(r, arena);
+    c.value = random_value(r, arena);
+    c.space = random_below(r, 10) == 0 ? HF__ENTRY__SPACE__CATALOG : HF__ENTRY__SPACE__USER;
+    if (c.op == HF__ENTRY__OP__PUT && random_below(r, 5) == 0)
+        c.ttl_ms = random_below(r, 30);
+    if (c.op == HF__ENTRY__OP__CAS) {
+        c.has_expected = random_below(r, 2) == 0;
+        c.expected = random_value(r, arena);
+        c.becomes_absent = random_below(r, 6) == 0;
+    }
+    if (random_below(r, 3) > 0 && index > SESSION_EVERY) {
+        uint64_t newest = (index - 1) / SESSION_EVERY, back = random_below(r, 5);
+        c.session = (back < newest ? newest - back : newest) * SESSION_EVERY;
+        c.seq = index - c.session + random_below(r, 12); /* repeats happen */
+        c.done_below = c.seq > 20 ? c.seq - random_below(r, 20) : 0;
+    }
+    return c;
+}
+
+struct log_entry machine_random(uint64_t seed, uint64_t index, struct arena *arena)
+{
+    struct random r = {seed ^ index * 0x9e3779b97f4a7c15u};
+    uint64_t t = first_t + index * MS, kind = random_below(&r, 100);
+    t += index / 400 * 3601 * 1000 * MS; /* now and then more than an hour passes */
+    struct log_entry e = {.index = index, .term = 1 + index / 100, .kind = LOG_COMMAND};
+    if (index % SESSION_EVERY == 0) {
+        e.data = machine_session(arena, t, 0, 0);
+    } else if (kind < 3) {
+        e.kind = LOG_NOOP;
+    } else if (kind < 6) {
+        Hf__Catalog__Members members = HF__CATALOG__MEMBERS__INIT;
+        struct buf bytes = {0};
+        pack_append(&members.base, &bytes);
+        e.kind = LOG_CONFIG;
+        e.data = arena_copy(arena, buf_slice(&bytes));
+        buf_deinit(&bytes);
+    } else if (kind < 10) {
+        e.data = machine_lease(arena, t + random_below(&r, 3000) * MS, t);
+    } else if (kind < 15 && index > SESSION_EVERY) {
+        e.data = machine_session(arena, t, (index - 1) / SESSION_EVERY * SESSION_EVERY, random_below(&r, 60));
+    } else {
+        size_t n = 1 + random_below(&r, 6);
+        Hf__Entry__Command *c = arena_alloc(arena, n * sizeof *c);
+        for (size_t i = 0; i < n; i++)
+            c[i] = random_command(&r, index, arena);
+        e.data = machine_batch(arena, t, 1 + random_below(&r, 5), c, n);
+    }
+    return e;
+}
+
+void machine_dump(struct fsm *fsm, struct buf *out)
+{
+    struct store_iterator *it = store_iterator_new(fsm->store, false);
+    for (store_iterator_seek(it, slice_make("", 0)); store_iterator_valid(it); store_iterator_next(it)) {
+        struct slice parts[] = {store_iterator_key(it), store_iterator_value(it)};
+        for (size_t i = 0; i < 2; i++) {
+            buf_append(out, &parts[i].size, sizeof parts[i].size);
+            if (parts[i].size > 0)
+                buf_append(out, parts[i].data, parts[i].size);
+        }
+    }
+    must(store_iterator_status(it) == HF_OK);
+    store_iterator_free(&it);
+}
