@@ -72,11 +72,12 @@ HF_CHECKED int log_term(const struct log *log, uint64_t index, uint64_t *out_ter
 void log_append(struct log *log, const struct log_entry *entries, size_t count);
 /* Drops all entries ≥ index (index > base). A record in the log, so that a crash keeps the order. */
 void log_truncate(struct log *log, uint64_t index);
-void log_set_hard_state(struct log *log, struct log_hard_state hs); /* term never falls (must()) */
+void log_set_hard_state(struct log *log, struct log_hard_state hs); /* term never falls, a vote stands in its term (must()) */
 
 bool log_dirty(const struct log *log); /* does log_sync have something that must be durable (commit alone does not count) */
 
-/* Makes all buffered changes durable: hard state first if term or vote changed, then one frame. HF_E_IO poisons.
+/* Makes all buffered changes durable: hard state first if term or vote changed, then one frame. HF_E_IO poisons. The hard
+ * state's term is then not below the last entry's (must(); so a log whose hard state went back in time is found at open).
  * HF_E_NO_SPACE: no new segment could be had; nothing was written, the changes stay buffered, it may be tried again. */
 HF_CHECKED int log_sync(struct log *log);
 
@@ -87,7 +88,8 @@ HF_CHECKED int log_read(struct log *log, uint64_t from, size_t count_max, size_t
                         struct log_entry **out, size_t *out_count);
 
 /* Lets everything ≤ index go; whole segments become spare and are recycled. The new base is (index, its term).
- * The caller guarantees I4 (index ≤ durable applied). Durable by the next log_sync. */
+ * The caller guarantees I4 (index ≤ durable applied, so index ≤ log_synced: must()). Durable by the next log_sync, which
+ * then recycles; nothing at or below the base is asked for. HF_E_IO: the log is poisoned. */
 HF_CHECKED int log_trim(struct log *log, uint64_t index);
 
 /* Runs of equal terms, oldest first, from the base on: what an engine's core needs to know of the log at start. */
@@ -97,3 +99,6 @@ struct log_run {
 size_t log_runs(const struct log *log, const struct log_run **out); /* borrowed until the next change */
 
 uint64_t log_disk_bytes(const struct log *log); /* of all segments, spare ones included */
+
+/* Where and what, of the last call on this log that failed ("seg-….log at offset …: …"); "" before. Borrowed. */
+const char *log_where(const struct log *log);
