@@ -44,11 +44,6 @@ void leaders_members(struct leaders *l, uint32_t shard, const uint32_t *replicas
         s->leader = 0;
 }
 
-void leaders_drop(struct leaders *l, uint32_t shard)
-{
-    free(hashmap_remove(&l->shards, shard));
-}
-
 uint32_t leaders_known(const struct leaders *l, uint32_t shard)
 {
     const struct leaders_shard *s = get(l, shard);

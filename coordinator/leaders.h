@@ -30,7 +30,6 @@ void leaders_deinit(struct leaders *l);
 /* The replicas of a shard (at most LIMIT_PEERS are kept). What is known of its leader stays if that is still among
  * them. */
 void leaders_members(struct leaders *l, uint32_t shard, const uint32_t *replicas, size_t count);
-void leaders_drop(struct leaders *l, uint32_t shard);
 
 /* 0: unknown. */
 uint32_t leaders_known(const struct leaders *l, uint32_t shard);

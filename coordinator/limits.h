@@ -15,7 +15,7 @@
 #define STATUS_GATHERS_MAX 16u   /* cluster_status requests answered at once */
 #define LINKS_MAX 8192u          /* connections to replicas */
 #define LINK_HWM_SLACK 4096      /* messages of our own beside the forwarded ones in a socket */
-#define FRONT_HWM 65536          /* replies that may wait for one client */
+#define FRONT_HWM 16384          /* replies that may wait for one client */
 #define TURN_MESSAGES 256u       /* taken from one socket in one turn */
 
 /* What is waited for, in milliseconds. */

@@ -63,6 +63,8 @@ static void want(struct links *l, uint32_t shard, const Hf__Catalog__Member *mem
         return; /* a member without an address stays a member; nobody can ask it */
     struct link *link = links_find_endpoint(l, shard, member->client_endpoint);
     if (link != NULL) {
+        if (link->replica != member->replica)
+            link->asking = false; /* a seed's call ends under its stand-in id */
         link->replica = member->replica;
         link->wanted = true;
         return;
