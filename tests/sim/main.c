@@ -1,0 +1,125 @@
+/* main.c: hf_sim: runs the kept seeds and new ones, or one seed with its trace. */
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "common/sys/failpoint.h"
+#include "tests/sim/seeds.h"
+
+static const char usage[] = "usage: hf_sim [--seeds N] [--first S] [--jobs J] [--steps N] [--replicas N] [--no-keep]   "
+                            "kept seeds, then N new ones\n"
+                            "       hf_sim --seed S [--quiet] [--steps N] [--replicas N]                               "
+                            "one seed, with its trace\n"
+                            "       --checker NAME   only this checker        --plant NAME   with this planted bug\n"
+                            "The first new seed is --first, or HF_SIM_FIRST of the environment, or 1.\n";
+
+struct request {
+    struct seeds_plan plan;
+    bool one, quiet;
+};
+
+static uint64_t number(const char *text)
+{
+    char *end = NULL;
+    uint64_t n = strtoull(text, &end, 10);
+    if (end == text || *end != '\0') {
+        fprintf(stderr, "hf_sim: not a number: %s\n%s", text, usage);
+        exit(2);
+    }
+    return n;
+}
+
+static void parse(int argc, char **argv, struct request *r)
+{
+    static const struct option options[] = {{"seeds", 1, NULL, 'n'},
+                                            {"first", 1, NULL, 'f'},
+                                            {"seed", 1, NULL, 's'},
+                                            {"steps", 1, NULL, 't'},
+                                            {"replicas", 1, NULL, 'r'},
+                                            {"jobs", 1, NULL, 'j'},
+                                            {"quiet", 0, NULL, 'q'},
+                                            {"no-keep", 0, NULL, 'k'},
+                                            {"checker", 1, NULL, 'c'},
+                                            {"plant", 1, NULL, 'p'},
+                                            {0}};
+    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (c == 'n')
+            r->plan.count = number(optarg);
+        else if (c == 'f')
+            r->plan.first = number(optarg);
+        else if (c == 's')
+            r->plan.options.seed = number(optarg), r->one = true;
+        else if (c == 't')
+            r->plan.options.steps = number(optarg);
+        else if (c == 'r')
+            r->plan.options.replicas = (uint32_t)number(optarg);
+        else if (c == 'j')
+            r->plan.jobs = (unsigned)number(optarg);
+        else if (c == 'q')
+            r->quiet = true;
+        else if (c == 'k')
+            r->plan.kept_file = NULL;
+        else if (c == 'c' && checks_known(optarg))
+            r->plan.options.only = optarg;
+        else if (c == 'p')
+            failpoint_plant(optarg), r->plan.kept_file = NULL;
+        else {
+            fputs(usage, stderr);
+            exit(2);
+        }
+    }
+    if (optind != argc || r->plan.jobs < 1 || r->plan.jobs > 64 || r->plan.options.replicas > 7) {
+        fputs(usage, stderr);
+        exit(2);
+    }
+}
+
+static void print_counts(const struct sim_result *r)
+{
+    printf("virtual seconds %.1f  steps %" PRIu64 "  turns %" PRIu64 "  writes %" PRIu64 "  reads %" PRIu64 " (%" PRIu64
+           " by lease)  leaders %" PRIu64 "  deaths %" PRIu64 "  changes applied %" PRIu64 "\n",
+           (double)r->virtual_ns / 1e9, r->steps, r->turns, r->writes_done, r->reads_done, r->lease_reads, r->elections,
+           r->deaths, r->changes);
+}
+
+static int run_one(const struct request *r)
+{
+    struct sim_options options = r->plan.options;
+    options.verbose = !r->quiet;
+    struct sim *sim = sim_new(&options);
+    sim_run(sim);
+    struct sim_result result = sim->result;
+    sim_free(&sim);
+    printf("seed %" PRIu64 ": trace hash %016" PRIx64 "\n", options.seed, result.trace_hash);
+    print_counts(&result);
+    if (result.failed)
+        printf("FAILED by %s: %s\n", result.checker, result.text);
+    return result.failed;
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+int main(int argc, char **argv)
+{
+    const char *first = getenv("HF_SIM_FIRST");
+    struct request r = {.plan = {.kept_file = HF_SIM_SEEDS_FILE, .count = 500, .jobs = 1}};
+    r.plan.first = first != NULL ? number(first) : 1;
+    parse(argc, argv, &r);
+    if (r.one)
+        return run_one(&r);
+    double begin = seconds();
+    struct seeds_summary summary;
+    printf("hf_sim: kept seeds and %" PRIu64 " from %" PRIu64 "\n", r.plan.count, r.plan.first);
+    seeds_run(&r.plan, &summary);
+    double took = seconds() - begin;
+    print_counts(&summary.total);
+    printf("%" PRIu64 " seeds in %.1f s (%.1f seeds/s), %" PRIu64 " failed\n", summary.runs, took,
+           (double)summary.runs / took, summary.failures);
+    return summary.failures != 0;
+}

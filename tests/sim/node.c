@@ -1,0 +1,233 @@
+/* node.c: the life of a replica: created, started, dead, started again; its clock; what waits for its next turn. */
+#include "tests/sim/node.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/sim/sim.h"
+
+#define PPM 1000000
+#define FAR_NS (UINT64_C(3600) * 1000 * SIM_MS)
+
+/* ---- configurations ---- */
+
+void configuration_box(const struct configuration *c, struct members_box *out)
+{
+    out->members = (Hf__Catalog__Members)HF__CATALOG__MEMBERS__INIT;
+    out->members.index = c->index;
+    out->members.n_members = c->count;
+    out->members.members = out->pointer;
+    for (uint32_t i = 0; i < c->count; i++) {
+        out->member[i] = (Hf__Catalog__Member)HF__CATALOG__MEMBER__INIT;
+        out->member[i].replica = c->member[i].replica;
+        out->member[i].incarnation = c->member[i].replica;
+        out->member[i].role = c->member[i].learner ? HF__CATALOG__ROLE__LEARNER : HF__CATALOG__ROLE__VOTER;
+        out->pointer[i] = &out->member[i];
+    }
+}
+
+void configuration_from(const Hf__Catalog__Members *m, struct configuration *out)
+{
+    *out = (struct configuration){.index = m->index, .count = (uint32_t)m->n_members};
+    must(m->n_members <= SIM_NODES_MAX);
+    for (uint32_t i = 0; i < out->count; i++) {
+        out->member[i].replica = m->members[i]->replica;
+        out->member[i].learner = m->members[i]->role == HF__CATALOG__ROLE__LEARNER;
+    }
+}
+
+/* ---- clock ---- */
+
+uint64_t node_now(const struct node *n)
+{
+    uint64_t elapsed = n->sim->now - n->clock_global;
+    return n->clock_local + (uint64_t)((int64_t)elapsed + (int64_t)elapsed / 1000 * n->clock_ppm / (PPM / 1000));
+}
+
+uint64_t node_global(const struct node *n, uint64_t local_ns)
+{
+    uint64_t now = node_now(n);
+    if (local_ns <= now)
+        return n->sim->now;
+    uint64_t ahead = local_ns - now < FAR_NS ? local_ns - now : FAR_NS;
+    return n->sim->now + ahead / 1000 * PPM / (uint64_t)(PPM + n->clock_ppm) * 1000 + 1000;
+}
+
+/* ---- life ---- */
+
+static struct engine_env environment(struct node *n)
+{
+    configuration_box(&n->durable.config, &n->boot);
+    struct engine_env env = {.disk = simdisk_disk(n->disk),
+                             .dir = "/replica",
+                             .group = 1,
+                             .replica = n->id,
+                             .log_epoch = 1,
+                             .heartbeat_ms = SIM_HEARTBEAT_MS,
+                             .election_ms = SIM_ELECTION_MS,
+                             .segment_bytes = SIM_SEGMENT_BYTES,
+                             .seed = random_next(&n->random),
+                             .now_ns = node_now(n),
+                             .applied = n->durable.index,
+                             .applied_term = n->durable.term,
+                             .members = &n->boot.members};
+    turn_env(n, &env);
+    return env;
+}
+
+void node_create(struct node *n, struct sim *sim, uint32_t id, const struct machine *from)
+{
+    must(n->state == NODE_ABSENT);
+    n->sim = sim;
+    n->id = id;
+    n->ops = &engine_native;
+    n->state = NODE_DOWN;
+    n->disk = simdisk_new();
+    n->durable = n->machine = *from;
+    n->wake_at = UINT64_MAX;
+    n->die_before = n->stop_before = PHASES;
+    n->clock_global = sim->now;
+    n->clock_local = 1;
+    shadow_create(&n->shadow, from->index, from->term);
+    struct disk *d = simdisk_disk(n->disk);
+    must(d->ops->make_dir(d, "/replica") == 0);
+    must(d->ops->sync_dir(d, "/") == 0);
+    struct engine_env env = environment(n);
+    must(n->ops->create(&env, from->index, from->term) == 0);
+    simdisk_crash(n->disk, random_next(&n->random)); /* durable on return */
+}
+
+void node_start(struct node *n)
+{
+    char where[256] = "";
+    must(n->state == NODE_DOWN);
+    n->machine = n->durable;
+    n->phase = PHASE_COLLECT;
+    n->status = (struct engine_status){0};
+    n->was_serving = n->more = n->want_change = false;
+    n->want_transfer = 0;
+    n->want_trim = 0;
+    n->stopped_until = 0;
+    n->die_before = n->stop_before = PHASES;
+    n->lives++;
+    n->state = NODE_UP;
+    sim_trace(n->sim, n->id, "start", n->durable.index, n->lives, 0);
+    struct engine_env env = environment(n);
+    logtap_begin(n);
+    int rc = n->ops->open(&env, &n->engine, where);
+    logtap_end();
+    if (rc != 0) {
+        n->engine = NULL;
+        n->state = NODE_DOWN;
+        check_failed(n->sim, &check_recovery, "replica %u does not open: %d %s", n->id, rc, where);
+        return;
+    }
+    node_look(n);
+    node_wake(n, n->sim->now);
+}
+
+static void forget_requests(struct node *n)
+{
+    for (size_t i = 0; i < n->inbox_count; i++)
+        free(n->inbox[i]);
+    n->inbox_count = n->queued_count = n->proposed_count = n->read_count = 0;
+}
+
+void node_die(struct node *n, enum node_death death)
+{
+    if (n->state != NODE_UP)
+        return;
+    sim_trace(n->sim, n->id, "die", death, n->phase, n->machine.index);
+    n->sim->result.deaths++;
+    simdisk_halt(n->disk);
+    n->ops->close(&n->engine);
+    simdisk_fail(n->disk, 0, 0, 0, 0);
+    if (death == DEATH_POWER) {
+        simdisk_crash(n->disk, random_next(&n->random));
+        n->clock_local = 1 + random_below(&n->random, 100 * SIM_MS); /* counts from the machine's boot */
+        n->clock_global = n->sim->now;
+    } else {
+        simdisk_restart(n->disk);
+    }
+    forget_requests(n);
+    n->state = NODE_DOWN;
+    n->wake_at = UINT64_MAX;
+    n->wake_version++;
+    faults_died(n);
+}
+
+void node_free(struct node *n)
+{
+    if (n->state == NODE_UP) {
+        simdisk_halt(n->disk);
+        n->ops->close(&n->engine);
+    }
+    forget_requests(n);
+    shadow_deinit(&n->shadow);
+    simdisk_free(&n->disk);
+    n->state = NODE_ABSENT;
+}
+
+/* ---- what waits for the next turn ---- */
+
+void node_wake(struct node *n, uint64_t at)
+{
+    if (n->state != NODE_UP || at >= n->wake_at)
+        return;
+    n->wake_at = at;
+    sim_schedule(n->sim, (struct sim_event){.kind = EVENT_WAKE, .node = n->id, .version = ++n->wake_version}, at);
+}
+
+static void wake_soon(struct node *n)
+{
+    if (n->phase == PHASE_COLLECT && n->stopped_until <= n->sim->now)
+        node_wake(n, n->sim->now + (5 + random_below(&n->random, 100)) * 1000);
+}
+
+void node_receive(struct node *n, struct message *m)
+{
+    if (n->inbox_count == NODE_INBOX_MAX) {
+        free(m);
+        return;
+    }
+    n->inbox[n->inbox_count++] = m;
+    wake_soon(n);
+}
+
+void node_write(struct node *n, uint64_t id, uint32_t size)
+{
+    if (n->state != NODE_UP || n->queued_count == NODE_WRITES_MAX)
+        return;
+    n->queued[n->queued_count++] = (struct write){.id = id, .size = size, .kind = LOG_COMMAND};
+    wake_soon(n);
+}
+
+void node_read(struct node *n, uint64_t id)
+{
+    if (n->state != NODE_UP || n->read_count == NODE_READS_MAX)
+        return;
+    n->reads[n->read_count++] = (struct read){.id = id, .fresh = true};
+    wake_soon(n);
+}
+
+bool node_serves(const struct node *n)
+{
+    return n->state == NODE_UP && n->status.role == ENGINE_LEADER && n->was_serving && !n->status.transferring;
+}
+
+void node_look(struct node *n)
+{
+    struct engine_status was = n->status;
+    n->status = n->ops->status(n->engine);
+    if (n->status.role == was.role && n->status.term == was.term && n->status.commit == was.commit)
+        return;
+    if (n->status.role != was.role || n->status.term != was.term) {
+        sim_trace(n->sim, n->id, "role", n->status.role, n->status.term, n->status.leader);
+        n->sim->result.elections += n->status.role == ENGINE_LEADER;
+    }
+    checks_see(n->sim, (struct check_event){.kind = CHECK_STATUS,
+                                            .node = n,
+                                            .role = n->status.role,
+                                            .term = n->status.term,
+                                            .index = n->status.commit});
+}

@@ -1,0 +1,131 @@
+/* node.h: one replica in the simulator: the real engine and log on a simulated disk, a clock of its own, and a state
+ * machine that is a chain of hashes.
+ *
+ * Position: sim.c wakes it, turn.c is its turn, network.c carries its messages. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/random.h"
+#include "shard/engine/engine.h"
+#include "tests/sim/check.h"
+#include "tests/sim/logtap.h"
+#include "tests/support/simdisk.h"
+
+#define NODE_INBOX_MAX 512
+#define NODE_WRITES_MAX 512
+#define NODE_READS_MAX 64
+#define NODE_PAYLOAD_MAX 6000
+
+enum node_state { NODE_ABSENT, NODE_UP, NODE_DOWN };
+
+/* The turn of shard/replica, cut where a process may die or stand still. */
+enum phase {
+    PHASE_COLLECT,
+    PHASE_STEP,
+    PHASE_SEND_EARLY,
+    PHASE_PERSIST,
+    PHASE_SEND_LATE,
+    PHASE_APPLY,
+    PHASE_REPLY,
+    PHASES
+};
+
+enum node_death { DEATH_KILL /* the machine stays up */, DEATH_POWER };
+
+struct configuration { /* hf.catalog.Members without addresses */
+    uint64_t index;
+    uint32_t count;
+    struct {
+        uint32_t replica;
+        bool learner;
+    } member[SIM_NODES_MAX];
+};
+
+struct members_box { /* the same as protobuf-c wants it; valid while it stays where it is */
+    Hf__Catalog__Members members;
+    Hf__Catalog__Member member[SIM_NODES_MAX];
+    Hf__Catalog__Member *pointer[SIM_NODES_MAX];
+};
+
+struct machine { /* the state machine, as of an applied index */
+    uint64_t index, term, chain;
+    struct configuration config;
+};
+
+struct write { /* a client's write; proposed when index != 0 */
+    uint64_t id, index, term, hash;
+    uint32_t size;
+    enum log_kind kind;
+};
+
+struct read {
+    uint64_t id, barrier, index, built; /* built: applied index of the answer; 0: not built */
+    bool fresh, leased;
+};
+
+struct node {
+    struct sim *sim; /* borrowed */
+    uint32_t id;
+    enum node_state state;
+    struct simdisk *disk; /* owned; NULL: absent */
+    const struct engine_ops *ops;
+    struct engine *engine;   /* owned; NULL: not running */
+    struct members_box boot; /* what engine_env.members points to */
+    struct shadow shadow;
+    struct machine machine, durable;
+    struct random random;
+
+    uint64_t clock_local, clock_global; /* local time at a global time */
+    int64_t clock_ppm;                  /* how fast it goes */
+
+    enum phase phase;      /* to run next */
+    bool split;            /* this turn is taken apart */
+    bool more;             /* committed entries wait */
+    uint64_t wake_version; /* of the one event that counts */
+    uint64_t wake_at;
+    uint64_t stopped_until; /* the process stands still */
+    enum phase die_before;  /* PHASES: not planned */
+    enum phase stop_before; /* likewise */
+    uint64_t stop_for;
+    enum node_death death;
+
+    struct message *inbox[NODE_INBOX_MAX]; /* owned */
+    size_t inbox_count;
+    struct write queued[NODE_WRITES_MAX], proposed[NODE_WRITES_MAX];
+    size_t queued_count, proposed_count;
+    struct read reads[NODE_READS_MAX];
+    size_t read_count;
+    uint32_t want_transfer; /* 0: no; NODE_TRANSFER_ANY */
+    bool want_change;
+    struct configuration change; /* its index names the one it replaces */
+    uint64_t want_trim;
+
+    struct engine_status status; /* as of the last look */
+    bool was_serving;
+    uint64_t lives;
+};
+
+#define NODE_TRANSFER_ANY UINT32_MAX
+
+/* A directory with an empty log behind the state machine `from`, as a bootstrap or an operator's copy makes it. */
+void node_create(struct node *n, struct sim *sim, uint32_t id, const struct machine *from);
+void node_start(struct node *n);                      /* opens the engine; a failure is a finding */
+void node_die(struct node *n, enum node_death death); /* any state; what was not durable may be gone */
+void node_free(struct node *n);
+
+uint64_t node_now(const struct node *n);                       /* of its own clock, ns */
+uint64_t node_global(const struct node *n, uint64_t local_ns); /* when its clock shows that, or now */
+void node_wake(struct node *n, uint64_t at);                   /* a turn no later than at (global ns) */
+void node_receive(struct node *n, struct message *m);          /* takes m */
+void node_write(struct node *n, uint64_t id, uint32_t size);   /* a client's; dropped when it is not up or full */
+void node_read(struct node *n, uint64_t id);
+void node_look(struct node *n);         /* reports a change of status to the checkers */
+bool node_serves(const struct node *n); /* would it take requests, as far as it knows */
+
+void turn_run(struct node *n); /* phases, until the turn ends, is taken apart or the process dies (turn.c) */
+void turn_env(struct node *n, struct engine_env *env); /* fills what the engine calls */
+
+void configuration_box(const struct configuration *c, struct members_box *out);
+void configuration_from(const Hf__Catalog__Members *m, struct configuration *out);

@@ -1,0 +1,177 @@
+/* seeds.c: workers take seeds in strides; a result comes back through a pipe, a death by its absence. */
+#include "tests/sim/seeds.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct report {
+    uint64_t seed;
+    struct sim_result result;
+};
+
+struct worker {
+    pid_t pid; /* 0: done */
+    int pipe;
+    size_t next; /* position in the list of the seed it works on */
+};
+
+struct list_of_seeds {
+    uint64_t *seeds; /* owned */
+    size_t count;
+};
+
+static void add(struct list_of_seeds *list, uint64_t seed)
+{
+    list->seeds = realloc(list->seeds, (list->count + 1) * sizeof *list->seeds);
+    must(list->seeds != NULL);
+    list->seeds[list->count++] = seed;
+}
+
+static void read_kept(const char *path, struct list_of_seeds *list)
+{
+    FILE *f = fopen(path, "r");
+    char line[512];
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        uint64_t seed;
+        if (sscanf(line, "%" SCNu64, &seed) == 1)
+            add(list, seed);
+    }
+    if (f != NULL)
+        fclose(f);
+}
+
+static struct sim_result run_one(const struct seeds_plan *plan, uint64_t seed)
+{
+    struct sim_options options = plan->options;
+    options.seed = seed;
+    struct sim *sim = sim_new(&options);
+    sim_run(sim);
+    struct sim_result result = sim->result;
+    sim_free(&sim);
+    return result;
+}
+
+static void start(struct worker *w, const struct seeds_plan *plan, const struct list_of_seeds *list)
+{
+    int ends[2];
+    must(pipe(ends) == 0);
+    fflush(NULL);
+    w->pid = fork();
+    must(w->pid >= 0);
+    if (w->pid == 0) {
+        close(ends[0]);
+        for (size_t i = w->next; i < list->count; i += plan->jobs) {
+            alarm(SEEDS_HANG_SECONDS);
+            struct report report = {.seed = list->seeds[i], .result = run_one(plan, list->seeds[i])};
+            if (write(ends[1], &report, sizeof report) != (ssize_t)sizeof report)
+                _exit(1);
+        }
+        _exit(0);
+    }
+    close(ends[1]);
+    w->pipe = ends[0];
+}
+
+static void keep(const struct seeds_plan *plan, uint64_t seed, const struct sim_result *r)
+{
+    FILE *f = plan->kept_file != NULL ? fopen(plan->kept_file, "a") : NULL;
+    if (f == NULL)
+        return;
+    fprintf(f, "%" PRIu64 "  # %s: %s\n", seed, r->checker, r->text);
+    fclose(f);
+}
+
+static void count(struct seeds_summary *s, const struct seeds_plan *plan, const struct report *report, bool is_kept)
+{
+    const struct sim_result *r = &report->result;
+    s->runs++;
+    s->total.virtual_ns += r->virtual_ns;
+    s->total.turns += r->turns;
+    s->total.steps += r->steps;
+    s->total.writes_done += r->writes_done;
+    s->total.reads_done += r->reads_done;
+    s->total.lease_reads += r->lease_reads;
+    s->total.elections += r->elections;
+    s->total.deaths += r->deaths;
+    s->total.changes += r->changes;
+    if (!r->failed || (plan->only_if_by != NULL && strcmp(plan->only_if_by, r->checker) != 0))
+        return;
+    if (s->failures++ == 0) {
+        s->first_failed = report->seed;
+        s->first = *r;
+    }
+    if (plan->only_if_by != NULL)
+        return;
+    printf("FAILED seed %" PRIu64 " by %s: %s\n  replay: hf_sim --seed %" PRIu64, report->seed, r->checker, r->text,
+           report->seed);
+    if (plan->options.steps != 0)
+        printf(" --steps %" PRIu64, plan->options.steps);
+    if (plan->options.replicas != 0)
+        printf(" --replicas %" PRIu32, plan->options.replicas);
+    printf("\n");
+    if (!is_kept && plan->options.steps == 0 && plan->options.replicas == 0)
+        keep(plan, report->seed, r);
+}
+
+/* The worker died in its seed: that is the report. */
+static struct report epitaph(const struct worker *w, const struct list_of_seeds *list)
+{
+    struct report report = {.seed = list->seeds[w->next], .result = {.failed = true}};
+    int status = 0;
+    must(waitpid(w->pid, &status, 0) == w->pid);
+    bool hung = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
+    snprintf(report.result.checker, sizeof report.result.checker, "%s", hung ? "hang" : "abort");
+    snprintf(report.result.text, sizeof report.result.text, "the run ended by signal %d, exit status %d (see stderr)",
+             WIFSIGNALED(status) ? WTERMSIG(status) : 0, WIFEXITED(status) ? WEXITSTATUS(status) : 0);
+    return report;
+}
+
+/* Follows one worker until its seeds are done; others go on meanwhile and fill their pipes. */
+static void follow(struct worker *w, const struct seeds_plan *plan, const struct list_of_seeds *list, size_t kept,
+                   struct seeds_summary *s)
+{
+    while (w->next < list->count && !(plan->stop_at_failure && s->failures > 0)) {
+        struct report report;
+        ssize_t n = read(w->pipe, &report, sizeof report);
+        bool died = n != (ssize_t)sizeof report;
+        if (died)
+            report = epitaph(w, list);
+        count(s, plan, &report, w->next < kept);
+        w->next += plan->jobs;
+        if (died) {
+            close(w->pipe);
+            w->pid = 0;
+            if (w->next < list->count)
+                start(w, plan, list);
+        }
+    }
+    if (w->pid == 0)
+        return;
+    kill(w->pid, SIGKILL); /* it has nothing to do, or a failure was enough */
+    waitpid(w->pid, NULL, 0);
+    close(w->pipe);
+}
+
+void seeds_run(const struct seeds_plan *plan, struct seeds_summary *out)
+{
+    struct list_of_seeds list = {0};
+    struct seeds_summary summary = {0};
+    struct worker workers[64] = {0};
+    must(plan->jobs >= 1 && plan->jobs <= 64);
+    if (plan->kept_file != NULL)
+        read_kept(plan->kept_file, &list);
+    size_t kept = list.count;
+    for (uint64_t i = 0; i < plan->count; i++)
+        add(&list, plan->first + i);
+    for (unsigned i = 0; i < plan->jobs && i < list.count; i++) {
+        workers[i].next = i;
+        start(&workers[i], plan, &list);
+    }
+    for (unsigned i = 0; i < plan->jobs && i < list.count; i++)
+        follow(&workers[i], plan, &list, kept, &summary);
+    free(list.seeds);
+    *out = summary;
+}
