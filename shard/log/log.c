@@ -26,7 +26,8 @@ struct log {
     bool drop;          /* segments may have become free */
     bool failed;        /* poisoned (I6) */
     uint64_t sequence;  /* of the next frame */
-    uint64_t disk_last, disk_last_term; /* last entry as of the last frame */
+    uint64_t disk_base, disk_base_term; /* base and last entry as of the last frame: */
+    uint64_t disk_last, disk_last_term; /* what the header of a new segment says */
     char where[RECOVER_WHERE_BYTES];
 };
 
@@ -109,6 +110,14 @@ static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high)
     return value < low ? low : value > high ? high : value;
 }
 
+static void note_synced(struct log *log)
+{
+    log->disk_base = log->view.base;
+    log->disk_base_term = log->view.runs[log->view.run_head].term;
+    log->disk_last = log->view.last;
+    log->disk_last_term = view_last_term(&log->view);
+}
+
 /* Replays, then makes durable what was found. Takes the recovery's view. */
 static int recover(struct log *log, struct recovery *r, char out_where[256])
 {
@@ -129,8 +138,7 @@ static int recover(struct log *log, struct recovery *r, char out_where[256])
     log->view = r->view;
     r->view = (struct view){0};
     log->sequence = r->sequence;
-    log->disk_last = log->view.last;
-    log->disk_last_term = view_last_term(&log->view);
+    note_synced(log);
     uint64_t commit = r->commit > log->hs.commit ? r->commit : log->hs.commit;
     log->hs.commit = clamp(commit, log->view.base, log->view.last);
     return 0;
@@ -309,8 +317,7 @@ static int write_frame(struct log *log)
         view_frame(&log->view, log->tail.first, segments_active(&log->segments), offset, frame.size);
     must(log->view.durable == log->view.last);
     log->sequence++;
-    log->disk_last = log->view.last;
-    log->disk_last_term = view_last_term(&log->view);
+    note_synced(log);
     tail_done(&log->tail);
     return 0;
 }
@@ -325,8 +332,8 @@ int log_sync(struct log *log)
     if (tail_pending(&log->tail) && !segments_fit(&log->segments, log->tail.size)) { /* room first: it may be refused */
         rc = segments_add(&log->segments,
                           (struct frame_segment){.sequence = log->sequence,
-                                                 .base = log->view.base,
-                                                 .base_term = log->view.runs[log->view.run_head].term,
+                                                 .base = log->disk_base,
+                                                 .base_term = log->disk_base_term,
                                                  .last = log->disk_last,
                                                  .last_term = log->disk_last_term},
                           log->tail.size);
