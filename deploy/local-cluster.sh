@@ -230,7 +230,7 @@ launch() {
     ports "$shard" "$replica"
     log=$dir/log/$shard-$replica.log
     if [[ $shard == coordinator ]]; then
-        command=("$HF_BUILD/bin/holdfast-coordinator" --id "$replica" --endpoint "tcp://127.0.0.1:$client_port"
+        command=("$HF_BUILD/bin/holdfast-coordinator" --id "$replica" --listen "tcp://127.0.0.1:$client_port"
             --http-endpoint "127.0.0.1:$http_port" --seeds "$(seeds)")
         for setting in "${coordinator_sets[@]+"${coordinator_sets[@]}"}"; do
             command+=("--${setting%%=*}")

@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+# refusals.py: a replica that must not start does not: exit code 6, one line that says what, where and what to do.
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from cluster import ClusterTest, tool  # noqa: E402
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+class Refusals(ClusterTest):
+    @classmethod
+    def setUpClass(cls):
+        assert crc32c(b"123456789") == 0xe3069283
+
+    def one(self):
+        """A stopped replica (1/1 of a group of one) and the command that ran it."""
+        c = self.cluster(shards=1, replicas=1).up()
+        with open(f"/proc/{c.pid('1/1')}/cmdline", "rb") as f:
+            command = [a.decode() for a in f.read().split(b"\0")[:-1]]
+        if "--engine" in command:
+            at = command.index("--engine")
+            del command[at:at + 2]
+        return c, command
+
+    def refused(self, command, *words, change=None, code=6):
+        command = list(command)
+        for option, value in (change or {}).items():
+            if option in command:
+                command[command.index(option) + 1] = value
+            else:
+                command += [option, value]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+        said = [line for line in (done.stdout + done.stderr).splitlines() if " INFO " not in line]
+        self.assertEqual(done.returncode, code, said)
+        self.assertEqual(len(said), 1, f"one line: {said}")
+        for word in words:
+            self.assertIn(word, said[0])
+
+    def edit_identity(self, c, key, value):
+        path = os.path.join(c.data("1/1"), "identity")
+        with open(path, encoding="ascii") as f:
+            lines = f.read().splitlines()
+        body = "".join((f"{key} {value}" if line.split()[0] == key else line) + "\n" for line in lines[:-1])
+        with open(path, "w", encoding="ascii") as f:
+            f.write(body + f"crc {crc32c(body.encode()):08x}\n")
+
+    def test_directory_in_use(self):
+        c, command = self.one()
+        self.refused(command, c.data("1/1"), "LOCK")
+        self.assertIsNotNone(c.pid("1/1"), "the one that runs is not disturbed")
+        c.cli("put", "k", "v")
+
+    def test_another_cluster_group_or_replica(self):
+        c, command = self.one()
+        c.kill("1/1")
+        self.refused(command, "cluster", change={"--cluster": "00000000000000ff"})
+        self.refused(command, "shard 1", "shard 2", change={"--shard": "2"})
+        self.refused(command, "replica 1", "replica 3", change={"--replica": "3"})
+
+    def test_configuration_that_disagrees(self):
+        c, command = self.one()
+        c.kill("1/1")
+        self.refused(command, "raft endpoint", change={"--raft-endpoint": f"tcp://127.0.0.1:{c.ports.base + 490}"})
+        self.refused(command, "client endpoint", change={"--client-endpoint": f"tcp://127.0.0.1:{c.ports.base + 491}"})
+
+    def test_engine(self):
+        c, command = self.one()
+        c.kill("1/1")
+        self.edit_identity(c, "engine", "strange")
+        self.refused(command, "strange")
+        self.refused(command, "strange", change={"--engine": "native"})
+
+    def test_formats(self):
+        c, command = self.one()
+        c.kill("1/1")
+        self.edit_identity(c, "format", "99")
+        self.refused(command, "identity", "format")
+
+    def test_damaged_identity(self):
+        c, command = self.one()
+        c.kill("1/1")
+        path = os.path.join(c.data("1/1"), "identity")
+        with open(path, "r+b") as f:
+            f.seek(20)
+            f.write(b"#")
+        self.refused(command, "identity")
+
+    def test_artifacts_that_disagree(self):
+        """identity, log and state machine belong together: another directory's part, or a missing one, is refused."""
+        c, command = self.one()
+        other, _ = self.one()
+        for x in (c, other):
+            x.kill("1/1")
+        here, there = c.data("1/1"), other.data("1/1")
+        keep = here + ".keep"
+        shutil.copytree(here, keep)
+
+        def restore():
+            shutil.rmtree(here)
+            shutil.copytree(keep, here)
+        for part in ("fsm", "peers"):
+            target = os.path.join(here, part)
+            (shutil.rmtree if os.path.isdir(target) else os.remove)(target)
+            source = os.path.join(there, part)
+            (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, target)
+            self.refused(command, part)
+            restore()
+        shutil.rmtree(os.path.join(here, "native-1"))
+        self.refused(command, "native")
+        restore()
+        os.remove(os.path.join(here, "identity"))
+        self.refused(command, "identity")
+        restore()
+        c.start("1/1")
+
+    def test_foreign_directory(self):
+        c, command = self.one()
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, "letters.txt"), "w", encoding="ascii") as f:
+                f.write("mine")
+            self.refused(command, folder, "letters.txt", change={"--dir": folder})
+            self.assertEqual(sorted(set(os.listdir(folder)) - {"LOCK"}), ["letters.txt"])
+
+    def test_unwritable_directory(self):
+        c, command = self.one()
+        c.kill("1/1")
+        with tempfile.NamedTemporaryFile() as f:
+            self.refused(command, f.name, change={"--dir": f.name + "/data"})
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o755)
+            program = os.path.join(folder, "holdfast-shard")
+            shutil.copy(tool("holdfast-shard"), program)
+            data = os.path.join(folder, "data")
+            os.mkdir(data, 0o555)
+            plain = [program] + command[1:]
+            if os.geteuid() == 0:
+                plain = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"] + plain
+            self.refused(plain, data, change={"--dir": data})
+
+    def test_port_in_use(self):
+        c, command = self.one()
+        with tempfile.TemporaryDirectory() as folder:
+            self.refused(command, "--client-endpoint", change={"--dir": os.path.join(folder, "fresh")})
+
+    def test_clear_text_beyond_loopback(self):
+        c, command = self.one()
+        c.kill("1/1")
+        self.refused(command, "--insecure", change={"--client-endpoint": "tcp://0.0.0.0:21999"})
+
+    def test_usage(self):
+        for arguments in (["--nonsense"], ["--dir", "x"], ["--dir", "x", "--shard", "one"]):
+            done = subprocess.run([tool("holdfast-shard"), *arguments], capture_output=True, text=True, timeout=20)
+            self.assertEqual(done.returncode, 2, arguments)
+            self.assertTrue(done.stderr.strip())
+
+    def test_damaged_log_and_state(self):
+        """Bytes from disk are checked before they change any state (I11)."""
+        c, command = self.one()
+        for i in range(50):
+            c.cli("put", f"k{i}", "v" * 100) if i == 0 else None
+        c.kill("1/1")
+        folder = os.path.join(c.data("1/1"), "native-1")
+        hard = [n for n in os.listdir(folder) if "hard" in n or "state" in n]
+        self.assertTrue(hard, os.listdir(folder))
+        for name in hard:
+            with open(os.path.join(folder, name), "r+b") as f:
+                size = os.path.getsize(f.name)
+                f.write(struct.pack("B", 0xa5) * size)
+        self.refused(command, "log")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
