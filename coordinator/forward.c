@@ -32,8 +32,9 @@ struct forward_item {
     uint32_t last;       /* replica of the last attempt; 0: none */
     uint32_t avoid;      /* replica that just refused */
     uint64_t next_ns;    /* when to try again: retry if nothing is unanswered, else repeat */
-    uint32_t pause_ms;   /* what that wait was, to double it */
-    int refusal;         /* code of the last refusal, 0: none */
+    uint32_t retry_ms;   /* the last wait of each sort, to double it */
+    uint32_t repeat_ms;
+    int refusal; /* code of the last refusal, 0: none */
     bool scan_more;
     struct buf scan_next;
 };
@@ -194,14 +195,14 @@ static uint32_t doubled(uint32_t pause_ms, uint32_t least, uint32_t most)
 
 static void wait_retry(struct forward_item *item, uint64_t now_ns)
 {
-    item->pause_ms = doubled(item->pause_ms, RETRY_MS_MIN, RETRY_MS_MAX);
-    item->next_ns = now_ns + item->pause_ms * CLOCK_NS_PER_MS;
+    item->retry_ms = doubled(item->retry_ms, RETRY_MS_MIN, RETRY_MS_MAX);
+    item->next_ns = now_ns + item->retry_ms * CLOCK_NS_PER_MS;
 }
 
 static void wait_repeat(struct forward_item *item, uint64_t now_ns)
 {
-    item->pause_ms = doubled(item->pause_ms, RESEND_MS_MIN, RESEND_MS_MAX);
-    item->next_ns = now_ns + item->pause_ms * CLOCK_NS_PER_MS;
+    item->repeat_ms = doubled(item->repeat_ms, RESEND_MS_MIN, RESEND_MS_MAX);
+    item->next_ns = now_ns + item->repeat_ms * CLOCK_NS_PER_MS;
 }
 
 /* The request and behind it what belongs to this attempt. */
@@ -313,8 +314,6 @@ static void again(struct forward_item *item, int code, uint64_t now_ns)
 {
     item->refusal = code;
     item->avoid = error_class(code) == HF_CLASS_RETRY_ELSEWHERE ? item->last : 0;
-    if (item->pause_ms >= RESEND_MS_MIN)
-        item->pause_ms = 0;
     wait_retry(item, now_ns);
 }
 

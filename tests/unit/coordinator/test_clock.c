@@ -1,6 +1,6 @@
-/* test_clock.c: the oracle's rules: one case per sentence, then random schedules of three coordinators on one key with lost,
- * late and reordered compare-and-sets, pauses, restarts and wall clocks that jump, in which no timestamp may repeat or
- * fall (I8). Replay one schedule: test_coordinator_clock SEED */
+/* test_clock.c: the oracle's rules: one case per sentence, then random schedules of three coordinators on one key with
+ * lost, late and reordered compare-and-sets, pauses, restarts and wall clocks that jump, in which no timestamp may
+ * repeat or fall (I8). Replay one schedule: test_coordinator_clock SEED */
 #include <stdio.h>
 #include <stdlib.h>
 

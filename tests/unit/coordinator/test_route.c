@@ -144,7 +144,8 @@ static int scan(const char *start, const char *end, bool reverse, struct route *
 static void scans_go_on_range_by_range(void)
 {
     struct route r;
-    CU_ASSERT(scan("a", "", false, &r) == HF_OK && r.shard == 1 && r.cut && is(r.scan_start, "a") && is(r.scan_end, "g"));
+    CU_ASSERT(scan("a", "", false, &r) == HF_OK && r.shard == 1 && r.cut && is(r.scan_start, "a") &&
+              is(r.scan_end, "g"));
     CU_ASSERT(r.more && is(r.next, "g"));
     CU_ASSERT(scan("g", "", false, &r) == HF_OK && r.shard == 2 && is(r.scan_end, "p") && r.more && is(r.next, "p"));
     CU_ASSERT(scan("p", "", false, &r) == HF_OK && r.shard == 3 && !r.cut && !r.more);
@@ -156,7 +157,8 @@ static void scans_go_on_range_by_range(void)
 static void reverse_scans_go_down(void)
 {
     struct route r;
-    CU_ASSERT(scan("", "", true, &r) == HF_OK && r.shard == 3 && r.cut && is(r.scan_start, "p") && r.scan_end.size == 0);
+    CU_ASSERT(scan("", "", true, &r) == HF_OK && r.shard == 3 && r.cut && is(r.scan_start, "p") &&
+              r.scan_end.size == 0);
     CU_ASSERT(r.more && is(r.next, "p"));
     CU_ASSERT(scan("", "p", true, &r) == HF_OK && r.shard == 2 && is(r.scan_start, "g") && is(r.scan_end, "p"));
     CU_ASSERT(r.more && is(r.next, "g"));

@@ -1,0 +1,362 @@
+/* test_forward.c: what is repeated, what never, and how each request ends, with a port that records instead of sending.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/error.h"
+#include "coordinator/forward.h"
+#include "coordinator/limits.h"
+#include "proto/pack.h"
+#include "tests/unit/unit.h"
+
+#define MS 1000000ull
+#define SENT_MAX 256
+
+struct fixture {
+    struct forward forward;
+    struct arena arena;
+    struct {
+        uint32_t shard, replica;
+        const Hf__Client__Request *request;
+    } sent[SENT_MAX];
+    size_t sent_count;
+    int send_code;   /* what sending yields */
+    uint32_t leader; /* what picking yields, unless avoided */
+    size_t answered;
+    int code; /* of the last answer */
+    uint64_t answer_id;
+    bool more;
+    char next[32], message[256];
+    enum forward_reroute reroute;
+    uint32_t moved_to;
+};
+
+static struct fixture x;
+
+static int fake_send(void *ctx, uint32_t shard, uint32_t replica, struct slice frame)
+{
+    (void)ctx;
+    if (x.send_code)
+        return x.send_code;
+    CU_ASSERT_FATAL(x.sent_count < SENT_MAX);
+    x.sent[x.sent_count].shard = shard;
+    x.sent[x.sent_count].replica = replica;
+    x.sent[x.sent_count].request = pack_unpack(&hf__client__request__descriptor, frame, &x.arena);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(x.sent[x.sent_count].request);
+    x.sent_count++;
+    return HF_OK;
+}
+
+static uint32_t fake_pick(void *ctx, uint32_t shard, uint32_t avoid)
+{
+    (void)ctx;
+    (void)shard;
+    return x.leader != avoid ? x.leader : x.leader % 3 + 1;
+}
+
+static void fake_answer(void *ctx, const struct forward_client *client, Hf__Client__Reply *reply)
+{
+    (void)ctx;
+    x.answered++;
+    x.code = reply->code;
+    x.answer_id = client->id;
+    x.more = reply->more;
+    snprintf(x.next, sizeof x.next, "%.*s", (int)reply->next.len, reply->next.data ? (char *)reply->next.data : "");
+    snprintf(x.message, sizeof x.message, "%s", reply->message);
+}
+
+static enum forward_reroute fake_reroute(void *ctx, struct slice body, uint32_t shard, uint32_t *out_shard)
+{
+    (void)ctx;
+    (void)shard;
+    struct arena arena = {0};
+    Hf__Client__Request *request = pack_unpack(&hf__client__request__descriptor, body, &arena);
+    CU_ASSERT(request != NULL && request->id == 77); /* the client's own bytes, without what attempts appended */
+    arena_deinit(&arena);
+    *out_shard = x.moved_to;
+    return x.reroute;
+}
+
+static void begin_fixture(uint64_t requests_max, uint64_t bytes_max)
+{
+    const struct forward_port port = {
+        .send = fake_send, .pick = fake_pick, .answer = fake_answer, .reroute = fake_reroute};
+    x = (struct fixture){.leader = 1};
+    forward_init(&x.forward, &port, requests_max, bytes_max);
+    x.forward.cluster = 5;
+    x.forward.route_version = 9;
+}
+
+static void end_fixture(void)
+{
+    CU_ASSERT_EQUAL(forward_pending(&x.forward), 0);
+    forward_deinit(&x.forward);
+    arena_deinit(&x.arena);
+}
+
+static int put(enum forward_kind kind, uint32_t shard, uint64_t deadline_ms)
+{
+    struct buf body = {0};
+    Hf__Client__Put op = HF__CLIENT__PUT__INIT;
+    op.key = pack_bytes(slice_text("k"));
+    op.value = pack_bytes(slice_text("v"));
+    Hf__Client__Request r = HF__CLIENT__REQUEST__INIT;
+    r.version = 1;
+    r.id = 77;
+    r.deadline_ms = 1;
+    r.op_case = HF__CLIENT__REQUEST__OP_PUT;
+    r.put = &op;
+    pack_append(&r.base, &body);
+    struct forward_request request = {
+        .client.id = 77, .kind = kind, .shard = shard, .body = buf_slice(&body), .deadline_ns = deadline_ms * MS};
+    int rc = forward_begin(&x.forward, &request, 0);
+    buf_deinit(&body);
+    return rc;
+}
+
+static bool reply_to(size_t sent, int code, uint64_t now_ms)
+{
+    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    reply.id = x.sent[sent].request->id;
+    reply.code = code;
+    return forward_reply(&x.forward, &reply, now_ms * MS);
+}
+
+static void tick_until(uint64_t from_ms, uint64_t to_ms)
+{
+    for (uint64_t ms = from_ms; ms <= to_ms; ms += 5)
+        forward_tick(&x.forward, ms * MS);
+}
+
+static void an_answer_goes_back_under_the_clients_id(void)
+{
+    begin_fixture(10, 1000);
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 1, 1000), HF_OK);
+    CU_ASSERT_EQUAL_FATAL(x.sent_count, 1);
+    const Hf__Client__Request *sent = x.sent[0].request;
+    CU_ASSERT_NOT_EQUAL(sent->id, 77);
+    CU_ASSERT(sent->cluster == 5 && sent->route_version == 9 && sent->shard == 1 && sent->deadline_ms == 1000);
+    CU_ASSERT(sent->op_case == HF__CLIENT__REQUEST__OP_PUT && sent->put->value.len == 1);
+    CU_ASSERT_TRUE(reply_to(0, HF_OK, 1));
+    CU_ASSERT(x.answered == 1 && x.code == HF_OK && x.answer_id == 77);
+    CU_ASSERT_FALSE(reply_to(0, HF_OK, 2)); /* doubled: nobody waits */
+    CU_ASSERT_EQUAL(x.answered, 1);
+    end_fixture();
+}
+
+static void refused_attempts_are_repeated_elsewhere(void)
+{
+    begin_fixture(10, 1000);
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 1, 1000), HF_OK);
+    x.leader = 2;
+    CU_ASSERT_TRUE(reply_to(0, HF_E_NOT_LEADER, 1)); /* the first refusal costs no pause */
+    CU_ASSERT_EQUAL_FATAL(x.sent_count, 2);
+    CU_ASSERT_EQUAL(x.sent[1].replica, 2);
+    CU_ASSERT_TRUE(reply_to(1, HF_E_NOT_READY, 2));
+    CU_ASSERT_EQUAL(x.sent_count, 2);
+    tick_until(5, 30);
+    CU_ASSERT_EQUAL_FATAL(x.sent_count, 3);
+    CU_ASSERT_TRUE(reply_to(2, HF_E_COMPARE_FAILED, 40));
+    CU_ASSERT(x.answered == 1 && x.code == HF_E_COMPARE_FAILED);
+    end_fixture();
+}
+
+static void refused_to_the_end_is_surely_not_done(void)
+{
+    begin_fixture(10, 1000);
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 1, 300), HF_OK);
+    for (uint64_t ms = 0; ms < 300; ms += 5) {
+        for (size_t i = 0; i < x.sent_count; i++)
+            (void)reply_to(i, HF_E_NOT_LEADER, ms);
+        forward_tick(&x.forward, ms * MS);
+    }
+    for (size_t i = 0; i < x.sent_count; i++)
+        (void)reply_to(i, HF_E_NOT_LEADER, 299);
+    CU_ASSERT(x.sent_count > 3 && x.sent_count < 20); /* it tries again, at a falling rate */
+    tick_until(300, 300);
+    CU_ASSERT(x.answered == 1 && x.code == HF_E_UNAVAILABLE);
+    end_fixture();
+}
+
+static void never_sent_is_surely_not_done(void)
+{
+    begin_fixture(10, 1000);
+    x.send_code = HF_E_UNAVAILABLE;
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 1, 300), HF_OK);
+    CU_ASSERT_EQUAL(put(FORWARD_REPEATABLE, 1, 300), HF_OK);
+    CU_ASSERT_EQUAL(put(FORWARD_READ, 1, 300), HF_OK);
+    tick_until(0, 295);
+    CU_ASSERT_EQUAL(x.answered, 0);
+    tick_until(300, 300);
+    CU_ASSERT(x.answered == 3 && x.code == HF_E_UNAVAILABLE);
+    end_fixture();
+}
+
+static void silence_ends_by_kind(void)
+{
+    static const struct {
+        enum forward_kind kind;
+        int code;
+        bool repeated;
+    } rows[] = {{FORWARD_READ, HF_E_UNAVAILABLE, true},
+                {FORWARD_REPEATABLE, HF_E_OUTCOME_UNKNOWN, true},
+                {FORWARD_ONCE, HF_E_OUTCOME_UNKNOWN, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        begin_fixture(10, 1000);
+        CU_ASSERT_EQUAL(put(rows[i].kind, 1, 3000), HF_OK);
+        tick_until(0, 2995);
+        forward_leader_changed(&x.forward, 1, 2996 * MS);
+        CU_ASSERT_EQUAL(x.sent_count > 1, rows[i].repeated);
+        CU_ASSERT_EQUAL(x.answered, 0);
+        tick_until(3000, 3000);
+        CU_ASSERT(x.answered == 1 && x.code == rows[i].code);
+        end_fixture();
+    }
+}
+
+static void a_new_leader_gets_what_may_be_repeated_at_once(void)
+{
+    begin_fixture(10, 1000);
+    CU_ASSERT_EQUAL(put(FORWARD_REPEATABLE, 1, 1000), HF_OK);
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 1, 1000), HF_OK);
+    CU_ASSERT_EQUAL(put(FORWARD_REPEATABLE, 2, 1000), HF_OK);
+    x.leader = 3;
+    forward_leader_changed(&x.forward, 1, 10 * MS);
+    CU_ASSERT_EQUAL_FATAL(x.sent_count, 4);
+    CU_ASSERT(x.sent[3].replica == 3 && x.sent[3].request->id != x.sent[0].request->id);
+    CU_ASSERT_TRUE(reply_to(3, HF_OK, 20));
+    CU_ASSERT_FALSE(reply_to(0, HF_OK, 21)); /* the late answer to the first attempt */
+    CU_ASSERT_TRUE(reply_to(1, HF_OK, 22));
+    CU_ASSERT_TRUE(reply_to(2, HF_OK, 22));
+    CU_ASSERT_EQUAL(x.answered, 3);
+    end_fixture();
+}
+
+/* Attempt 1 goes unanswered, attempt 2 is refused: no refusal makes the request surely not done (I9). */
+static void a_later_refusal_does_not_undo_an_unanswered_attempt(void)
+{
+    static const int refusals[] = {HF_E_SESSION_UNKNOWN, HF_E_SESSION_WINDOW, HF_E_WRONG_CLUSTER};
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
+        begin_fixture(10, 1000);
+        CU_ASSERT_EQUAL(put(FORWARD_REPEATABLE, 1, 1000), HF_OK);
+        x.leader = 2;
+        forward_leader_changed(&x.forward, 1, 10 * MS);
+        CU_ASSERT_TRUE(reply_to(1, refusals[i], 20));
+        CU_ASSERT(x.answered == 1 && x.code == HF_E_OUTCOME_UNKNOWN);
+        end_fixture();
+    }
+    begin_fixture(10, 1000);
+    CU_ASSERT_EQUAL(put(FORWARD_REPEATABLE, 1, 1000), HF_OK);
+    x.leader = 2;
+    forward_leader_changed(&x.forward, 1, 10 * MS);
+    CU_ASSERT_TRUE(reply_to(1, HF_E_BUSY, 20));
+    CU_ASSERT_EQUAL(x.answered, 0); /* surely not done by that attempt only */
+    tick_until(1000, 1000);
+    CU_ASSERT(x.answered == 1 && x.code == HF_E_OUTCOME_UNKNOWN);
+    end_fixture();
+}
+
+static void the_session_table_decides(void)
+{
+    static const int answers[] = {HF_OK, HF_E_NOT_FOUND, HF_E_COMPARE_FAILED, HF_E_FENCED};
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        begin_fixture(10, 1000);
+        CU_ASSERT_EQUAL(put(FORWARD_REPEATABLE, 1, 1000), HF_OK);
+        CU_ASSERT_TRUE(reply_to(0, HF_E_OUTCOME_UNKNOWN, 1)); /* deposed before it committed, perhaps */
+        CU_ASSERT_EQUAL(x.answered, 0);
+        tick_until(5, 20);
+        CU_ASSERT_EQUAL_FATAL(x.sent_count, 2);
+        CU_ASSERT_TRUE(reply_to(1, answers[i], 30));
+        CU_ASSERT(x.answered == 1 && x.code == answers[i]);
+        end_fixture();
+    }
+    begin_fixture(10, 1000);
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 1, 1000), HF_OK);
+    CU_ASSERT_TRUE(reply_to(0, HF_E_OUTCOME_UNKNOWN, 1)); /* nothing can decide: told at once */
+    CU_ASSERT(x.answered == 1 && x.code == HF_E_OUTCOME_UNKNOWN);
+    end_fixture();
+}
+
+static void queues_are_bounded_each_for_itself(void)
+{
+    begin_fixture(2, 1000);
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 1, 100), HF_OK);
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 1, 100), HF_OK);
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 1, 100), HF_E_BUSY);
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 2, 100), HF_OK);
+    CU_ASSERT_TRUE(reply_to(0, HF_OK, 1));
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 1, 100), HF_OK);
+    tick_until(100, 100);
+    end_fixture();
+    begin_fixture(100, 40); /* bytes */
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 1, 100), HF_OK);
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 1, 100), HF_E_BUSY);
+    tick_until(100, 100);
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 1, 100), HF_OK);
+    tick_until(100, 100);
+    end_fixture();
+}
+
+static void wrong_shard_moves_with_the_routes(void)
+{
+    begin_fixture(10, 1000);
+    x.reroute = FORWARD_MOVED;
+    x.moved_to = 2;
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 1, 1000), HF_OK);
+    CU_ASSERT_TRUE(reply_to(0, HF_E_WRONG_SHARD, 1));
+    CU_ASSERT_EQUAL_FATAL(x.sent_count, 2);
+    CU_ASSERT(x.sent[1].shard == 2 && x.sent[1].request->shard == 2);
+    x.reroute = FORWARD_SAME; /* our routes are as old: again a little later */
+    CU_ASSERT_TRUE(reply_to(1, HF_E_WRONG_SHARD, 2));
+    CU_ASSERT_EQUAL(x.answered, 0);
+    tick_until(5, 20);
+    CU_ASSERT_EQUAL_FATAL(x.sent_count, 3);
+    x.reroute = FORWARD_REFUSED;
+    CU_ASSERT_TRUE(reply_to(2, HF_E_WRONG_SHARD, 30));
+    CU_ASSERT(x.answered == 1 && x.code == HF_E_WRONG_SHARD);
+    end_fixture();
+}
+
+static void a_scan_goes_on_where_the_shard_ends(void)
+{
+    begin_fixture(10, 1000);
+    Hf__Client__Request r = HF__CLIENT__REQUEST__INIT;
+    struct buf body = {0};
+    pack_append(&r.base, &body);
+    struct forward_request request = {.kind = FORWARD_READ,
+                                      .shard = 1,
+                                      .body = buf_slice(&body),
+                                      .deadline_ns = 100 * MS,
+                                      .scan_more = true,
+                                      .scan_next = slice_text("m")};
+    CU_ASSERT_EQUAL(forward_begin(&x.forward, &request, 0), HF_OK);
+    CU_ASSERT_TRUE(reply_to(0, HF_OK, 1));
+    CU_ASSERT(x.more && strcmp(x.next, "m") == 0);
+    CU_ASSERT_EQUAL(forward_begin(&x.forward, &request, 0), HF_OK);
+    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    reply.id = x.sent[1].request->id;
+    reply.more = true; /* the shard has more itself */
+    reply.next = pack_bytes(slice_text("c"));
+    CU_ASSERT_TRUE(forward_reply(&x.forward, &reply, 1));
+    CU_ASSERT(x.more && strcmp(x.next, "c") == 0);
+    buf_deinit(&body);
+    end_fixture();
+}
+
+int main(void)
+{
+    static const struct unit_case cases[] = {
+        {"an answer goes back under the client's id", an_answer_goes_back_under_the_clients_id},
+        {"refused attempts are repeated elsewhere", refused_attempts_are_repeated_elsewhere},
+        {"refused to the end is surely not done", refused_to_the_end_is_surely_not_done},
+        {"never sent is surely not done", never_sent_is_surely_not_done},
+        {"silence ends by kind", silence_ends_by_kind},
+        {"a new leader gets what may be repeated at once", a_new_leader_gets_what_may_be_repeated_at_once},
+        {"a later refusal does not undo an unanswered attempt", a_later_refusal_does_not_undo_an_unanswered_attempt},
+        {"the session table decides", the_session_table_decides},
+        {"queues are bounded, each for itself", queues_are_bounded_each_for_itself},
+        {"wrong shard moves with the routes", wrong_shard_moves_with_the_routes},
+        {"a scan goes on where the shard ends", a_scan_goes_on_where_the_shard_ends},
+    };
+    return UNIT_MAIN("coordinator/forward", cases);
+}
