@@ -88,7 +88,7 @@ static bool newer_term(struct core *c, const struct core_message *m)
         core_election_follow(c, m->term, 0, m->peer);
         return true;
     case CORE_VOTE:
-        if (!m->transfer && (core_election_hears(c) || (c->voters > 1 && c->now_ns < c->quiet_until_ns)))
+        if (!m->transfer && core_election_keeps_quiet(c))
             return false; /* not even the term: a leader may be counting its lease on us */
         core_election_follow(c, m->term, 0, m->peer);
         return true;

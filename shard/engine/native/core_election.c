@@ -75,6 +75,12 @@ bool core_election_hears(const struct core *c)
     return c->heard_ns != 0 && c->now_ns < c->heard_ns + c->election_ns;
 }
 
+bool core_election_keeps_quiet(const struct core *c)
+{
+    bool alone = c->self_voter && c->voters == 1;
+    return core_election_hears(c) || (!alone && c->now_ns < c->quiet_until_ns);
+}
+
 void core_election_follow(struct core *c, uint64_t term, uint32_t leader, uint32_t from)
 {
     if (term > c->term) {
@@ -170,7 +176,7 @@ void core_election_start(struct core *c, struct core_orders *out)
     core_election_rearm(c);
     if (!c->self_voter || c->applied < c->campaign_from || c->term >= CORE_INDEX_MAX)
         return;
-    if (!alone && (core_election_hears(c) || c->now_ns < c->quiet_until_ns))
+    if (!alone && core_election_keeps_quiet(c))
         return; /* our own vote, too, may be one that a lease rests on */
     c->transfer_election = false;
     if (alone) {
@@ -200,14 +206,16 @@ static bool up_to_date(const struct core *c, const struct core_message *m)
 void core_election_request(struct core *c, const struct core_message *m)
 {
     bool pre = m->kind == CORE_PREVOTE;
-    bool may = c->self_voter;
-    if (!m->transfer && (core_election_hears(c) || (c->voters > 1 && c->now_ns < c->quiet_until_ns)))
+    bool may;
+    if (!m->transfer && core_election_keeps_quiet(c))
         return;
+    /* A learner votes when it is asked: it may have been promoted and not know it yet, and its vote may be needed for
+     * anybody to lead who could tell it (Ongaro 2014, §4.1: requests are served whatever one's own configuration). */
     if (pre)
-        may = may && m->term > c->term;
+        may = m->term > c->term;
     else
-        may = may && (c->vote == 0 || c->vote == m->peer || (c->bugs & CORE_BUG_VOTE_TWICE) != 0) &&
-              (c->role == CORE_FOLLOWER || c->role == CORE_PRECANDIDATE);
+        may = (c->vote == 0 || c->vote == m->peer || (c->bugs & CORE_BUG_VOTE_TWICE) != 0) &&
+              (c->role == CORE_FOLLOWER || c->role == CORE_PRECANDIDATE || c->role == CORE_LEARNER);
     bool grant = may && up_to_date(c, m);
     if (grant && !pre) {
         if (c->vote != m->peer) {
