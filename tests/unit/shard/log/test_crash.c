@@ -298,6 +298,14 @@ static void test_random_model(void)
         CU_ASSERT(random_seed(seed, 30));
 }
 
+static uint64_t replay_seed;
+static int replay_turns = 30;
+
+static void test_replay(void)
+{
+    CU_ASSERT(random_seed(replay_seed, replay_turns));
+}
+
 int main(int argc, char **argv)
 {
     static const struct unit_case cases[] = {
@@ -309,15 +317,11 @@ int main(int argc, char **argv)
         {"full disk", test_full_disk},
         {"random model", test_random_model},
     };
-    static uint64_t seed;
-    static int turns;
+    static const struct unit_case replay[] = {{"replay of one seed", test_replay}};
     if (argc > 1) {
-        seed = strtoull(argv[1], NULL, 10);
-        turns = argc > 2 ? atoi(argv[2]) : 30;
-        CU_initialize_registry(); /* assertions outside of a test run are ignored: the result is printed */
-        bool good = random_seed(seed, turns);
-        printf("seed %llu: %s\n", (unsigned long long)seed, good ? "good" : "FAILED");
-        return !good;
+        replay_seed = strtoull(argv[1], NULL, 10);
+        replay_turns = argc > 2 ? (int)strtol(argv[2], NULL, 10) : replay_turns;
+        return UNIT_MAIN("shard/log crash", replay);
     }
     return UNIT_MAIN("shard/log crash", cases);
 }
