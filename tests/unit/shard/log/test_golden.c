@@ -1,0 +1,204 @@
+/* test_golden.c: files written by the first version of each disk format are read for ever (tests/golden/log).
+ * test_log_golden --generate DIR   writes them anew with this program, into a folder that exists: for a new format only.
+ * Zero bytes at the end of a segment are cut off in the tree and put back here. */
+#include <stdio.h>
+#include <string.h>
+
+#include "shard/log/frame.h"
+#include "shard/log/hardstate.h"
+#include "shard/log/identity.h"
+#include "tests/unit/shard/log/rig.h"
+#include "tests/unit/unit.h"
+
+#define SEGMENT_BYTES (12u * 1024)
+#define VERSION "1"
+
+static const char *const files[] = {"hardstate", "seg-0000000000000002.log", "seg-0000000000000003.log"};
+
+/* The log of the golden files: trimmed, truncated, two segments, five terms. */
+static void write_sample(struct rig *rig)
+{
+    rig_create(rig, SEGMENT_BYTES, 0, 10, 2);
+    for (int i = 0; i < 30; i++) {
+        rig->term = 2 + (uint64_t)i / 10;
+        rig_turn(rig, 20);
+    }
+    log_truncate(rig->log, 591);
+    rig->term = 6;
+    rig_turn(rig, 7);
+    must(log_trim(rig->log, 300) == 0);
+    log_set_hard_state(rig->log, (struct log_hard_state){.term = 9, .vote = 3, .commit = 593});
+    rig_turn(rig, 0);
+    rig->term = 9;
+    rig_turn(rig, 2);
+}
+
+static void read_sample(struct rig *rig)
+{
+    uint64_t term = 0;
+    struct log_hard_state hs = log_hard_state(rig->log);
+    CU_ASSERT(hs.term == 9 && hs.vote == 3 && hs.commit == 593);
+    CU_ASSERT(log_first(rig->log) == 301 && log_last(rig->log) == 599);
+    CU_ASSERT(log_term(rig->log, 300, &term) == 0 && term == 3);
+    CU_ASSERT(log_term(rig->log, 590, &term) == 0 && term == 4);
+    CU_ASSERT(log_term(rig->log, 591, &term) == 0 && term == 6);
+    CU_ASSERT(log_term(rig->log, 598, &term) == 0 && term == 9);
+    rig_check(rig);
+}
+
+static void write_identity(struct disk *disk, const char *dir)
+{
+    struct identity id = {.cluster = 0x1122334455667788,
+                          .group = 2,
+                          .replica = 3,
+                          .incarnation = 0x99aabbccddeeff01,
+                          .engine = "native",
+                          .format = IDENTITY_FORMAT,
+                          .log_epoch = 1};
+    must(identity_write(disk, dir, &id) == 0);
+}
+
+static void write_peers(struct disk *disk, const char *dir)
+{
+    Hf__Catalog__Member a = HF__CATALOG__MEMBER__INIT, b = HF__CATALOG__MEMBER__INIT;
+    Hf__Catalog__Members members = HF__CATALOG__MEMBERS__INIT;
+    Hf__Catalog__Member *list[] = {&a, &b};
+    a.replica = 1;
+    a.incarnation = 0x99aabbccddeeff01;
+    a.raft_endpoint = "tcp://127.0.0.1:7411";
+    a.client_endpoint = "tcp://127.0.0.1:7412";
+    b.replica = 2;
+    b.role = HF__CATALOG__ROLE__LEARNER;
+    members.index = 17;
+    members.n_members = 2;
+    members.members = list;
+    must(peers_write(disk, dir, &members) == 0);
+}
+
+static void golden_path(const char *name, char out[512])
+{
+    snprintf(out, 512, "%s/%s/%s", HF_GOLDEN_DIR, VERSION, name);
+}
+
+static void read_golden(const char *name, struct buf *out)
+{
+    char path[512];
+    golden_path(name, path);
+    int rc = disk_read_all(disk_posix(), path, 1u << 20, out);
+    if (rc != 0)
+        fprintf(stderr, "%s: %s\n", path, error_text(rc));
+    CU_ASSERT_EQUAL_FATAL(rc, 0);
+}
+
+static void test_log_of_format_1(void)
+{
+    struct rig rig;
+    rig_start(&rig, SEGMENT_BYTES, 0);
+    struct disk *disk = rig.config.disk;
+    must(disk->ops->make_dir(disk, RIG_DIR) == 0);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        struct buf file = {0};
+        char path[128];
+        read_golden(files[i], &file);
+        while (i > 0 && file.size < SEGMENT_BYTES)
+            *buf_extend(&file, 1) = 0;
+        snprintf(path, sizeof path, "%s/%s", RIG_DIR, files[i]);
+        CU_ASSERT_EQUAL_FATAL(disk_replace(disk, path, buf_slice(&file)), 0);
+        buf_deinit(&file);
+    }
+    int rc = rig_open(&rig);
+    if (rc != 0)
+        fprintf(stderr, "%s: %s\n", error_text(rc), rig.where);
+    CU_ASSERT_EQUAL_FATAL(rc, 0);
+    read_sample(&rig);
+    rig.term = 9;
+    rig_turn(&rig, 3); /* and goes on */
+    rig_reopen(&rig);
+    CU_ASSERT_EQUAL(log_last(rig.log), 602);
+    rig_end(&rig);
+}
+
+static void test_identity_of_format_1(void)
+{
+    struct identity id = {0};
+    char dir[512];
+    golden_path("", dir);
+    CU_ASSERT_EQUAL_FATAL(identity_read(disk_posix(), dir, &id), 0);
+    CU_ASSERT(id.cluster == 0x1122334455667788 && id.incarnation == 0x99aabbccddeeff01);
+    CU_ASSERT(id.group == 2 && id.replica == 3 && id.format == 1 && id.log_epoch == 1);
+    CU_ASSERT_STRING_EQUAL(id.engine, "native");
+}
+
+static void test_peers_of_format_1(void)
+{
+    Hf__Catalog__Members *members = NULL;
+    char dir[512];
+    golden_path("", dir);
+    CU_ASSERT_EQUAL_FATAL(peers_read(disk_posix(), dir, &members), 0);
+    CU_ASSERT(members->index == 17 && members->n_members == 2);
+    CU_ASSERT(members->members[0]->incarnation == 0x99aabbccddeeff01);
+    CU_ASSERT_STRING_EQUAL(members->members[0]->client_endpoint, "tcp://127.0.0.1:7412");
+    CU_ASSERT(members->members[1]->role == HF__CATALOG__ROLE__LEARNER);
+    hf__catalog__members__free_unpacked(members, NULL);
+}
+
+/* This program writes today, byte for byte, what the golden files hold. */
+static void test_written_as_in_format_1(void)
+{
+    struct rig rig;
+    write_sample(&rig);
+    rig_close(&rig);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        struct buf golden = {0}, now = {0};
+        char path[128];
+        read_golden(files[i], &golden);
+        snprintf(path, sizeof path, "%s/%s", RIG_DIR, files[i]);
+        CU_ASSERT_EQUAL_FATAL(disk_read_all(rig.config.disk, path, 1u << 20, &now), 0);
+        while (golden.size < now.size)
+            *buf_extend(&golden, 1) = 0;
+        CU_ASSERT(slice_equal(buf_slice(&golden), buf_slice(&now)));
+        buf_deinit(&golden);
+        buf_deinit(&now);
+    }
+    rig_end(&rig);
+}
+
+static const char *generate_dir;
+
+static void generate(void)
+{
+    const char *dir = generate_dir;
+    struct rig rig;
+    char path[512];
+    write_sample(&rig);
+    rig_close(&rig);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        struct buf file = {0};
+        snprintf(path, sizeof path, "%s/%s", RIG_DIR, files[i]);
+        must(disk_read_all(rig.config.disk, path, 1u << 20, &file) == 0);
+        while (i > 0 && file.size > 0 && file.data[file.size - 1] == 0)
+            file.size--;
+        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+        must(disk_replace(disk_posix(), path, buf_slice(&file)) == 0);
+        buf_deinit(&file);
+    }
+    write_identity(disk_posix(), dir);
+    write_peers(disk_posix(), dir);
+    rig_end(&rig);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct unit_case cases[] = {
+        {"log of format 1", test_log_of_format_1},
+        {"identity of format 1", test_identity_of_format_1},
+        {"peers of format 1", test_peers_of_format_1},
+        {"written as in format 1", test_written_as_in_format_1},
+    };
+    static const struct unit_case generator[] = {{"generate", generate}};
+    if (argc == 3 && strcmp(argv[1], "--generate") == 0)
+        generate_dir = argv[2];
+    if (generate_dir != NULL)
+        return UNIT_MAIN("shard/log golden", generator);
+    return UNIT_MAIN("shard/log golden", cases);
+}
