@@ -66,7 +66,8 @@ static uint32_t header_check(const uint8_t *at, uint32_t seed)
 
 void frame_seal(uint8_t *frame, const struct frame_header *header, uint64_t segment, uint64_t offset)
 {
-    must(header->length >= FRAME_HEADER_BYTES && header->length % FRAME_ALIGN == 0 && header->length <= FRAME_BYTES_MAX);
+    must(header->length >= FRAME_HEADER_BYTES && header->length % FRAME_ALIGN == 0 &&
+         header->length <= FRAME_BYTES_MAX);
     must(offset % FRAME_ALIGN == 0);
     uint32_t seed = place_seed(segment, offset);
     put_le32(frame + 4, header->length);
@@ -96,7 +97,8 @@ bool frame_intact(const uint8_t *frame, const struct frame_header *header, uint6
     return crc32c(place_seed(segment, offset), frame + 4, header->length - 4) == header->crc;
 }
 
-/* A record: type 0, count 4, index 8, term 16; a run's entries follow: size 0, kind 4, payload 8, zeros to a multiple of 8. */
+/* A record: type 0, count 4, index 8, term 16; a run's entries follow: size 0, kind 4, payload 8, zeros to a multiple
+ * of 8. */
 
 void frame_record_write(uint8_t out[FRAME_RECORD_BYTES], enum frame_type type, uint32_t count, uint64_t index,
                         uint64_t term)

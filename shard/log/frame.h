@@ -2,7 +2,8 @@
  *
  * Position: tail.c builds frames, recover.c and log.c read them. Layout byte by byte: shard/log/README.md.
  * A frame's checksums are seeded with the segment's id and the frame's place in it: bytes of a recycled segment, of
- * another segment or of another place never pass for a frame, not even when a client stores a copy of a log as a value. */
+ * another segment or of another place never pass for a frame, not even when a client stores a copy of a log as a value.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -16,9 +17,9 @@
 #define FRAME_FORMAT 1u
 #define FRAME_ALIGN 8u
 #define FRAME_HEADER_BYTES 32u
-#define FRAME_RECORD_BYTES 24u      /* head of every record */
-#define FRAME_ENTRY_BYTES 8u        /* head of every entry of a run */
-#define FRAME_BYTES_MAX (1u << 30)  /* of one frame: a turn never comes near it */
+#define FRAME_RECORD_BYTES 24u     /* head of every record */
+#define FRAME_ENTRY_BYTES 8u       /* head of every entry of a run */
+#define FRAME_BYTES_MAX (1u << 30) /* of one frame: a turn never comes near it */
 #define FRAME_SEGMENT_HEADER_BYTES 4096u
 
 struct frame_segment { /* the header block: the log as it was when the segment began */

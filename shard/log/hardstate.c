@@ -7,7 +7,8 @@
 #include "common/base/endian.h"
 #include "common/base/error.h"
 
-/* A slot: magic 0, format 8, crc 12 (of the slot without these four bytes), sequence 16, term 24, vote 32, commit 40. */
+/* A slot: magic 0, format 8, crc 12 (of the slot without these four bytes), sequence 16, term 24, vote 32, commit 40.
+ */
 
 static const char magic[8] = {'H', 'F', 'H', 'A', 'R', 'D', 'S', 'T'};
 

@@ -17,7 +17,8 @@ struct hardstate {
     uint64_t sequence;      /* of the newest copy; its slot is sequence % 2 */
 };
 
-/* Makes `path` with both copies, synced; its name is the caller's to make durable. HF_E_IO, HF_E_NO_SPACE, HF_E_EXISTS. */
+/* Makes `path` with both copies, synced; its name is the caller's to make durable. HF_E_IO, HF_E_NO_SPACE, HF_E_EXISTS.
+ */
 HF_CHECKED int hardstate_create(struct disk *disk, const char *path, struct log_hard_state hs);
 /* Reads the newer whole copy. HF_E_ABSENT, HF_E_CORRUPT (no whole copy), HF_E_FORMAT, HF_E_IO. */
 HF_CHECKED int hardstate_open(struct hardstate *h, struct disk *disk, const char *path, struct log_hard_state *out);

@@ -57,7 +57,8 @@ static bool take_engine(const char **at, char out[IDENTITY_ENGINE_BYTES])
     return engine_valid(out);
 }
 
-/* The last line must be the checksum of all before it: true of every format, so that a newer one is told from damage. */
+/* The last line must be the checksum of all before it: true of every format, so that a newer one is told from damage.
+ */
 static bool crc_holds(const char *text, size_t size)
 {
     char line[CRC_LINE_BYTES + 1];

@@ -1,8 +1,8 @@
 /* identity.h: who a replica's directory belongs to: the files LOCK, identity and peers.
  *
- * Position: the first thing a shard process reads; nothing else in the directory is touched before it agrees (I10, I11).
- * identity is small text, one "key value" a line, last line "crc <hex of crc32c of all before>"; peers is hf.catalog.Members
- * behind a header with length and crc. Both are replaced atomically. */
+ * Position: the first thing a shard process reads; nothing else in the directory is touched before it agrees (I10,
+ * I11). identity is small text, one "key value" a line, last line "crc <hex of crc32c of all before>"; peers is
+ * hf.catalog.Members behind a header with length and crc. Both are replaced atomically. */
 #pragma once
 
 #include <stdbool.h>
@@ -22,7 +22,7 @@ struct identity {
     uint64_t incarnation; /* random, drawn when the directory was made */
     char engine[IDENTITY_ENGINE_BYTES];
     uint32_t format;
-    uint32_t log_epoch;   /* generation of the engine's log; from 1; 0 while fresh */
+    uint32_t log_epoch; /* generation of the engine's log; from 1; 0 while fresh */
 };
 
 /* HF_E_ABSENT: no identity. HF_E_CORRUPT: checksum or syntax. HF_E_FORMAT: a format this program does not know. */
@@ -34,5 +34,6 @@ HF_CHECKED int identity_write(struct disk *disk, const char *dir, const struct i
 HF_CHECKED int peers_read(struct disk *disk, const char *dir, Hf__Catalog__Members **out);
 /* Writes if `members->index` differs from what is there. Never an empty address over a known one (HF_E_INVALID). */
 HF_CHECKED int peers_write(struct disk *disk, const char *dir, const Hf__Catalog__Members *members);
-/* Checks a configuration from anywhere: 1..LIMIT_PEERS members, distinct ids ≥ 1, bounded texts. HF_E_INVALID, HF_E_LIMIT. */
+/* Checks a configuration from anywhere: 1..LIMIT_PEERS members, distinct ids ≥ 1, bounded texts. HF_E_INVALID,
+ * HF_E_LIMIT. */
 HF_CHECKED int peers_check(const Hf__Catalog__Members *members);

@@ -1,4 +1,5 @@
-/* log.c: the durable log as its callers see it: buffered changes, one frame per sync, reads from memory or checked from disk. */
+/* log.c: the durable log as its callers see it: buffered changes, one frame per sync, reads from memory or checked from
+ * disk. */
 #include "shard/log/log.h"
 
 #include <inttypes.h>
@@ -22,10 +23,10 @@ struct log {
     struct view view; /* with unsynced changes */
     struct tail tail;
     struct log_hard_state hs;
-    bool hard_dirty;    /* term or vote changed since the last sync */
-    bool drop;          /* segments may have become free */
-    bool failed;        /* poisoned (I6) */
-    uint64_t sequence;  /* of the next frame */
+    bool hard_dirty;                    /* term or vote changed since the last sync */
+    bool drop;                          /* segments may have become free */
+    bool failed;                        /* poisoned (I6) */
+    uint64_t sequence;                  /* of the next frame */
     uint64_t disk_base, disk_base_term; /* base and last entry as of the last frame: */
     uint64_t disk_last, disk_last_term; /* what the header of a new segment says */
     char where[RECOVER_WHERE_BYTES];
@@ -89,10 +90,9 @@ int log_create(const struct log_config *config, uint64_t index, uint64_t term)
         return rc;
     struct segments segments;
     segments_init(&segments, disk, config->dir, config->segment_bytes);
-    rc = segments_add(&segments,
-                      (struct frame_segment){
-                          .sequence = 1, .base = index, .base_term = term, .last = index, .last_term = term},
-                      0);
+    rc = segments_add(
+        &segments,
+        (struct frame_segment){.sequence = 1, .base = index, .base_term = term, .last = index, .last_term = term}, 0);
     segments_deinit(&segments);
     return rc == 0 ? sync_parent(disk, config->dir) : rc;
 }
@@ -267,7 +267,7 @@ void log_truncate(struct log *log, uint64_t index)
 
 void log_set_hard_state(struct log *log, struct log_hard_state hs)
 {
-    must(hs.term >= log->hs.term); /* the term never falls */
+    must(hs.term >= log->hs.term);                                                /* the term never falls */
     must(hs.term > log->hs.term || log->hs.vote == 0 || hs.vote == log->hs.vote); /* one vote per term (I7) */
     log->hard_dirty |= hs.term != log->hs.term || hs.vote != log->hs.vote;
     log->hs = hs;
@@ -388,8 +388,8 @@ static int read_damage(struct log *log, uint64_t segment, uint64_t offset)
 
 /* Reads a stretch, checks its frames again (I11), and files entries [from, from + count) at out[index - from]. A later
  * record of an index stands: the earlier one was truncated. */
-static int read_stretch(struct log *log, const struct view_stretch *s, uint64_t from, uint64_t count, struct arena *arena,
-                        struct log_entry *out)
+static int read_stretch(struct log *log, const struct view_stretch *s, uint64_t from, uint64_t count,
+                        struct arena *arena, struct log_entry *out)
 {
     must(s->bytes <= FRAME_BYTES_MAX);
     uint8_t *data = arena_alloc(arena, (size_t)s->bytes);

@@ -3,10 +3,10 @@
  * Position: below every engine. The engine appends and truncates in memory, then log_sync makes one turn durable:
  *           one frame, one write, one fdatasync.
  * Thread:   loop thread only.
- * Files:    hardstate (two copies), seg-<id>.log: zero-filled segments of a fixed size, recycled. Format: shard/log/README.md.
- * Invariants: entries are consecutive from log_first to log_last; terms never fall; a frame is written only after the
- *           sync of the frame before it returned; nothing is read back that failed its checksum (I11).
- * A failed write or sync poisons the log (I6): the caller must end the process; every later call fails the same way. */
+ * Files:    hardstate (two copies), seg-<id>.log: zero-filled segments of a fixed size, recycled. Format:
+ * shard/log/README.md. Invariants: entries are consecutive from log_first to log_last; terms never fall; a frame is
+ * written only after the sync of the frame before it returned; nothing is read back that failed its checksum (I11). A
+ * failed write or sync poisons the log (I6): the caller must end the process; every later call fails the same way. */
 #pragma once
 
 #include <stdbool.h>
@@ -34,10 +34,10 @@ struct log_hard_state {
 };
 
 struct log_config {
-    struct disk *disk;           /* borrowed for the log's life */
-    const char *dir;             /* copied; must exist for log_open, is made by log_create */
-    uint64_t segment_bytes;      /* size of new segments; a larger frame gets a segment of its own size */
-    uint64_t cache_bytes;        /* recent entries kept in memory, about */
+    struct disk *disk;      /* borrowed for the log's life */
+    const char *dir;        /* copied; must exist for log_open, is made by log_create */
+    uint64_t segment_bytes; /* size of new segments; a larger frame gets a segment of its own size */
+    uint64_t cache_bytes;   /* recent entries kept in memory, about */
 };
 
 struct log_report { /* what opening found; for one printed line */
@@ -62,9 +62,9 @@ HF_CHECKED int log_open(const struct log_config *config, struct log **out, struc
 void log_close(struct log **log); /* unsynced appends are lost, as in a crash */
 
 struct log_hard_state log_hard_state(const struct log *log); /* as last set */
-uint64_t log_first(const struct log *log); /* index of the first entry kept, or last + 1 when empty */
-uint64_t log_last(const struct log *log);  /* with unsynced appends; the base index when empty */
-uint64_t log_synced(const struct log *log); /* last index that is durable */
+uint64_t log_first(const struct log *log);                   /* index of the first entry kept, or last + 1 when empty */
+uint64_t log_last(const struct log *log);                    /* with unsynced appends; the base index when empty */
+uint64_t log_synced(const struct log *log);                  /* last index that is durable */
 /* The term of `index`, for base ≤ index ≤ last; HF_E_ABSENT otherwise. */
 HF_CHECKED int log_term(const struct log *log, uint64_t index, uint64_t *out_term);
 
@@ -72,13 +72,16 @@ HF_CHECKED int log_term(const struct log *log, uint64_t index, uint64_t *out_ter
 void log_append(struct log *log, const struct log_entry *entries, size_t count);
 /* Drops all entries ≥ index (index > base). A record in the log, so that a crash keeps the order. */
 void log_truncate(struct log *log, uint64_t index);
-void log_set_hard_state(struct log *log, struct log_hard_state hs); /* term never falls, a vote stands in its term (must()) */
+void log_set_hard_state(struct log *log,
+                        struct log_hard_state hs); /* term never falls, a vote stands in its term (must()) */
 
-bool log_dirty(const struct log *log); /* does log_sync have something that must be durable (commit alone does not count) */
+bool log_dirty(
+    const struct log *log); /* does log_sync have something that must be durable (commit alone does not count) */
 
-/* Makes all buffered changes durable: hard state first if term or vote changed, then one frame. HF_E_IO poisons. The hard
- * state's term is then not below the last entry's (must(); so a log whose hard state went back in time is found at open).
- * HF_E_NO_SPACE: no new segment could be had; nothing was written, the changes stay buffered, it may be tried again. */
+/* Makes all buffered changes durable: hard state first if term or vote changed, then one frame. HF_E_IO poisons. The
+ * hard state's term is then not below the last entry's (must(); so a log whose hard state went back in time is found at
+ * open). HF_E_NO_SPACE: no new segment could be had; nothing was written, the changes stay buffered, it may be tried
+ * again. */
 HF_CHECKED int log_sync(struct log *log);
 
 /* Entries [from, …] up to `count_max` entries and about `bytes_max` payload bytes, always at least one. Slices live in
@@ -88,8 +91,8 @@ HF_CHECKED int log_read(struct log *log, uint64_t from, size_t count_max, size_t
                         struct log_entry **out, size_t *out_count);
 
 /* Lets everything ≤ index go; whole segments become spare and are recycled. The new base is (index, its term).
- * The caller guarantees I4 (index ≤ durable applied, so index ≤ log_synced: must()). Durable by the next log_sync, which
- * then recycles; nothing at or below the base is asked for. HF_E_IO: the log is poisoned. */
+ * The caller guarantees I4 (index ≤ durable applied, so index ≤ log_synced: must()). Durable by the next log_sync,
+ * which then recycles; nothing at or below the base is asked for. HF_E_IO: the log is poisoned. */
 HF_CHECKED int log_trim(struct log *log, uint64_t index);
 
 /* Runs of equal terms, oldest first, from the base on: what an engine's core needs to know of the log at start. */

@@ -20,11 +20,11 @@ struct recovery {
     uint64_t sequence; /* of the next frame */
     uint64_t commit;   /* of the last frame */
     struct log_report report;
-    uint64_t base, base_term;                 /* the newest base read */
-    uint64_t last_segment, last_offset;       /* place of the last good frame; last_segment 0: there is none */
+    uint64_t base, base_term;           /* the newest base read */
+    uint64_t last_segment, last_offset; /* place of the last good frame; last_segment 0: there is none */
     uint32_t last_bytes;
-    uint64_t end;        /* behind the good frames of the last segment */
-    uint64_t torn_bytes; /* to be overwritten from there on */
+    uint64_t end;                  /* behind the good frames of the last segment */
+    uint64_t torn_bytes;           /* to be overwritten from there on */
     struct recover_window *window; /* owned */
 };
 
@@ -33,7 +33,8 @@ struct recovery {
 HF_CHECKED int recover_read(struct segments *s, struct recovery *out, char out_where[RECOVER_WHERE_BYTES]);
 
 /* Makes what was read count as stored (I6: it may have been the page cache's): writes the last frame again, zeros what
- * may be torn behind it, syncs both and the directory. The last segment is then open for writing. HF_E_NO_SPACE, HF_E_IO. */
+ * may be torn behind it, syncs both and the directory. The last segment is then open for writing. HF_E_NO_SPACE,
+ * HF_E_IO. */
 HF_CHECKED int recover_settle(struct segments *s, struct recovery *r);
 
 void recover_deinit(struct recovery *r);

@@ -13,7 +13,8 @@
 
 void segments_init(struct segments *s, struct disk *disk, const char *dir, uint64_t segment_bytes)
 {
-    *s = (struct segments){.disk = disk, .segment_bytes = (segment_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES};
+    *s =
+        (struct segments){.disk = disk, .segment_bytes = (segment_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES};
     if (s->segment_bytes < 2 * FRAME_SEGMENT_HEADER_BYTES)
         s->segment_bytes = 2 * FRAME_SEGMENT_HEADER_BYTES;
     s->dir = strdup(dir);

@@ -32,9 +32,9 @@ struct segments {
     size_t count, cap;
     uint64_t spares[SEGMENTS_SPARES_MAX]; /* ids in the names of spare files of segment_bytes */
     size_t spare_count;
-    uint64_t id_max;          /* of any file seen or made */
-    struct disk_file *active; /* owned; the last segment, open for writing */
-    uint64_t end;             /* where its next frame goes */
+    uint64_t id_max;           /* of any file seen or made */
+    struct disk_file *active;  /* owned; the last segment, open for writing */
+    uint64_t end;              /* where its next frame goes */
     struct disk_file *reading; /* owned; the segment read last */
     uint64_t reading_id;
 };

@@ -7,9 +7,9 @@
 #include "common/base/endian.h"
 #include "common/base/limits.h"
 
-#define RING_MIN 1024u        /* entries; a power of two */
-#define BLOCK_TAIL_MIN 4096u  /* a frame is not begun with less room than this in its block */
-#define RING_SHARE 4u         /* of the budget, one such part may be ring */
+#define RING_MIN 1024u       /* entries; a power of two */
+#define BLOCK_TAIL_MIN 4096u /* a frame is not begun with less room than this in its block */
+#define RING_SHARE 4u        /* of the budget, one such part may be ring */
 
 struct tail_block {
     struct tail_block *next; /* newer */

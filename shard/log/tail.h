@@ -1,8 +1,9 @@
 /* tail.h: the end of the log in memory: the frame being built, and the entries of the frames before it as a cache.
  *
  * Position: log.c appends here, writes the sealed frame from here, and answers reads of recent entries from here.
- * A frame is built where it stays: payloads are copied once, into a block; reads borrow them from there. A ring finds an
- * entry by its index. Blocks are dropped oldest first when they hold more than the budget; the frame being built stays. */
+ * A frame is built where it stays: payloads are copied once, into a block; reads borrow them from there. A ring finds
+ * an entry by its index. Blocks are dropped oldest first when they hold more than the budget; the frame being built
+ * stays. */
 #pragma once
 
 #include <stdbool.h>

@@ -6,11 +6,15 @@
 
 #include "common/base/error.h"
 
+#define CAP_MIN 16 /* of either array */
+
 void view_init(struct view *v, uint64_t base, uint64_t base_term)
 {
-    *v = (struct view){.base = base, .last = base, .durable = base, .run_cap = 8, .run_count = 1};
-    v->runs = malloc(v->run_cap * sizeof *v->runs);
-    must(v->runs != NULL); /* out of memory */
+    *v = (struct view){
+        .base = base, .last = base, .durable = base, .run_cap = CAP_MIN, .run_count = 1, .stretch_cap = CAP_MIN};
+    v->runs = malloc(CAP_MIN * sizeof *v->runs);
+    v->stretches = malloc(CAP_MIN * sizeof *v->stretches);
+    must(v->runs != NULL && v->stretches != NULL); /* out of memory */
     v->runs[0] = (struct log_run){.first = base, .term = base_term};
 }
 
@@ -42,11 +46,10 @@ static void *make_room(void *items, size_t *head, size_t count, size_t *cap, siz
     if (*head > *cap / 2) {
         memmove(items, (char *)items + *head * size, count * size);
     } else {
-        size_t more = *cap == 0 ? 64 : *cap * 2;
+        size_t more = *cap * 2;
         char *grown = malloc(more * size);
         must(grown != NULL); /* out of memory */
-        if (count > 0)
-            memcpy(grown, (char *)items + *head * size, count * size);
+        memcpy(grown, (char *)items + *head * size, count * size);
         free(items);
         items = grown;
         *cap = more;
@@ -163,8 +166,7 @@ void view_frame(struct view *v, uint64_t first, uint64_t segment, uint64_t offse
             return;
         }
     }
-    v->stretches =
-        make_room(v->stretches, &v->stretch_head, v->stretch_count, &v->stretch_cap, sizeof *v->stretches);
+    v->stretches = make_room(v->stretches, &v->stretch_head, v->stretch_count, &v->stretch_cap, sizeof *v->stretches);
     v->stretches[v->stretch_head + v->stretch_count++] =
         (struct view_stretch){.first = first, .segment = segment, .offset = offset, .bytes = bytes};
 }

@@ -1,8 +1,10 @@
-/* view.h: what the log holds, without payloads: base, last, terms as runs, and where on disk each stretch of entries is.
+/* view.h: what the log holds, without payloads: base, last, terms as runs, and where on disk each stretch of entries
+ * is.
  *
  * Position: log.c keeps it up to date, recover.c builds it from the segments. No I/O.
  * Invariants (view_check): runs begin at the base, their indexes rise, their terms never fall; stretches rise and lie
- * within (base, durable]. Memory: one stretch for VIEW_STRETCH_BYTES of frames or one larger frame, however many entries. */
+ * within (base, durable]. Memory: one stretch for VIEW_STRETCH_BYTES of frames or one larger frame, however many
+ * entries. */
 #pragma once
 
 #include <stdbool.h>
@@ -44,7 +46,8 @@ HF_CHECKED bool view_set_base_term(struct view *v, uint64_t term);
 /* A synced frame that holds the entries from `first` to last, behind all frames added before. */
 void view_frame(struct view *v, uint64_t first, uint64_t segment, uint64_t offset, uint64_t bytes);
 
-HF_CHECKED int view_term(const struct view *v, uint64_t index, uint64_t *out_term); /* base ≤ index ≤ last or HF_E_ABSENT */
+HF_CHECKED int view_term(const struct view *v, uint64_t index,
+                         uint64_t *out_term); /* base ≤ index ≤ last or HF_E_ABSENT */
 static inline uint64_t view_last_term(const struct view *v)
 {
     return v->runs[v->run_head + v->run_count - 1].term;

@@ -73,9 +73,11 @@ bool model_recovered(struct model *m, const struct model *before, const struct m
     struct log_hard_state hs = log_hard_state(rig->log);
     bool good = (old || new) && (base == before->base || base == after->base) &&
                 (model_same_vote(before, rig) || model_same_vote(after, rig)) && hs.commit <= log_last(rig->log) &&
-                hs.commit >= base && (hs.commit <= before->hs.commit || hs.commit <= after->hs.commit || hs.commit == base);
+                hs.commit >= base &&
+                (hs.commit <= before->hs.commit || hs.commit <= after->hs.commit || hs.commit == base);
     if (!good)
-        fprintf(stderr, "log (%llu, %llu] term %llu vote %llu; before (%llu, %llu] %llu %llu, after (%llu, %llu] %llu %llu\n",
+        fprintf(stderr,
+                "log (%llu, %llu] term %llu vote %llu; before (%llu, %llu] %llu %llu, after (%llu, %llu] %llu %llu\n",
                 (unsigned long long)base, (unsigned long long)log_last(rig->log), (unsigned long long)hs.term,
                 (unsigned long long)hs.vote, (unsigned long long)before->base, (unsigned long long)before->last,
                 (unsigned long long)before->hs.term, (unsigned long long)before->hs.vote,

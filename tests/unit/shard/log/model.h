@@ -17,6 +17,6 @@ void model_turn(struct model *m, struct rig *rig, struct random *random);
 /* Does the log hold what the model says: base (or the one of `older`), entries, term and vote? */
 bool model_same_entries(const struct model *m, struct rig *rig);
 bool model_same_vote(const struct model *m, const struct rig *rig);
-/* After a crash in a turn from `before` to `after`: each part is from one or the other, and readable. Takes over what is
- * there. Explains itself on stderr when not. */
+/* After a crash in a turn from `before` to `after`: each part is from one or the other, and readable. Takes over what
+ * is there. Explains itself on stderr when not. */
 bool model_recovered(struct model *m, const struct model *before, const struct model *after, struct rig *rig);

@@ -13,8 +13,8 @@ void rig_start(struct rig *rig, uint64_t segment_bytes, uint64_t cache_bytes)
     struct disk *disk = simdisk_disk(rig->sim);
     must(disk->ops->make_dir(disk, "replica") == 0);
     must(disk->ops->sync_dir(disk, ".") == 0);
-    rig->config = (struct log_config){
-        .disk = disk, .dir = RIG_DIR, .segment_bytes = segment_bytes, .cache_bytes = cache_bytes};
+    rig->config =
+        (struct log_config){.disk = disk, .dir = RIG_DIR, .segment_bytes = segment_bytes, .cache_bytes = cache_bytes};
 }
 
 void rig_create(struct rig *rig, uint64_t segment_bytes, uint64_t cache_bytes, uint64_t index, uint64_t term)

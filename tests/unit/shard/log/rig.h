@@ -23,12 +23,13 @@ struct rig {
 };
 
 void rig_start(struct rig *rig, uint64_t segment_bytes, uint64_t cache_bytes); /* disk and directory, no log */
-void rig_create(struct rig *rig, uint64_t segment_bytes, uint64_t cache_bytes, uint64_t index, uint64_t term); /* opened */
+void rig_create(struct rig *rig, uint64_t segment_bytes, uint64_t cache_bytes, uint64_t index,
+                uint64_t term); /* opened */
 void rig_end(struct rig *rig);
 
 int rig_open(struct rig *rig); /* the code of log_open */
 void rig_close(struct rig *rig);
-void rig_reopen(struct rig *rig);                /* clean process end */
+void rig_reopen(struct rig *rig);                    /* clean process end */
 void rig_power_loss(struct rig *rig, uint64_t seed); /* then opens; must succeed */
 
 size_t rig_payload(uint64_t index, uint64_t term, size_t about, uint8_t *out); /* out holds about + 8 */

@@ -68,8 +68,8 @@ static bool cut_after(uint64_t n, uint64_t kind)
         }
         CU_ASSERT(good);
         if (!good)
-            fprintf(stderr, "cut after %llu operations, kind %llu: %s\n", (unsigned long long)n, (unsigned long long)kind,
-                    rig.where);
+            fprintf(stderr, "cut after %llu operations, kind %llu: %s\n", (unsigned long long)n,
+                    (unsigned long long)kind, rig.where);
     }
     rig_end(&rig);
     return cut;
@@ -186,7 +186,8 @@ static bool no_space_at(uint64_t n)
     struct random random;
     begin(&rig, 99, &random);
     uint64_t times = 1 + n % 3;
-    simdisk_fail(rig.sim, SIMDISK_OPEN_CREATE | SIMDISK_WRITE | SIMDISK_ZERO_FILL | SIMDISK_RENAME, n, HF_E_NO_SPACE, times);
+    simdisk_fail(rig.sim, SIMDISK_OPEN_CREATE | SIMDISK_WRITE | SIMDISK_ZERO_FILL | SIMDISK_RENAME, n, HF_E_NO_SPACE,
+                 times);
     int rc = run(&rig, &random, TURNS);
     bool refused = rc != 0;
     for (uint64_t i = 0; rc != 0 && i <= times; i++) {

@@ -394,7 +394,8 @@ static void test_hostile_frames(void)
         struct frame_header h = {.length = FRAME_HEADER_BYTES + 8 * (uint32_t)random_below(&random, 28),
                                  .records = (uint32_t)random_below(&random, 4)};
         for (size_t k = 0; k < sizeof frame; k += 4)
-            put_le32(frame + k, (uint32_t)(random_below(&random, 3) == 0 ? random_next(&random) : random_below(&random, 5)));
+            put_le32(frame + k,
+                     (uint32_t)(random_below(&random, 3) == 0 ? random_next(&random) : random_below(&random, 5)));
         struct frame_cursor cursor;
         struct frame_item item;
         int rc;

@@ -1,6 +1,6 @@
 /* test_golden.c: files written by the first version of each disk format are read for ever (tests/golden/log).
- * test_log_golden --generate DIR   writes them anew with this program, into a folder that exists: for a new format only.
- * Zero bytes at the end of a segment are cut off in the tree and put back here. */
+ * test_log_golden --generate DIR   writes them anew with this program, into a folder that exists: for a new format
+ * only. Zero bytes at the end of a segment are cut off in the tree and put back here. */
 #include <stdio.h>
 #include <string.h>
 

@@ -100,7 +100,8 @@ static void test_identity_damage_and_formats(void)
         const char *text;
         int code;
     } cases[] = {
-        {"format 1\ncluster 000000000000000a\ngroup 1\nreplica 1\nincarnation 0000000000000001\nengine native\nlog_epoch 1\n",
+        {"format 1\ncluster 000000000000000a\ngroup 1\nreplica 1\nincarnation 0000000000000001\nengine "
+         "native\nlog_epoch 1\n",
          0},
         {"format 2\nanything at all\n", HF_E_FORMAT},
         {"format 2\n", HF_E_FORMAT},
@@ -110,14 +111,16 @@ static void test_identity_damage_and_formats(void)
         {"format -1\n", HF_E_CORRUPT},
         {"", HF_E_CORRUPT},
         {"\n", HF_E_CORRUPT},
-        {"format 1\ncluster 000000000000000a\ngroup 0\nreplica 1\nincarnation 0000000000000001\nengine native\nlog_epoch 1\n",
+        {"format 1\ncluster 000000000000000a\ngroup 0\nreplica 1\nincarnation 0000000000000001\nengine "
+         "native\nlog_epoch 1\n",
          HF_E_CORRUPT},
         {"format 1\ncluster 000000000000000a\ngroup 1\nreplica 1\nincarnation 1\nengine native\nlog_epoch 1\n",
          HF_E_CORRUPT},
         {"format 1\ncluster 000000000000000a\ngroup 1\nreplica 1\nincarnation 0000000000000001\n"
          "engine a_name_that_is_too_long\nlog_epoch 1\n",
          HF_E_CORRUPT},
-        {"format 1\ncluster 000000000000000a\ngroup 1\nreplica 1\nincarnation 0000000000000001\nengine native\nlog_epoch "
+        {"format 1\ncluster 000000000000000a\ngroup 1\nreplica 1\nincarnation 0000000000000001\nengine "
+         "native\nlog_epoch "
          "1\nmore 1\n",
          HF_E_CORRUPT},
     };

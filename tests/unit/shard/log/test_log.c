@@ -245,8 +245,7 @@ static void test_big_entries(void)
     for (size_t i = 0; i < LIMIT_ENTRY_BYTES; i++)
         data[i] = (uint8_t)(i * 31 + i / 251);
     rig_turn(&rig, 3);
-    struct log_entry big = {
-        .index = 4, .term = 1, .kind = LOG_COMMAND, .data = slice_make(data, LIMIT_ENTRY_BYTES)};
+    struct log_entry big = {.index = 4, .term = 1, .kind = LOG_COMMAND, .data = slice_make(data, LIMIT_ENTRY_BYTES)};
     log_append(rig.log, &big, 1);
     rig_append(&rig, 2);
     CU_ASSERT_EQUAL(log_sync(rig.log), 0);
