@@ -147,6 +147,10 @@ int cluster_propose(struct cluster *cl, uint32_t id)
 static void fly(struct cluster *cl, uint32_t from, struct core_message *m, size_t entries)
 {
     cl->sent[m->kind]++;
+    if (m->kind == CORE_APPEND) {
+        CU_ASSERT(m->commit <= m->index + entries);
+        cl->clamped += entries > 0 && m->commit < core_hard_state(cl->nodes[from].core).commit;
+    }
     if (cl->cut[from][m->peer] || cl->nodes[m->peer].core == NULL)
         return;
     CU_ASSERT_FATAL(cl->flying_count < FLYING_MAX);

@@ -50,6 +50,7 @@ struct cluster {
     size_t flying_count;
     struct flying *flying;
     uint64_t sent[CORE_SNAPSHOT_REPLY + 1]; /* messages by kind, cut ones included */
+    uint64_t clamped;                       /* appends whose commit index ends with their entries, below the leader's */
     unsigned bugs;
     uint64_t seed;
     uint64_t value; /* last one proposed */

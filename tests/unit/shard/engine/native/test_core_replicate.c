@@ -177,7 +177,6 @@ static void a_follower_commits_only_what_the_message_vouches_for(void)
 static void the_leader_sends_a_commit_index_within_the_message(void)
 {
     struct cluster *cl = cluster_new(3, 0);
-    struct core_message m;
     uint32_t leader = cluster_elect(cl), cut = leader % 3 + 1;
     cluster_isolate(cl, cut, true);
     for (unsigned i = 0; i < 200; i++) {
@@ -185,25 +184,9 @@ static void the_leader_sends_a_commit_index_within_the_message(void)
         cluster_settle(cl);
     }
     cluster_isolate(cl, cut, false);
-    bool seen = false;
-    for (unsigned i = 0; i < 10 && !seen; i++) {
-        cl->now_ns += 100 * MS;
-        CU_ASSERT_EQUAL(cluster_event(cl, leader, (struct core_event){.kind = CORE_EVENT_TICK, .now_ns = cl->now_ns}),
-                        HF_OK);
-        while (core_next_early(core_of(cl, leader), &m)) {
-            if (m.entry_count > 0) {
-                core_sent(core_of(cl, leader), &m, 2, 200);
-                CU_ASSERT(m.commit <= m.index + 2);
-                seen = true;
-                break;
-            }
-            CU_ASSERT(m.commit <= m.index);
-        }
-        core_of(cl, leader)->cursor = 0;
-        cluster_settle(cl);
-    }
-    CU_ASSERT(seen);
-    cluster_run(cl, 2000);
+    uint64_t clamped = cl->clamped;
+    cluster_run(cl, 500);
+    CU_ASSERT(cl->clamped > clamped); /* caught up in several messages; cluster.c looks at each */
     cluster_same_logs(cl);
     cluster_free(cl);
 }
