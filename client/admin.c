@@ -122,8 +122,10 @@ static void receive_all(struct admin *a, struct admin_question *questions, size_
 static bool go_on(struct admin *a, struct admin_question *questions, size_t count, uint64_t spent_ms,
                   const struct admin_patience *p, bool *out_unsent)
 {
-    bool open = false;
+    bool open = false, answered = false;
     *out_unsent = false;
+    for (size_t i = 0; i < count; i++)
+        answered |= questions[i].reply != NULL;
     for (size_t i = 0; i < count; i++) {
         struct admin_question *q = &questions[i];
         bool unsent = q->code == HF_E_TIMEOUT && (p->connect_ms == 0 || spent_ms < p->connect_ms);
@@ -131,7 +133,7 @@ static bool go_on(struct admin *a, struct admin_question *questions, size_t coun
             unsent = false;
         unsent = unsent && q->code == HF_E_TIMEOUT;
         bool waits = unsent || q->code == HF_E_OUTCOME_UNKNOWN;
-        if (waits && (!q->optional || spent_ms < p->grace_ms))
+        if (waits && !(q->optional && answered && spent_ms >= p->grace_ms))
             open = true;
         *out_unsent |= unsent;
     }

@@ -19,7 +19,7 @@ void admin_close(struct admin **a);
 struct admin_question {
     const char *endpoint;          /* borrowed */
     Hf__Client__Request *request;  /* borrowed; version, id and deadline are filled in */
-    bool optional;                 /* not waited for when all others are answered and grace_ms passed */
+    bool optional;                 /* not waited for once grace_ms passed and anybody answered */
     /* out: */
     Hf__Client__Reply *reply;      /* owned: admin_forget. NULL: none came */
     int code;                      /* HF_OK: reply is set (look at its code). HF_E_TIMEOUT: never handed over.

@@ -1,0 +1,89 @@
+/* cli.h: what the commands of `holdfast` share: the settings of a run, its arguments, how it says what went wrong.
+ *
+ * Position: main.c fills it and calls one command; a command returns the exit code. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/arena.h"
+#include "common/base/error.h"
+#include "common/base/must.h"
+#include "common/base/slice.h"
+
+#include "client/include/holdfast/holdfast.h"
+
+#define CLI_ARGUMENTS_MAX 8
+#define CLI_TIMEOUT_MS 5000u
+#define CLI_COORDINATOR "tcp://127.0.0.1:7400"
+
+enum cli_exit {
+    CLI_OK = 0,
+    CLI_NOT_FOUND = 1, /* or compare failed */
+    CLI_USAGE = 2,
+    CLI_NOT_DONE = 3, /* surely not done */
+    CLI_CONFLICT = 4,
+    CLI_UNKNOWN = 5,
+    CLI_REFUSED = 6,
+    CLI_DEGRADED = 7,
+};
+
+struct cli_argument {
+    const char *text; /* NULL: --absent stood here */
+};
+
+struct cli {
+    const char *program;   /* argv[0] */
+    const char *endpoints;
+    uint32_t timeout_ms;
+    bool timeout_given, json, hex, routed;
+    /* Of single commands. */
+    const char *prefix, *resume;
+    uint64_t ttl_ms, at, limit, rate, outstanding;
+    bool reverse, keys_only, watch;
+    struct cli_argument arguments[CLI_ARGUMENTS_MAX];
+    int count;
+    struct hf *h; /* opened by cli_open */
+    struct arena arena; /* of the run */
+};
+
+/* HF_OK or an exit code: the handle is open, or the error was said. */
+HF_CHECKED int cli_open(struct cli *c);
+/* Says `code` (on stderr; with --json as {"error":{…}}) and returns its exit code. message NULL: the code's text. */
+int cli_error(const struct cli *c, int code, const char *format, ...) HF_PRINTF(3, 4);
+int cli_usage(const struct cli *c, const char *format, ...) HF_PRINTF(2, 3);
+enum cli_exit cli_exit_of(int code);
+
+/* Argument i as bytes (with --hex: decoded into c->arena). False: said, exit 2. */
+HF_CHECKED bool cli_bytes(struct cli *c, const char *text, struct hf_bytes *out);
+/* A decimal or 0x number. False: said, exit 2. */
+HF_CHECKED bool cli_number(const struct cli *c, const char *what, const char *text, uint64_t max, uint64_t *out);
+/* stdout could not take everything: said, exit 3. */
+HF_CHECKED int cli_flush(const struct cli *c, int exit_code);
+
+static inline struct slice cli_slice(struct hf_bytes b)
+{
+    return slice_make(b.data, b.size);
+}
+
+/* keys.c */
+int keys_put(struct cli *c);
+int keys_get(struct cli *c);
+int keys_del(struct cli *c);
+int keys_cas(struct cli *c);
+int keys_delprefix(struct cli *c);
+/* pages.c */
+int pages_scan(struct cli *c);
+int pages_dump(struct cli *c);
+/* load.c */
+int load_run(struct cli *c);
+/* cluster.c */
+int cluster_status(struct cli *c);
+int cluster_members(struct cli *c);
+int cluster_routes(struct cli *c);
+/* transfer.c */
+int transfer_leader(struct cli *c);
+/* bootstrap.c */
+int bootstrap_run(struct cli *c);
+/* inspect.c */
+int inspect_run(struct cli *c);

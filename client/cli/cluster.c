@@ -1,0 +1,254 @@
+/* cluster.c: status, members, routes: what the cluster says of itself, for people and as JSON. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "client/cli/cli.h"
+#include "client/cli/text.h"
+#include "client/status.h"
+#include "proto/pack.h"
+
+#define WATCH_MS 1000
+
+/* ---- status ---- */
+
+static void json_text(const char *text)
+{
+    text_json(stdout, slice_text(text));
+}
+
+static void print_leader(const struct status_shard *s, const char *quote, const char *none)
+{
+    if (s->leader)
+        printf("%s%" PRIu32 "/%" PRIu32 "%s", quote, s->shard, s->leader, quote);
+    else
+        fputs(none, stdout);
+}
+
+static void json_replica(const struct status_shard *s, const struct status_replica *r)
+{
+    printf("{\"name\":\"%" PRIu32 "/%" PRIu32 "\",\"replica\":%" PRIu32 ",\"role\":\"%s\",\"state\":\"%s\"", s->shard,
+           r->member->replica, r->member->replica, r->role, r->state);
+    if (r->said)
+        printf(",\"applied\":%" PRIu64 ",\"durable_applied\":%" PRIu64 ",\"lag\":%" PRIu64 "}", r->said->applied,
+               r->said->durable_applied, r->lag);
+    else
+        fputs(",\"applied\":null,\"durable_applied\":null,\"lag\":null}", stdout);
+}
+
+static void json_shard(const struct status_shard *s)
+{
+    printf("{\"shard\":%" PRIu32 ",\"leader\":", s->shard);
+    print_leader(s, "\"", "null");
+    printf(",\"term\":%" PRIu64 ",\"engine\":", s->term);
+    json_text(s->engine);
+    printf(",\"log_epoch\":%" PRIu32 ",\"commit\":%" PRIu64 ",\"survives\":%" PRIu32 ",\"replicas\":[", s->log_epoch,
+           s->commit, s->survives);
+    for (size_t i = 0; i < s->count; i++) {
+        fputs(i ? "," : "", stdout);
+        json_replica(s, &s->replicas[i]);
+    }
+    fputs("]}", stdout);
+}
+
+static void json_limits(const struct hf_cluster_status *s)
+{
+    fputs(",\"limits\":{", stdout);
+    const Hf__Client__Status *said = NULL;
+    for (size_t i = 0; i < s->shards_count && !said; i++)
+        for (size_t r = 0; r < s->shards[i].count && !said; r++)
+            said = s->shards[i].replicas[r].said;
+    for (size_t i = 0; said && i < said->n_limits; i++) {
+        fputs(i ? "," : "", stdout);
+        json_text(said->limits[i]->key);
+        printf(":%" PRIu64, said->limits[i]->value);
+    }
+    putchar('}');
+}
+
+static void json_status(const struct hf_cluster_status *s)
+{
+    if (s->cluster)
+        printf("{\"cluster\":\"%016" PRIx64 "\"", s->cluster);
+    else
+        fputs("{\"cluster\":null", stdout);
+    printf(",\"healthy\":%s,\"coordinators\":[", s->healthy ? "true" : "false");
+    for (size_t i = 0; i < s->coordinators_count; i++) {
+        const struct status_coordinator *c = &s->coordinators[i];
+        printf("%s{\"id\":%" PRIu32 ",\"endpoint\":", i ? "," : "", c->id);
+        json_text(c->endpoint);
+        printf(",\"active\":%s,\"reachable\":%s}", c->active ? "true" : "false", c->reachable ? "true" : "false");
+    }
+    fputs("],\"shards\":[", stdout);
+    for (size_t i = 0; i < s->shards_count; i++) {
+        fputs(i ? "," : "", stdout);
+        json_shard(&s->shards[i]);
+    }
+    fputs("],\"jobs\":[]", stdout);
+    json_limits(s);
+    fputs("}\n", stdout);
+}
+
+static void table_status(const struct hf_cluster_status *s)
+{
+    if (s->cluster)
+        printf("cluster %016" PRIx64 "  %s\n", s->cluster, s->healthy ? "healthy" : "DEGRADED");
+    else
+        puts("cluster unknown: no coordinator told the routes  DEGRADED");
+    puts("\nCOORDINATOR  ENDPOINT                      STATE");
+    for (size_t i = 0; i < s->coordinators_count; i++) {
+        const struct status_coordinator *c = &s->coordinators[i];
+        printf("%-11" PRIu32 "  %-28s  %s\n", c->id, c->endpoint,
+               !c->reachable ? "unreachable" : c->active ? "active" : "standby");
+    }
+    if (s->shards_count > 0)
+        puts("\nSHARD  LEADER  TERM      COMMIT        ENGINE   SURVIVES");
+    for (size_t i = 0; i < s->shards_count; i++) {
+        const struct status_shard *one = &s->shards[i];
+        char leader[32] = "none";
+        if (one->leader)
+            snprintf(leader, sizeof leader, "%" PRIu32 "/%" PRIu32, one->shard, one->leader);
+        printf("%-5" PRIu32 "  %-6s  %-8" PRIu64 "  %-12" PRIu64 "  %-7s  %" PRIu32 " more\n", one->shard, leader, one->term,
+               one->commit, one->engine, one->survives);
+    }
+    if (s->shards_count > 0)
+        puts("\nREPLICA  ROLE      STATE        APPLIED       DURABLE       LAG");
+    for (size_t i = 0; i < s->shards_count; i++)
+        for (size_t r = 0; r < s->shards[i].count; r++) {
+            const struct status_replica *one = &s->shards[i].replicas[r];
+            char name[32];
+            snprintf(name, sizeof name, "%" PRIu32 "/%" PRIu32, s->shards[i].shard, one->member->replica);
+            if (one->said)
+                printf("%-7s  %-8s  %-11s  %-12" PRIu64 "  %-12" PRIu64 "  %" PRIu64 "\n", name, one->role, one->state,
+                       one->said->applied, one->said->durable_applied, one->lag);
+            else
+                printf("%-7s  %-8s  %-11s  %-12s  %-12s  -\n", name, one->role, one->state, "-", "-");
+        }
+}
+
+/* Asks once. HF_OK and *out, or an exit code after saying why. */
+static int collect(struct cli *c, struct hf_cluster_status **out)
+{
+    struct admin *a = admin_open();
+    int rc = a ? status_collect(a, c->endpoints, c->timeout_ms, out) : HF_E_NO_MEMORY;
+    admin_close(&a);
+    if (rc == HF_E_INVALID)
+        return cli_usage(c, "no coordinator endpoint given");
+    return rc ? cli_error(c, rc, NULL) : HF_OK;
+}
+
+int cluster_status(struct cli *c)
+{
+    for (;;) {
+        struct hf_cluster_status *s;
+        int rc = collect(c, &s);
+        if (rc)
+            return rc;
+        if (c->watch && !c->json)
+            fputs("\x1b[H\x1b[2J", stdout);
+        if (c->json)
+            json_status(s);
+        else
+            table_status(s);
+        rc = cli_flush(c, s->healthy ? CLI_OK : CLI_DEGRADED);
+        status_free(&s);
+        if (!c->watch || (rc != CLI_OK && rc != CLI_DEGRADED))
+            return rc;
+        nanosleep(&(struct timespec){.tv_sec = WATCH_MS / 1000, .tv_nsec = WATCH_MS % 1000 * 1000000L}, NULL);
+    }
+}
+
+/* ---- members and routes ---- */
+
+/* The cluster's routes, or an exit code after saying that nobody told them. */
+static int collect_routes(struct cli *c, struct hf_cluster_status **out)
+{
+    int rc = collect(c, out);
+    if (rc || (*out)->routes)
+        return rc;
+    status_free(out);
+    return cli_error(c, HF_E_UNAVAILABLE, "no coordinator at %s told the routes (are the endpoints right, and is the "
+                     "cluster bootstrapped?)", c->endpoints);
+}
+
+static void member_json(uint32_t shard, const struct status_replica *r)
+{
+    const Hf__Catalog__Member *m = r->member;
+    printf("{\"name\":\"%" PRIu32 "/%" PRIu32 "\",\"shard\":%" PRIu32 ",\"replica\":%" PRIu32 ",\"role\":\"%s\",\"state\":\"%s\""
+           ",\"incarnation\":\"%016" PRIx64 "\",\"raft\":",
+           shard, m->replica, shard, m->replica, m->role == HF__CATALOG__ROLE__LEARNER ? "learner" : "voter", r->state,
+           m->incarnation);
+    json_text(m->raft_endpoint);
+    fputs(",\"client\":", stdout);
+    json_text(m->client_endpoint);
+    putchar('}');
+}
+
+int cluster_members(struct cli *c)
+{
+    struct hf_cluster_status *s;
+    int rc = collect_routes(c, &s);
+    if (rc)
+        return rc;
+    fputs(c->json ? "{\"members\":[" : "MEMBER  ROLE     STATE        CLIENT                        RAFT\n", stdout);
+    const char *comma = "";
+    for (size_t i = 0; i < s->shards_count; i++)
+        for (size_t r = 0; r < s->shards[i].count; r++) {
+            const struct status_replica *one = &s->shards[i].replicas[r];
+            if (c->json) {
+                fputs(comma, stdout);
+                member_json(s->shards[i].shard, one);
+                comma = ",";
+                continue;
+            }
+            char name[32];
+            snprintf(name, sizeof name, "%" PRIu32 "/%" PRIu32, s->shards[i].shard, one->member->replica);
+            printf("%-6s  %-7s  %-11s  %-28s  %s\n", name,
+                   one->member->role == HF__CATALOG__ROLE__LEARNER ? "learner" : "voter", one->state,
+                   one->member->client_endpoint, one->member->raft_endpoint);
+        }
+    fputs(c->json ? "]}\n" : "", stdout);
+    status_free(&s);
+    return cli_flush(c, CLI_OK);
+}
+
+static void route_json(const Hf__Catalog__Route *r)
+{
+    struct slice start = pack_slice(r->range->start), end = pack_slice(r->range->end);
+    bool hex = !text_is_utf8(start) || !text_is_utf8(end);
+    fputs("{\"start\":", stdout);
+    text_json_or_hex(stdout, start, hex);
+    fputs(",\"end\":", stdout);
+    text_json_or_hex(stdout, end, hex);
+    printf(",\"shard\":%" PRIu32 "%s}", r->shard, hex ? ",\"hex\":true" : "");
+}
+
+int cluster_routes(struct cli *c)
+{
+    struct hf_cluster_status *s;
+    int rc = collect_routes(c, &s);
+    if (rc)
+        return rc;
+    const Hf__Catalog__Routes *routes = s->routes;
+    if (c->json)
+        printf("{\"cluster\":\"%016" PRIx64 "\",\"version\":%" PRIu64 ",\"routes\":[", routes->cluster, routes->version);
+    else
+        printf("version %" PRIu64 "\nSHARD  FROM (included)  TO (excluded)\n", routes->version);
+    for (size_t i = 0; i < routes->n_routes; i++) {
+        const Hf__Catalog__Route *r = routes->routes[i];
+        if (c->json) {
+            fputs(i ? "," : "", stdout);
+            route_json(r);
+            continue;
+        }
+        printf("%-5" PRIu32 "  ", r->shard);
+        text_escape(stdout, pack_slice(r->range->start));
+        fputs(r->range->start.len ? "  " : "(first)  ", stdout);
+        text_escape(stdout, pack_slice(r->range->end));
+        puts(r->range->end.len ? "" : "(last)");
+    }
+    fputs(c->json ? "]}\n" : "", stdout);
+    status_free(&s);
+    return cli_flush(c, CLI_OK);
+}
