@@ -10,7 +10,9 @@
  *   persist       hard state and entries: one write, one sync; failure of a sync is fatal (I6)
  *   send_late     votes, acknowledgements: they promise durability (I7)
  *   apply         calls env->apply with committed entries that are durable here (I7), oldest first
- * Messages leave through env->send; the engine never opens a socket. */
+ * Messages leave through env->send; the engine never opens a socket. Inputs may be decided as they come; env->changed
+ * and env->barrier_ready are called from step and apply only. `tick` belongs into every turn: a lease and the silence
+ * towards candidates are counted from it. */
 #pragma once
 
 #include <stdbool.h>
@@ -31,20 +33,21 @@ enum engine_role { ENGINE_FOLLOWER, ENGINE_CANDIDATE, ENGINE_LEADER, ENGINE_LEAR
 struct engine_env {
     /* Where and who. Borrowed for the engine's life. */
     struct disk *disk;
-    const char *dir;   /* the replica's directory; the engine's own files are in <dir>/<name>-<epoch>/ */
+    const char *dir; /* the replica's directory; the engine's own files are in <dir>/<name>-<epoch>/ */
     uint32_t group, replica, log_epoch;
     uint32_t heartbeat_ms, election_ms; /* group constants; an election time-out is election_ms × 1-1.3 */
     uint64_t segment_bytes;
-    uint64_t seed;        /* for time-outs */
-    uint64_t now_ns;      /* CLOCK_BOOTTIME at open */
-    uint64_t applied, applied_term;     /* of the state machine: replay starts behind it */
+    uint64_t seed;                       /* for time-outs */
+    uint64_t now_ns;                     /* CLOCK_BOOTTIME at open */
+    uint64_t applied, applied_term;      /* of the state machine: replay starts behind it */
     const Hf__Catalog__Members *members; /* configuration as of `applied` */
 
     /* Calls out. `ctx` is passed back. */
     void *ctx;
     /* Queues a message to a replica; may drop it. `m` is borrowed for the call. */
     void (*send)(void *ctx, uint32_t to, const Hf__Raft__Raft *m);
-    /* Applies committed entries [entries, +count), consecutive; 0, or negative: nothing was applied, ask again later. */
+    /* Applies committed entries [entries, +count), consecutive; 0, or negative: nothing was applied, ask again later.
+     */
     int (*apply)(void *ctx, const struct log_entry *entries, size_t count);
     /* A barrier asked for with `id` holds: serve when `index` is applied. */
     void (*barrier_ready)(void *ctx, uint64_t id, uint64_t index);
@@ -58,7 +61,7 @@ struct engine_status {
     uint64_t term;
     uint32_t leader; /* 0: unknown */
     uint64_t commit, last, first;
-    bool serving;    /* leader whose own no-op is applied: may stamp and serve */
+    bool serving;      /* leader whose own no-op is applied: may stamp and serve */
     bool transferring; /* leadership is being handed over: proposals are refused */
     uint64_t log_bytes;
 };
@@ -98,10 +101,11 @@ struct engine_ops {
     const Hf__Catalog__Members *(*members)(const struct engine *e); /* configuration in force: the latest in the log */
 
     /* Single-server change: `members` is the whole new configuration, whose index names the configuration it replaces
-     * (compare-and-swap). HF_E_BUSY: one is in flight or no entry of the own term is committed yet. HF_E_COMPARE_FAILED. */
+     * (compare-and-swap). HF_E_BUSY: one is in flight or no entry of the own term is committed yet.
+     * HF_E_COMPARE_FAILED. */
     int (*change)(struct engine *e, const Hf__Catalog__Members *members, uint64_t *out_index);
     int (*transfer)(struct engine *e, uint32_t to); /* 0: the most caught-up voter. HF_E_NOT_LEADER, HF_E_INVALID */
-    void (*campaign)(struct engine *e);
+    void (*campaign)(struct engine *e); /* ignored while a leader is heard or after a start: a lease may rest on it */
     /* Entries ≤ index may go (I4 is the caller's to keep). */
     int (*trim)(struct engine *e, uint64_t index);
 

@@ -145,7 +145,8 @@ void core_election_follow(struct core *c, uint64_t term, uint32_t leader, uint32
 void core_election_role_from_config(struct core *c);
 void core_election_heard(struct core *c);
 bool core_election_hears(const struct core *c);
-/* A leader may be counting its lease on us: no vote now. After a start for one election time-out, and while one is heard. */
+/* A leader may be counting its lease on us: no vote now. After a start for one election time-out, and while one is
+ * heard. */
 bool core_election_keeps_quiet(const struct core *c);
 void core_election_start(struct core *c, struct core_orders *out);
 void core_election_timeout_now(struct core *c, const struct core_message *m, struct core_orders *out);

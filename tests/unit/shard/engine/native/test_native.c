@@ -478,6 +478,25 @@ static void a_disk_that_fails_promises_nothing(void)
     end();
 }
 
+static void a_full_disk_is_waited_out(void)
+{
+    begin(1, false);
+    struct box *b = elect();
+    uint64_t applied = b->applied;
+    simdisk_limit(rig.sim, simdisk_used(rig.sim));
+    uint64_t index = put(b, 3 * 1024 * 1024);
+    for (unsigned i = 0; i < 3; i++) {
+        ops->step(b->e);
+        CU_ASSERT_EQUAL(ops->persist(b->e), HF_E_NO_SPACE);
+        CU_ASSERT_EQUAL(ops->apply(b->e), 0);
+        CU_ASSERT_EQUAL(b->applied, applied); /* I6: held, not skipped */
+    }
+    simdisk_limit(rig.sim, 0);
+    turn(b);
+    CU_ASSERT_EQUAL(b->applied, index);
+    end();
+}
+
 static void an_apply_that_cannot_is_asked_again(void)
 {
     begin(1, false);
@@ -564,6 +583,7 @@ int main(void)
          a_configuration_travels_in_the_log_and_survives_a_restart},
         {"a configuration cut from the log is gone", a_configuration_cut_from_the_log_is_gone},
         {"a disk that fails promises nothing", a_disk_that_fails_promises_nothing},
+        {"a full disk is waited out", a_full_disk_is_waited_out},
         {"an apply that cannot is asked again", an_apply_that_cannot_is_asked_again},
         {"malformed messages change nothing", malformed_messages_change_nothing},
         {"a planted bug loses an entry", a_planted_bug_loses_an_entry},
