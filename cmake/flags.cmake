@@ -14,3 +14,6 @@ if(CMAKE_BUILD_TYPE STREQUAL "Coverage")
   target_link_options(hf_flags INTERFACE --coverage)
 endif()
 target_link_options(hf_flags INTERFACE -Wl,-z,relro,-z,now)
+if(HF_FUZZ) # coverage of the libraries steers the fuzzer
+  target_compile_options(hf_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()

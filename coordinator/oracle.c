@@ -89,13 +89,17 @@ static void was_read(void *ctx, const struct call *call, const Hf__Client__Reply
 
 static void was_proposed(void *ctx, const struct call *call, const Hf__Client__Reply *reply)
 {
-    (void)call;
     struct oracle *o = ctx;
     uint64_t now_ns = clock_boot_ns();
     o->asking = false;
     int code = reply ? reply->code : HF_E_OUTCOME_UNKNOWN;
     clock_proposed(&o->clock, code, now_ns);
-    pause_ms(o, now_ns, code == HF_OK || code == HF_E_COMPARE_FAILED ? 0 : CLOCK_RETRY_MS);
+    bool decided = code == HF_OK || code == HF_E_COMPARE_FAILED;
+    bool hopeless = !decided && error_class(code) == HF_CLASS_GIVE_UP;
+    if (hopeless)
+        diag(DIAG_ERROR, "the oracle's lease was refused: replica=%" PRIu32 ": %s %s", call->replica, error_text(code),
+             reply->message);
+    pause_ms(o, now_ns, decided ? 0 : hopeless ? CLOCK_RENEW_MS : CLOCK_RETRY_MS);
     report(o);
 }
 

@@ -47,7 +47,10 @@ int keys_put(struct cli *c)
     if (!cli_bytes(c, c->arguments[0].text, &key) || !cli_bytes(c, c->arguments[1].text, &value))
         return CLI_USAGE;
     int rc = cli_open(c);
-    return rc ? rc : end_write(c, hf_put_async(c->h, key, value, c->ttl_ms, call_of(c, &call), &f), f);
+    if (rc)
+        return rc;
+    rc = hf_put_async(c->h, key, value, c->ttl_ms, call_of(c, &call), &f);
+    return end_write(c, rc, f);
 }
 
 int keys_del(struct cli *c)
@@ -58,7 +61,10 @@ int keys_del(struct cli *c)
     if (!cli_bytes(c, c->arguments[0].text, &key))
         return CLI_USAGE;
     int rc = cli_open(c);
-    return rc ? rc : end_write(c, hf_del_async(c->h, key, call_of(c, &call), &f), f);
+    if (rc)
+        return rc;
+    rc = hf_del_async(c->h, key, call_of(c, &call), &f);
+    return end_write(c, rc, f);
 }
 
 int keys_delprefix(struct cli *c)
@@ -69,7 +75,10 @@ int keys_delprefix(struct cli *c)
     if (!cli_bytes(c, c->arguments[0].text, &prefix))
         return CLI_USAGE;
     int rc = cli_open(c);
-    return rc ? rc : end_write(c, hf_delete_prefix_async(c->h, prefix, call_of(c, &call), &f), f);
+    if (rc)
+        return rc;
+    rc = hf_delete_prefix_async(c->h, prefix, call_of(c, &call), &f);
+    return end_write(c, rc, f);
 }
 
 int keys_cas(struct cli *c)

@@ -5,7 +5,7 @@
 
 #define STORE_BUFFER_BYTES_DEFAULT ((uint64_t)8 << 20)
 #define STORE_BUFFERS_MAX 3
-#define STORE_BLOCK_BYTES ((size_t)8 << 10)
+#define STORE_BLOCK_BYTES ((size_t)4 << 10)
 #define STORE_BLOOM_BITS 10
 #define STORE_OPEN_FILES_MAX 512
 #define STORE_FILE_BYTES ((uint64_t)32 << 20)
@@ -16,7 +16,7 @@
 #define STORE_BACKGROUND_JOBS 2
 #define STORE_SYNC_BYTES ((uint64_t)1 << 20) /* files are written back as they grow: no burst at the end */
 
-enum { TWO_LEVEL_INDEX = 2, INFO_LEVEL_WARN = 2 }; /* as in rocksdb/table.h and env.h; c.h has no names for them */
+enum { INFO_LEVEL_WARN = 2 }; /* as in rocksdb/table.h and env.h; c.h has no names for them */
 
 /* The extractor's state is the caller's function. */
 struct prefix {
@@ -67,14 +67,12 @@ static void set_table(rocksdb_options_t *o, rocksdb_cache_t *cache)
     rocksdb_block_based_options_set_block_size(t, STORE_BLOCK_BYTES);
     rocksdb_block_based_options_set_block_cache(t, cache);
     rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(STORE_BLOOM_BITS));
-    rocksdb_block_based_options_set_whole_key_filtering(t, 1);
+    rocksdb_block_based_options_set_whole_key_filtering(t, 0);
     /* Indexes and filters count against the cache, in pieces: memory stays bounded whatever the data, and opening
      * reads only their top level. */
-    rocksdb_block_based_options_set_index_type(t, TWO_LEVEL_INDEX);
-    rocksdb_block_based_options_set_partition_filters(t, 1);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(t, 1);
-    rocksdb_block_based_options_set_pin_top_level_index_and_filter(t, 1);
+    rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
     rocksdb_options_set_block_based_table_factory(o, t);
     rocksdb_block_based_options_destroy(t);
 }

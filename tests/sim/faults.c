@@ -171,9 +171,14 @@ static void transfer(struct sim *sim)
         sim->nodes[leader].want_transfer = one_in(sim, 2) ? NODE_TRANSFER_ANY : 1 + (uint32_t)below(sim, sim->replicas);
 }
 
-/* A new replica begins with a copy of another's durable state, as an operator would seed it. */
-static uint32_t join(struct sim *sim, const struct node *donor)
+/* A new replica begins with a copy of a durable state, as an operator would seed it: the oldest there is, so that its
+ * log, should it lead one day, has what every other still needs. */
+static uint32_t join(struct sim *sim)
 {
+    const struct node *donor = NULL;
+    for (uint32_t i = 1; i <= SIM_NODES_MAX; i++)
+        if (sim->nodes[i].state != NODE_ABSENT && (donor == NULL || sim->nodes[i].durable.index < donor->durable.index))
+            donor = &sim->nodes[i];
     uint32_t id = 1;
     while (id <= SIM_NODES_MAX && sim->nodes[id].state != NODE_ABSENT)
         id++;
@@ -204,7 +209,7 @@ static void change(struct sim *sim)
     } else if (one_in(sim, 2) && (c.member[at].learner || voters > 2)) {
         c.member[at] = c.member[--c.count];
     } else {
-        uint32_t id = c.count < SIM_NODES_MAX ? join(sim, n) : 0;
+        uint32_t id = c.count < SIM_NODES_MAX ? join(sim) : 0;
         if (id == 0)
             return;
         c.member[c.count].replica = id;
