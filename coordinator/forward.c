@@ -49,7 +49,6 @@ void forward_init(struct forward *f, const struct forward_port *port, uint64_t s
 
 static void item_free(struct forward_item *item)
 {
-    list_remove(&item->in_shard);
     buf_deinit(&item->body);
     buf_deinit(&item->scan_next);
     free(item);
@@ -62,8 +61,8 @@ void forward_deinit(struct forward *f)
     void *value;
     while (hashmap_each(&f->by_serial, &at, &key, &value))
         item_free(value);
-    while (!list_empty(&f->spare))
-        item_free(LIST_OWNER(f->spare.next, struct forward_item, in_shard));
+    LIST_EACH (it, &f->spare)
+        item_free(LIST_OWNER(it, struct forward_item, in_shard));
     at = 0;
     while (hashmap_each(&f->shards, &at, &key, &value))
         free(value);

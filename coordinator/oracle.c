@@ -95,7 +95,7 @@ static void was_proposed(void *ctx, const struct call *call, const Hf__Client__R
     int code = reply ? reply->code : HF_E_OUTCOME_UNKNOWN;
     clock_proposed(&o->clock, code, now_ns);
     bool decided = code == HF_OK || code == HF_E_COMPARE_FAILED;
-    bool hopeless = !decided && error_class(code) == HF_CLASS_GIVE_UP;
+    bool hopeless = reply && !decided && error_class(code) == HF_CLASS_GIVE_UP;
     if (hopeless)
         diag(DIAG_ERROR, "the oracle's lease was refused: replica=%" PRIu32 ": %s %s", call->replica, error_text(code),
              reply->message);

@@ -293,32 +293,12 @@ static int zero_torn(struct segments *s, const struct recovery *r)
     return rc;
 }
 
-/* Writes the last frame again where it is: in `file`, its segment open for writing. */
-static int rewrite_last(struct segments *s, struct recovery *r, struct disk_file *file)
+/* Writes the last frame again where it is. */
+static int rewrite_last(struct segments *s, struct recovery *r)
 {
     const uint8_t *frame;
     int rc = window_at(r->window, r->last_offset, r->last_bytes, &frame);
-    return rc != 0 ? rc : s->disk->ops->write(s->disk, file, r->last_offset, frame, r->last_bytes);
-}
-
-/* The last frame is not in the last segment. */
-static int rewrite_elsewhere(struct segments *s, struct recovery *r)
-{
-    char name[SEGMENTS_NAME_BYTES], path[SEGMENTS_PATH_BYTES];
-    struct disk_file *file = NULL;
-    segments_name(r->last_segment, name);
-    must(snprintf(path, sizeof path, "%s/%s", s->dir, name) < (int)sizeof path);
-    for (size_t i = 0; i < s->count; i++)
-        if (s->items[i].id == r->last_segment)
-            window_open(r->window, &s->items[i]);
-    int rc = s->disk->ops->open(s->disk, path, DISK_WRITE, &file);
-    if (rc != 0)
-        return rc;
-    rc = rewrite_last(s, r, file);
-    if (rc == 0)
-        rc = s->disk->ops->sync(s->disk, file);
-    s->disk->ops->close(s->disk, &file);
-    return rc;
+    return rc != 0 ? rc : s->disk->ops->write(s->disk, s->active, r->last_offset, frame, r->last_bytes);
 }
 
 int recover_settle(struct segments *s, struct recovery *r)
@@ -326,10 +306,8 @@ int recover_settle(struct segments *s, struct recovery *r)
     int rc = segments_resume(s, r->end);
     if (rc == 0)
         rc = zero_torn(s, r);
-    if (rc == 0 && r->last_segment == segments_active(s))
-        rc = rewrite_last(s, r, s->active);
-    else if (rc == 0 && r->last_segment != 0)
-        rc = rewrite_elsewhere(s, r);
+    if (rc == 0 && r->last_segment == segments_active(s)) /* in an earlier one: a later was begun, so it was synced */
+        rc = rewrite_last(s, r);
     if (rc == 0)
         rc = s->disk->ops->sync(s->disk, s->active);
     return rc == 0 ? s->disk->ops->sync_dir(s->disk, s->dir) : rc; /* names found may not have been durable either */

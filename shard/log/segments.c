@@ -151,9 +151,7 @@ static int make_spare(struct segments *s, uint64_t id, uint64_t bytes, struct di
     int rc = s->disk->ops->open(s->disk, path, DISK_CREATE, &file);
     if (rc != 0)
         return rc;
-    rc = s->disk->ops->zero_fill(s->disk, file, bytes);
-    if (rc == 0)
-        rc = s->disk->ops->sync(s->disk, file);
+    rc = s->disk->ops->zero_fill(s->disk, file, bytes); /* synced with the header */
     if (rc == 0) {
         *out = file;
         return 0;

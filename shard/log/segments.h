@@ -1,7 +1,7 @@
 /* segments.h: the files seg-<id>.log of a log's directory and the spare ones that become new segments.
  *
  * Position: log.c writes frames at the end of the last segment, recover.c reads all of them.
- * A new segment: a spare file (recycled, or made and zero-filled, synced) → fresh header, synced → renamed to
+ * A new segment: a spare file (recycled, or made and zero-filled) → fresh header, synced → renamed to
  * seg-<id>.log, directory synced → first frame. A segment that is let go: renamed to spare-<id>.log, directory synced;
  * only then may its bytes be overwritten. So a file called seg-… always begins with its own header. */
 #pragma once

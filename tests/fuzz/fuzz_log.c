@@ -19,6 +19,7 @@ static void make_log(const struct log_config *config)
     must(log_open(config, &log, &report, where) == HF_OK);
     for (uint64_t i = 2; i < 2 + ENTRIES; i++) {
         struct log_entry entry = {.index = i, .term = 1 + i / 8, .kind = LOG_COMMAND, .data = slice_text("payload")};
+        log_set_hard_state(log, (struct log_hard_state){.term = entry.term, .commit = i});
         log_append(log, &entry, 1);
         must(log_sync(log) == HF_OK);
     }

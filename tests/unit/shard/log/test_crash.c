@@ -61,6 +61,8 @@ static bool cut_after(uint64_t n, uint64_t kind)
         rc = rig_open(&rig);
         CU_ASSERT_EQUAL(rc, 0);
         bool good = rc == 0 && model_recovered(&now, &before, &after, &rig);
+        if (good && n % 2 == 0)
+            good = go_on(&rig, &random);
         if (good) {
             before = after = now; /* what was found once is found again */
             rig_power_loss(&rig, n + 1);
@@ -141,12 +143,12 @@ static void test_cut_while_creating(void)
 }
 
 /* The n-th operation fails; the page cache goes on showing what a failed sync lost; then the power fails. */
-static bool fail_at(uint64_t n)
+static bool fail_at(uint64_t n, unsigned ops)
 {
     struct rig rig;
     struct random random;
     begin(&rig, 42, &random);
-    simdisk_fail(rig.sim, SIMDISK_CHANGES, n, HF_E_IO, 1);
+    simdisk_fail(rig.sim, ops, n, HF_E_IO, 1);
     int rc = run(&rig, &random, TURNS);
     bool failed = rc != 0;
     if (failed) {
@@ -162,6 +164,8 @@ static bool fail_at(uint64_t n)
         CU_ASSERT_EQUAL(simdisk_count(rig.sim, SIMDISK_SYNC), syncs);
         rig_reopen(&rig);
         CU_ASSERT(model_recovered(&now, &before, &after, &rig));
+        if (n % 2 == 0)
+            CU_ASSERT(go_on(&rig, &random));
         before = after = now;
         rig_power_loss(&rig, n);
         CU_ASSERT(model_recovered(&now, &before, &after, &rig));
@@ -174,9 +178,12 @@ static bool fail_at(uint64_t n)
 static void test_each_operation_fails(void)
 {
     uint64_t n = 1;
-    while (fail_at(n))
+    while (fail_at(n, SIMDISK_CHANGES))
         n++;
     CU_ASSERT(n > 150);
+    for (n = 1; fail_at(n, SIMDISK_SYNC_DIR);)
+        n++;
+    CU_ASSERT(n > 10);
 }
 
 /* The n-th operation that needs room finds none, some times: nothing is lost, the next try does it. */

@@ -131,6 +131,8 @@ static void torn(bool recycled)
         CU_ASSERT_EQUAL_FATAL(rig_open(&rig), 0);
         CU_ASSERT_EQUAL(log_last(rig.log), complete ? last + 6 : last);
         CU_ASSERT_EQUAL(rig.report.torn_bytes, cut >= FRAME_HEADER_BYTES && !complete ? size : 0);
+        get(&rig, path, complete ? offset + size : offset, mix, size); /* what may be torn is gone */
+        CU_ASSERT(mix[0] == 0 && memcmp(mix, mix + 1, size - 1) == 0);
         if (cut % 16 == 0) {
             rig_turn(&rig, 2);
             rig_reopen(&rig);
@@ -237,10 +239,15 @@ static void test_foreign_frames_are_not_read(void)
     }
     size_t size = (size_t)(b[1] - b[0]);
     get(&rig, second, b[0], frame, size);
-    put_le64(frame + 8, get_le64(frame + 8) + 1); /* even with a sequence number that would follow */
+    struct frame_header h = {.length = (uint32_t)size, .sequence = get_le64(frame + 8) + 1, .records = 1};
+    frame_seal(frame, &h, 2, b[1] + 64); /* this segment, the next sequence number: but for another place */
     put(&rig, second, b[1] + 512, frame, size);
     CU_ASSERT_EQUAL_FATAL(rig_open(&rig), 0);
     CU_ASSERT_EQUAL(log_last(rig.log), last);
+    rig_close(&rig);
+    frame_seal(frame, &h, 2, b[1] + 512); /* the same for its own place: evidence of what was lost */
+    put(&rig, second, b[1] + 512, frame, size);
+    CU_ASSERT(is_damage(&rig, "seg-0000000000000002.log"));
     rig_end(&rig);
 }
 
@@ -329,22 +336,25 @@ static void test_reading_checks_again(void)
 
 static void test_hard_state_copies(void)
 {
-    struct rig rig;
-    rig_create(&rig, 64 * KIB, 0, 0, 1);
-    log_set_hard_state(rig.log, (struct log_hard_state){.term = 5, .vote = 3});
-    CU_ASSERT(log_dirty(rig.log));
-    CU_ASSERT_EQUAL(log_sync(rig.log), 0);
-    rig_close(&rig);
-    for (uint64_t at = 0; at < 2 * HARDSTATE_SLOT_BYTES; at += at % 4096 < 64 ? 1 : 97) {
+    for (uint64_t at = 0; at < 2 * HARDSTATE_SLOT_BYTES; at += at % 4096 < 64 ? 5 : 997) {
+        struct rig rig;
+        rig_create(&rig, 16 * KIB, 0, 0, 1);
+        log_set_hard_state(rig.log, (struct log_hard_state){.term = 5, .vote = 3});
+        CU_ASSERT(log_dirty(rig.log));
+        CU_ASSERT_EQUAL(log_sync(rig.log), 0);
+        rig_close(&rig);
         flip(&rig, HARDSTATE, at, at % 8); /* one copy, whichever: neither term nor vote goes back */
         CU_ASSERT_EQUAL_FATAL(rig_open(&rig), 0);
         CU_ASSERT(log_hard_state(rig.log).term == 5 && log_hard_state(rig.log).vote == 3);
         rig_close(&rig);
+        flip(&rig, HARDSTATE, 30, 1);
+        CU_ASSERT_EQUAL_FATAL(rig_open(&rig), 0); /* opening has made both whole again */
+        rig_close(&rig);
+        flip(&rig, HARDSTATE, 30, 1);
+        flip(&rig, HARDSTATE, HARDSTATE_SLOT_BYTES + 30, 1);
+        CU_ASSERT(is_damage(&rig, "hardstate"));
+        rig_end(&rig);
     }
-    flip(&rig, HARDSTATE, 30, 1);
-    flip(&rig, HARDSTATE, HARDSTATE_SLOT_BYTES + 30, 1);
-    CU_ASSERT(is_damage(&rig, "hardstate"));
-    rig_end(&rig);
 }
 
 /* Whole copies of an older term than the log's own entries: term and vote were lost, which must not pass. */

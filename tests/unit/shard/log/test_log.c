@@ -108,6 +108,23 @@ static void test_one_write_and_one_sync_a_turn(void)
     rig_end(&rig);
 }
 
+static void test_commit_is_within_the_log(void)
+{
+    struct rig rig;
+    rig_create(&rig, 64 * KIB, 0, 10, 1);
+    rig_turn(&rig, 5);
+    log_set_hard_state(rig.log, (struct log_hard_state){.term = 1, .vote = 2, .commit = 99});
+    CU_ASSERT_EQUAL(log_sync(rig.log), 0);
+    rig_reopen(&rig);
+    CU_ASSERT_EQUAL(log_hard_state(rig.log).commit, 15);
+    log_set_hard_state(rig.log, (struct log_hard_state){.term = 2, .vote = 2, .commit = 3});
+    CU_ASSERT_EQUAL(log_trim(rig.log, 12), 0);
+    CU_ASSERT_EQUAL(log_sync(rig.log), 0);
+    rig_reopen(&rig);
+    CU_ASSERT_EQUAL(log_hard_state(rig.log).commit, 12);
+    rig_end(&rig);
+}
+
 static void test_truncate_then_append(void)
 {
     struct rig rig;
@@ -312,6 +329,7 @@ int main(void)
         {"create removes what was there", test_create_removes_what_was_there},
         {"append and reopen", test_append_and_reopen},
         {"one write and one sync a turn", test_one_write_and_one_sync_a_turn},
+        {"commit is within the log", test_commit_is_within_the_log},
         {"truncate, then append", test_truncate_then_append},
         {"unsynced changes are lost", test_unsynced_changes_are_lost},
         {"trim recycles", test_trim_recycles},
