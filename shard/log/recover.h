@@ -32,9 +32,9 @@ struct recovery {
  * *out is to be deinitialised nevertheless. Writes nothing. */
 HF_CHECKED int recover_read(struct segments *s, struct recovery *out, char out_where[RECOVER_WHERE_BYTES]);
 
-/* Makes what was read count as stored (I6: it may have been the page cache's): writes the last segment's last frame again, zeros what
- * may be torn behind it, syncs both and the directory. The last segment is then open for writing. HF_E_NO_SPACE,
- * HF_E_IO. */
+/* Makes what was read count as stored (I6: it may have been the page cache's): writes the last segment's last frame
+ * again, zeros what may be torn behind it, syncs both and the directory. The last segment is then open for writing.
+ * HF_E_NO_SPACE, HF_E_IO. */
 HF_CHECKED int recover_settle(struct segments *s, struct recovery *r);
 
 void recover_deinit(struct recovery *r);
