@@ -71,14 +71,15 @@ static void check_identity(const struct directory *d)
         refuse("directory %s belongs to shard %" PRIu32 ", not to shard %" PRIu32 "; start it with --shard %" PRIu32,
                c->dir, id->group, c->group, id->group);
     if (id->replica != c->replica)
-        refuse("directory %s belongs to replica %" PRIu32 ", not to replica %" PRIu32 "; start it with --replica %" PRIu32,
+        refuse("directory %s belongs to replica %" PRIu32 ", not to replica %" PRIu32
+               "; start it with --replica %" PRIu32,
                c->dir, id->replica, c->replica, id->replica);
     if (c->cluster && id->cluster && id->cluster != c->cluster)
-        refuse("directory %s belongs to cluster %016" PRIx64 ", not to cluster %016" PRIx64 "; give the right --dir", c->dir,
-               id->cluster, c->cluster);
+        refuse("directory %s belongs to cluster %016" PRIx64 ", not to cluster %016" PRIx64 "; give the right --dir",
+               c->dir, id->cluster, c->cluster);
     if (c->engine && strcmp(c->engine, id->engine) != 0)
-        refuse("directory %s is run by engine %s, not %s; leave --engine out: engines are changed by a migration", c->dir,
-               id->engine, c->engine);
+        refuse("directory %s is run by engine %s, not %s; leave --engine out: engines are changed by a migration",
+               c->dir, id->engine, c->engine);
     if (!d->ops)
         refuse("directory %s is run by engine %s, which this program does not have", c->dir, id->engine);
 }
@@ -98,7 +99,8 @@ void directory_open(struct directory *d, const struct directory_config *config)
         refuse("%s/identity has a format this program does not know (it knows %d); use a newer program", config->dir,
                IDENTITY_FORMAT);
     else if (rc)
-        refuse("%s/identity cannot be read: %s; bring the file back from this replica's backup", config->dir, error_text(rc));
+        refuse("%s/identity cannot be read: %s; bring the file back from this replica's backup", config->dir,
+               error_text(rc));
     d->ops = engine_find(d->id.engine);
     check_identity(d);
 }
@@ -119,25 +121,28 @@ static int check_bootstrap(const struct directory *d, const Hf__Catalog__Bootstr
         return HF_E_INVALID;
     }
     if (b->shard != d->id.group || b->replica != d->id.replica || b->incarnation != d->id.incarnation) {
-        snprintf(message, 256, "bootstrap is for replica %u/%u incarnation %016" PRIx64 ", this is %u/%u incarnation %016" PRIx64,
+        snprintf(message, 256,
+                 "bootstrap is for replica %u/%u incarnation %016" PRIx64 ", this is %u/%u incarnation %016" PRIx64,
                  b->shard, b->replica, b->incarnation, d->id.group, d->id.replica, d->id.incarnation);
         return HF_E_REFUSED;
     }
     const Hf__Catalog__Member *self = member_of(b->members, d->id.replica);
     if (!self || self->incarnation != d->id.incarnation || strcmp(self->raft_endpoint, d->config.raft_endpoint) != 0 ||
         strcmp(self->client_endpoint, d->config.client_endpoint) != 0) {
-        snprintf(message, 256, "bootstrap names other endpoints or another incarnation for replica %u/%u than it runs with",
+        snprintf(message, 256,
+                 "bootstrap names other endpoints or another incarnation for replica %u/%u than it runs with",
                  d->id.group, d->id.replica);
         return HF_E_REFUSED;
     }
     for (size_t i = 0; i < b->members->n_members; i++)
         if (b->members->members[i]->incarnation == 0) {
-            snprintf(message, 256, "bootstrap does not name the incarnation of replica %u", b->members->members[i]->replica);
+            snprintf(message, 256, "bootstrap does not name the incarnation of replica %u",
+                     b->members->members[i]->replica);
             return HF_E_INVALID;
         }
     if (d->config.cluster && d->config.cluster != b->cluster) {
-        snprintf(message, 256, "bootstrap names cluster %016" PRIx64 ", this process was started for %016" PRIx64, b->cluster,
-                 d->config.cluster);
+        snprintf(message, 256, "bootstrap names cluster %016" PRIx64 ", this process was started for %016" PRIx64,
+                 b->cluster, d->config.cluster);
         return HF_E_REFUSED;
     }
     return HF_OK;
@@ -171,7 +176,12 @@ int directory_bootstrap(struct directory *d, const Hf__Catalog__Bootstrap *b, ch
                              .segment_bytes = d->config.segment_bytes,
                              .members = &members};
     char where[256] = "";
-    rc = fsm_create(&d->config.fsm, &genesis, where);
+    char peers[PATH_BYTES];
+    path_of(d, "peers", peers);
+    rc = d->config.disk->ops->remove(d->config.disk,
+                                     peers); /* of an attempt that was killed before it was told the truth */
+    if (rc == HF_OK || rc == HF_E_ABSENT)
+        rc = fsm_create(&d->config.fsm, &genesis, where);
     if (!rc)
         rc = d->ops->create(&env, GENESIS_INDEX, GENESIS_TERM);
     if (!rc)
@@ -196,14 +206,17 @@ static void check_peers(const struct directory *d)
     Hf__Catalog__Members *members = NULL;
     int rc = peers_read(d->config.disk, d->config.dir, &members);
     if (rc)
-        refuse("%s/peers cannot be read: %s; bring the file back or replace this replica", d->config.dir, error_text(rc));
+        refuse("%s/peers cannot be read: %s; bring the file back or replace this replica", d->config.dir,
+               error_text(rc));
     const Hf__Catalog__Member *self = member_of(members, d->id.replica);
     if (!self || self->incarnation != d->id.incarnation)
-        refuse("%s/peers does not list replica %u/%u with incarnation %016" PRIx64 "; this directory is not the member's own",
+        refuse("%s/peers does not list replica %u/%u with incarnation %016" PRIx64
+               "; this directory is not the member's own",
                d->config.dir, d->id.group, d->id.replica, d->id.incarnation);
     if (strcmp(self->raft_endpoint, d->config.raft_endpoint) != 0)
-        refuse("%s/peers gives replica %u/%u the raft endpoint %s, not %s; start it with --raft-endpoint %s", d->config.dir,
-               d->id.group, d->id.replica, self->raft_endpoint, d->config.raft_endpoint, self->raft_endpoint);
+        refuse("%s/peers gives replica %u/%u the raft endpoint %s, not %s; start it with --raft-endpoint %s",
+               d->config.dir, d->id.group, d->id.replica, self->raft_endpoint, d->config.raft_endpoint,
+               self->raft_endpoint);
     if (strcmp(self->client_endpoint, d->config.client_endpoint) != 0)
         refuse("%s/peers gives replica %u/%u the client endpoint %s, not %s; start it with --client-endpoint %s",
                d->config.dir, d->id.group, d->id.replica, self->client_endpoint, d->config.client_endpoint,
@@ -220,13 +233,14 @@ void directory_open_fsm(struct directory *d)
     if (rc == HF_E_FORMAT)
         refuse("%s needs a newer program: %s", d->fsm_dir, where);
     if (rc)
-        refuse("%s cannot be opened: %s %s; wipe this replica and let it rejoin, or bring the directory back", d->fsm_dir,
-               error_text(rc), where);
+        refuse("%s cannot be opened: %s %s; wipe this replica and let it rejoin, or bring the directory back",
+               d->fsm_dir, error_text(rc), where);
     const struct fsm_info *info = fsm_info(d->fsm);
     if (info->cluster != d->id.cluster || info->group != d->id.group || info->applied.epoch != d->id.log_epoch)
         refuse("%s is of cluster %016" PRIx64 " shard %u log epoch %u, identity says cluster %016" PRIx64
                " shard %u log epoch %u; one of them was copied from elsewhere",
-               d->fsm_dir, info->cluster, info->group, info->applied.epoch, d->id.cluster, d->id.group, d->id.log_epoch);
+               d->fsm_dir, info->cluster, info->group, info->applied.epoch, d->id.cluster, d->id.group,
+               d->id.log_epoch);
 }
 
 void directory_open_engine(struct directory *d, struct engine_env *env)
@@ -248,12 +262,14 @@ void directory_open_engine(struct directory *d, struct engine_env *env)
     bool present = false;
     int rc = d->ops->detect(d->config.disk, d->config.dir, d->id.log_epoch, &present);
     if (rc || !present)
-        refuse("%s has no files of engine %s, log epoch %u, which its identity names; bring them back or replace this replica",
+        refuse("%s has no files of engine %s, log epoch %u, which its identity names; bring them back or replace this "
+               "replica",
                d->config.dir, d->id.engine, d->id.log_epoch);
     char where[256] = "";
     rc = d->ops->open(env, &d->engine, where);
     if (rc)
-        refuse("the raft log of %s cannot be opened: %s: %s; replace this replica", d->config.dir, error_text(rc), where);
+        refuse("the raft log of %s cannot be opened: %s: %s; replace this replica", d->config.dir, error_text(rc),
+               where);
 }
 
 void directory_close(struct directory *d)

@@ -13,8 +13,8 @@ struct directory_config {
     struct disk *disk;
     const char *dir;
     uint32_t group, replica;
-    const char *engine;  /* asked for; NULL: what the directory has, or native */
-    uint64_t cluster;    /* expected; 0: any */
+    const char *engine; /* asked for; NULL: what the directory has, or native */
+    uint64_t cluster;   /* expected; 0: any */
     const char *raft_endpoint, *client_endpoint;
     struct fsm_config fsm; /* dir is filled in */
     uint64_t segment_bytes;
@@ -37,8 +37,9 @@ static inline bool directory_fresh(const struct directory *d)
     return d->id.cluster == 0;
 }
 
-/* Makes the fresh directory a voter or learner of a new group: state machine, empty log, peers, then `identity`: the commit
- * point. Durable on return. On failure message[] says why and nothing changed: HF_E_INVALID, HF_E_REFUSED, HF_E_IO. */
+/* Makes the fresh directory a voter or learner of a new group: state machine, empty log, peers, then `identity`: the
+ * commit point. Durable on return. On failure message[] says why and nothing changed: HF_E_INVALID, HF_E_REFUSED,
+ * HF_E_IO. */
 HF_CHECKED int directory_bootstrap(struct directory *d, const Hf__Catalog__Bootstrap *b, char message[256]);
 
 /* Opens the state machine and checks it against identity and peers. Refuses what disagrees. */

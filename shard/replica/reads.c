@@ -12,10 +12,12 @@
 
 enum { M_LEASE, M_BARRIER, M_LEASE_LOST, M_COUNT };
 static struct metric metrics[M_COUNT] = {
-    [M_LEASE] = {"holdfast_reads_total", "by=\"lease\"", "Reads answered, by what made leadership certain", METRIC_COUNTER, 0},
-    [M_BARRIER] = {"holdfast_reads_total", "by=\"barrier\"", "Reads answered, by what made leadership certain", METRIC_COUNTER, 0},
-    [M_LEASE_LOST] = {"holdfast_read_lease_lost_total", NULL, "Rounds of answers thrown away: the lease ran out meanwhile",
-                      METRIC_COUNTER, 0},
+    [M_LEASE] = {"holdfast_reads_total", "by=\"lease\"", "Reads answered, by what made leadership certain",
+                 METRIC_COUNTER, 0},
+    [M_BARRIER] = {"holdfast_reads_total", "by=\"barrier\"", "Reads answered, by what made leadership certain",
+                   METRIC_COUNTER, 0},
+    [M_LEASE_LOST] = {"holdfast_read_lease_lost_total", NULL,
+                      "Rounds of answers thrown away: the lease ran out meanwhile", METRIC_COUNTER, 0},
 };
 
 void reads_init(struct reads *r, const struct reads_calls *calls)
@@ -59,7 +61,7 @@ void reads_begin(struct reads *r, const struct engine_ops *ops, struct engine *e
         barrier = ++r->barrier_last;
         rc = ops->barrier(e, barrier);
     }
-    LIST_EACH(it, &r->fresh) {
+    LIST_EACH (it, &r->fresh) {
         struct replica_read *read = LIST_OWNER(it, struct replica_read, link);
         if (rc) {
             fail(r, read, rc);
@@ -74,7 +76,7 @@ void reads_begin(struct reads *r, const struct engine_ops *ops, struct engine *e
 
 void reads_barrier_ready(struct reads *r, uint64_t id, uint64_t index)
 {
-    LIST_EACH(it, &r->waiting) {
+    LIST_EACH (it, &r->waiting) {
         struct replica_read *read = LIST_OWNER(it, struct replica_read, link);
         if (read->barrier == id)
             read->index = index;
@@ -86,11 +88,11 @@ static size_t build_round(struct reads *r, uint64_t applied, struct list *round,
 {
     size_t count = 0;
     *out_leased = false;
-    LIST_EACH(it, &r->waiting) {
+    LIST_EACH (it, &r->waiting) {
         struct replica_read *read = LIST_OWNER(it, struct replica_read, link);
         if (count == ROUND_READS || r->calls.built_bytes(r->calls.ctx) > ROUND_BYTES)
             break;
-        if (read->index > applied || read->not_before > applied)
+        if (read->index > applied)
             continue;
         list_remove(it);
         list_push(round, it);
@@ -107,7 +109,7 @@ static void take_back(struct reads *r, struct list *round)
 {
     metric_add(&metrics[M_LEASE_LOST], 1);
     r->calls.discard(r->calls.ctx);
-    LIST_EACH(it, round) {
+    LIST_EACH (it, round) {
         list_remove(it);
         list_push(&r->fresh, it);
     }
@@ -115,7 +117,7 @@ static void take_back(struct reads *r, struct list *round)
 
 static void send_round(struct reads *r, struct list *round)
 {
-    LIST_EACH(it, round) {
+    LIST_EACH (it, round) {
         struct replica_read *read = LIST_OWNER(it, struct replica_read, link);
         list_remove(it);
         r->count--;
@@ -143,15 +145,15 @@ void reads_serve(struct reads *r, const struct engine_ops *ops, struct engine *e
 
 void reads_abandon(struct reads *r, int code)
 {
-    LIST_EACH(it, &r->fresh)
+    LIST_EACH (it, &r->fresh)
         fail(r, LIST_OWNER(it, struct replica_read, link), code);
-    LIST_EACH(jt, &r->waiting)
+    LIST_EACH (jt, &r->waiting)
         fail(r, LIST_OWNER(jt, struct replica_read, link), code);
 }
 
 void reads_expire(struct reads *r, uint64_t now_ns)
 {
-    LIST_EACH(it, &r->waiting) {
+    LIST_EACH (it, &r->waiting) {
         struct replica_read *read = LIST_OWNER(it, struct replica_read, link);
         if (read->deadline_ns <= now_ns)
             fail(r, read, HF_E_UNAVAILABLE);

@@ -1,10 +1,9 @@
 /* reads.h: linearizable reads on their way to the moment at which they may look.
  *
- * Position: server queues a read; it looks at the state machine once everything that was committed when the read came is
- *           applied and leadership is certain: by the read lease, or by a barrier round (Raft, ReadIndex).
- * Thread:   loop thread.
- * Invariant: an answer built under the lease leaves only if the lease still holds after it was built: the process may have
- *           been paused in between. */
+ * Position: server queues a read; it looks at the state machine once everything that was committed when the read came
+ * is applied and leadership is certain: by the read lease, or by a barrier round (Raft, ReadIndex). Thread:   loop
+ * thread. Invariant: an answer built under the lease leaves only if the lease still holds after it was built: the
+ * process may have been paused in between. */
 #pragma once
 
 #include "common/base/list.h"
@@ -14,23 +13,22 @@
 struct replica_read {
     struct list link;
     uint64_t index;       /* look when this is applied */
-    uint64_t not_before;  /* and this: a read at a timestamp waits for what is stamped below it; 0: nothing */
     uint64_t barrier;     /* id it waits for; 0: it stands under the lease */
     uint64_t deadline_ns; /* CLOCK_BOOTTIME */
 };
 
 struct reads_calls {
     void *ctx;
-    void (*build)(void *ctx, struct replica_read *r);            /* look, and keep the answer aside; bytes of it so far: */
+    void (*build)(void *ctx, struct replica_read *r); /* look, and keep the answer aside; bytes of it so far: */
     size_t (*built_bytes)(void *ctx);
-    void (*discard)(void *ctx);                                  /* forget all answers kept aside */
-    void (*send)(void *ctx, struct replica_read *r);             /* send the answer; the read is the server's again */
-    void (*fail)(void *ctx, struct replica_read *r, int code);   /* likewise */
+    void (*discard)(void *ctx);                                /* forget all answers kept aside */
+    void (*send)(void *ctx, struct replica_read *r);           /* send the answer; the read is the server's again */
+    void (*fail)(void *ctx, struct replica_read *r, int code); /* likewise */
 };
 
 struct reads {
-    struct list fresh;    /* came in this turn */
-    struct list waiting;  /* for a barrier or for apply, oldest first */
+    struct list fresh;   /* came in this turn */
+    struct list waiting; /* for a barrier or for apply, oldest first */
     size_t count;
     uint64_t barrier_last; /* id of the newest barrier asked for */
     struct reads_calls calls;
@@ -39,7 +37,7 @@ struct reads {
 void reads_init(struct reads *r, const struct reads_calls *calls);
 void reads_deinit(struct reads *r);
 
-/* HF_E_BUSY: the bound is reached (I12). `not_before` is set by the caller. */
+/* HF_E_BUSY: the bound is reached (I12). */
 HF_CHECKED int reads_queue(struct reads *r, struct replica_read *read);
 
 /* Before the engine steps: gives this turn's reads their index, or asks for a barrier. */

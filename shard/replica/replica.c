@@ -11,9 +11,9 @@
 #include "common/sys/metrics.h"
 #include "common/sys/net.h"
 
-#define TURN_EVENTS_MAX 1024            /* messages of a kind in one turn */
+#define TURN_EVENTS_MAX 1024 /* messages of a kind in one turn */
 #define HOUSEKEEPING_NS (50 * CLOCK_NS_PER_MS)
-#define STOP_TRANSFER_ROUNDS 3          /* election time-outs a stopping leader waits for its successor */
+#define STOP_TRANSFER_ROUNDS 3 /* election time-outs a stopping leader waits for its successor */
 
 enum { M_TURNS, M_COMMIT, M_APPLIED, M_TERM, M_LEADER, M_READY, M_APPLY_HELD, M_ROLE_CHANGES, M_COUNT };
 static struct metric metrics[M_COUNT] = {
@@ -23,8 +23,10 @@ static struct metric metrics[M_COUNT] = {
     [M_TERM] = {"holdfast_raft_term", NULL, "Term", METRIC_GAUGE, 0},
     [M_LEADER] = {"holdfast_raft_is_leader", NULL, "1 while this replica leads", METRIC_GAUGE, 0},
     [M_READY] = {"holdfast_ready", NULL, "1 once the commit index of a current leader is applied", METRIC_GAUGE, 0},
-    [M_APPLY_HELD] = {"holdfast_fsm_apply_held_total", NULL, "Turns in which apply could not write and waits", METRIC_COUNTER, 0},
-    [M_ROLE_CHANGES] = {"holdfast_raft_role_changes_total", NULL, "Changes of role, term or known leader", METRIC_COUNTER, 0},
+    [M_APPLY_HELD] = {"holdfast_fsm_apply_held_total", NULL, "Turns in which apply could not write and waits",
+                      METRIC_COUNTER, 0},
+    [M_ROLE_CHANGES] = {"holdfast_raft_role_changes_total", NULL, "Changes of role, term or known leader",
+                        METRIC_COUNTER, 0},
 };
 
 static struct metric_histogram persist_seconds = {.name = "holdfast_log_sync_seconds",
@@ -40,14 +42,15 @@ struct replica {
     struct writes writes;
     struct reads reads;
     struct stamp stamp;
-    struct engine_status status;  /* as of the last look */
-    bool was_serving;             /* this term's leader may stamp: it knows the highest applied version */
-    uint64_t ready_at;            /* index to apply before being ready; UINT64_MAX: no leader was heard yet */
+    struct engine_status status; /* as of the last look */
+    uint64_t led_term;           /* the term in which this replica last was seen to lead, 0: none, or told of its end */
+    bool was_serving;            /* this term's leader may stamp: it knows the highest applied version */
+    uint64_t ready_at;           /* index to apply before being ready; UINT64_MAX: no leader was heard yet */
     bool ready;
-    bool held_log, held_apply;    /* the disk is full: writes are refused until it is not */
+    bool held_log, held_apply; /* the disk is full: writes are refused until it is not */
     uint64_t housekeeping_ns;
     bool stopping;
-    uint64_t stop_by_ns;          /* a stopping leader waits for its successor until then */
+    uint64_t stop_by_ns; /* a stopping leader waits for its successor until then */
 };
 
 /* ---- what the engine calls ---- */
@@ -71,8 +74,8 @@ static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
     if (rc == HF_E_CORRUPT)
         fatal("the state machine is damaged: cannot apply index=%" PRIu64 "; replace this replica", entries[0].index);
     if (rc && !r->held_apply)
-        diag(DIAG_ERROR, "apply waits index=%" PRIu64 " error=\"%s\"; make room, it goes on by itself", entries[0].index,
-             error_text(rc));
+        diag(DIAG_ERROR, "apply waits index=%" PRIu64 " error=\"%s\"; make room, it goes on by itself",
+             entries[0].index, error_text(rc));
     if (!rc && r->held_apply)
         diag(DIAG_INFO, "apply goes on index=%" PRIu64, entries[0].index);
     r->held_apply = rc != 0;
@@ -81,8 +84,8 @@ static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
         return rc;
     }
     for (size_t i = 0; i < count; i++)
-        if (entries[i].kind == LOG_CONFIG && peers_write(r->config.directory->config.disk, r->config.directory->config.dir,
-                                                         fsm_info(r->fsm)->members))
+        if (entries[i].kind == LOG_CONFIG &&
+            peers_write(r->config.directory->config.disk, r->config.directory->config.dir, fsm_info(r->fsm)->members))
             diag(DIAG_WARN, "cannot write the peers file; the log is the truth, it is tried again at the next change");
     return HF_OK;
 }
@@ -101,12 +104,14 @@ static void on_changed(void *ctx)
     struct engine_status was = r->status;
     r->status = r->ops->status(r->engine);
     metric_add(&metrics[M_ROLE_CHANGES], 1);
-    bool lost = was.role == ENGINE_LEADER && (r->status.role != ENGINE_LEADER || r->status.term != was.term);
-    if (lost) { /* I9: what was proposed may still be committed by the next leader */
+    bool leads = r->status.role == ENGINE_LEADER;
+    if (r->led_term &&
+        !(leads && r->status.term == r->led_term)) { /* I9: the next leader may still commit what was proposed */
         r->was_serving = false;
         writes_abandon(&r->writes);
         reads_abandon(&r->reads, HF_E_NOT_LEADER);
     }
+    r->led_term = leads ? r->status.term : 0;
     if (was.role != r->status.role || was.term != r->status.term || was.leader != r->status.leader)
         diag(DIAG_INFO, "role=%s term=%" PRIu64 " leader=%" PRIu32 " commit=%" PRIu64 " last=%" PRIu64,
              role_names[r->status.role], r->status.term, r->status.leader, r->status.commit, r->status.last);
@@ -130,19 +135,18 @@ struct replica *replica_open(const struct replica_config *config)
     transport_members(r->transport, fsm_info(r->fsm)->members);
     writes_init(&r->writes, config->front.write_done, config->front.ctx);
     reads_init(&r->reads, &config->front.reads);
-    struct engine_env env = {.ctx = r,
-                             .send = on_send,
-                             .apply = on_apply,
-                             .barrier_ready = on_barrier_ready,
-                             .changed = on_changed};
+    struct engine_env env = {
+        .ctx = r, .send = on_send, .apply = on_apply, .barrier_ready = on_barrier_ready, .changed = on_changed};
     directory_open_engine(d, &env);
     r->engine = d->engine;
     r->status = r->ops->status(r->engine);
     transport_members(r->transport, r->ops->members(r->engine));
     metrics_register(metrics, M_COUNT);
     metrics_register_histogram(&persist_seconds);
-    diag(DIAG_INFO, "open engine=%s log_epoch=%" PRIu32 " applied=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64 " commit=%" PRIu64,
-         r->ops->name, d->id.log_epoch, fsm_info(r->fsm)->applied.index, r->status.first, r->status.last, r->status.commit);
+    diag(DIAG_INFO,
+         "open engine=%s log_epoch=%" PRIu32 " applied=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64 " commit=%" PRIu64,
+         r->ops->name, d->id.log_epoch, fsm_info(r->fsm)->applied.index, r->status.first, r->status.last,
+         r->status.commit);
     return r;
 }
 
@@ -177,19 +181,10 @@ int replica_write(struct replica *r, struct replica_write *w)
     return writes_queue(&r->writes, w);
 }
 
-int replica_read(struct replica *r, struct replica_read *read, struct hlc at)
+int replica_read(struct replica *r, struct replica_read *read)
 {
     int rc = may_serve(r);
-    if (rc)
-        return rc;
-    read->not_before = 0;
-    if (at.t) { /* everything stamped below `at` is in the log already: later stamps are above it */
-        rc = replica_observe(r, at);
-        if (rc)
-            return rc;
-        read->not_before = r->ops->status(r->engine).last;
-    }
-    return reads_queue(&r->reads, read);
+    return rc ? rc : reads_queue(&r->reads, read);
 }
 
 int replica_observe(struct replica *r, struct hlc t)
@@ -254,14 +249,18 @@ static void begin_stop(struct replica *r, uint64_t now)
 
 static void collect(struct replica *r, bool more)
 {
-    struct net_poll_item items[] = {{.socket = transport_socket(r->transport)},
-                                    {.socket = r->config.client_socket},
-                                    {.fd = r->config.signal_fd}};
+    struct net_poll_item items[] = {
+        {.socket = transport_socket(r->transport)}, {.socket = r->config.client_socket}, {.fd = r->config.signal_fd}};
     (void)net_poll(items, 3, more ? 0 : poll_timeout_ms(r, clock_boot_ns()));
     if (items[2].readable && !r->stopping)
         begin_stop(r, clock_boot_ns());
     const Hf__Raft__Envelope *e = NULL;
-    for (size_t n = 0; n < TURN_EVENTS_MAX && transport_receive(r->transport, &r->arena, &e) == HF_OK; n++) {
+    for (size_t n = 0; n < TURN_EVENTS_MAX; n++) {
+        int rc = transport_receive(r->transport, &r->arena, &e);
+        if (rc == HF_E_PROTOCOL)
+            continue;
+        if (rc)
+            break;
         note_leader(r, e);
         r->ops->receive(r->engine, e->from, e->raft);
     }
@@ -279,13 +278,16 @@ static void step(struct replica *r)
 static void persist(struct replica *r)
 {
     uint64_t from = clock_boot_ns();
+    if (r->held_log && from < r->housekeeping_ns)
+        return; /* a full disk is asked again at its own pace; nothing leaves meanwhile that needs the sync */
     int rc = r->ops->persist(r->engine);
     if (rc == HF_E_NO_SPACE) {
         if (!r->held_log)
-            diag(DIAG_ERROR, "no space for the raft log in %s; writes are refused until there is", r->config.directory->config.dir);
+            diag(DIAG_ERROR, "no space for the raft log in %s; writes are refused until there is",
+                 r->config.directory->config.dir);
     } else if (rc) { /* I6: nothing may be acknowledged, and the page cache cannot be believed */
-        fatal("writing the raft log in %s failed: %s; check the disk, then start again", r->config.directory->config.dir,
-              error_text(rc));
+        fatal("writing the raft log in %s failed: %s; check the disk, then start again",
+              r->config.directory->config.dir, error_text(rc));
     }
     r->held_log = rc == HF_E_NO_SPACE;
     metric_observe_ns(&persist_seconds, clock_boot_ns() - from);

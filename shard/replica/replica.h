@@ -1,7 +1,7 @@
 /* replica.h: one replica of one group: the loop turn that joins sockets, engine, log and state machine.
  *
- * Position: between server (what clients want) and engine (what the group decides). The turn is in replica.c, on one page.
- * Thread:   loop thread. */
+ * Position: between server (what clients want) and engine (what the group decides). The turn is in replica.c, on one
+ * page. Thread:   loop thread. */
 #pragma once
 
 #include <stdatomic.h>
@@ -23,8 +23,8 @@ struct replica_front { /* the server's side of the turn */
 };
 
 struct replica_config {
-    struct net *net;             /* borrowed */
-    struct directory *directory; /* borrowed; its state machine is open, its engine is opened here */
+    struct net *net;                  /* borrowed */
+    struct directory *directory;      /* borrowed; its state machine is open, its engine is opened here */
     struct net_socket *client_socket; /* borrowed: polled, read by front->collect */
     int signal_fd;
     struct replica_front front;
@@ -41,7 +41,7 @@ void replica_run(struct replica *r);
 /* Queue a request of this turn. HF_E_NOT_LEADER, HF_E_NOT_READY (a new leader), HF_E_BUSY, HF_E_NO_SPACE; then it stays
  * the caller's. */
 HF_CHECKED int replica_write(struct replica *r, struct replica_write *w);
-HF_CHECKED int replica_read(struct replica *r, struct replica_read *read, struct hlc at);
+HF_CHECKED int replica_read(struct replica *r, struct replica_read *read);
 
 /* A timestamp the coordinator issued; below the committed ceiling or not believed (nobody can have issued it). */
 HF_CHECKED int replica_observe(struct replica *r, struct hlc t);
@@ -49,7 +49,7 @@ struct hlc replica_clock(const struct replica *r); /* highest observed: decides 
 
 struct replica_state {
     struct engine_status engine;
-    bool ready;    /* has applied the commit index of a current leader */
+    bool ready; /* has applied the commit index of a current leader */
     bool stopping;
     uint64_t pending;
 };

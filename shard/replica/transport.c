@@ -13,20 +13,13 @@
 #define PROTOCOL_VERSION 1
 #define PEER_HWM 4096 /* messages; flow is bounded by the engine's own in-flight limits long before */
 
-enum {
-    M_SENT,
-    M_RECEIVED,
-    M_UNDELIVERED,
-    M_MALFORMED,
-    M_CLUSTER,
-    M_GROUP,
-    M_EPOCH,
-    M_ENGINE,
-    M_INCARNATION,
-    M_COUNT
-};
+enum { M_SENT, M_RECEIVED, M_UNDELIVERED, M_MALFORMED, M_CLUSTER, M_GROUP, M_EPOCH, M_ENGINE, M_INCARNATION, M_COUNT };
 
-#define DROPPED(reason) {"holdfast_raft_messages_dropped_total", "reason=\"" reason "\"", "Messages dropped, by reason", METRIC_COUNTER, 0}
+#define DROPPED(reason)                                                                                                \
+    {                                                                                                                  \
+        "holdfast_raft_messages_dropped_total", "reason=\"" reason "\"", "Messages dropped, by reason",                \
+            METRIC_COUNTER, 0                                                                                          \
+    }
 
 static struct metric metrics[M_COUNT] = {
     [M_SENT] = {"holdfast_raft_messages_sent_total", NULL, "Messages handed to peers' sockets", METRIC_COUNTER, 0},
@@ -114,9 +107,8 @@ static void peer_add(struct transport *t, const Hf__Catalog__Member *m)
 {
     char identity[64];
     int n = snprintf(identity, sizeof identity, "%u/%u", t->id.group, t->id.replica);
-    struct net_options options = {.hwm = PEER_HWM,
-                                  .message_bytes = LIMIT_RAFT_MESSAGE_BYTES,
-                                  .identity = slice_make(identity, (size_t)n)};
+    struct net_options options = {
+        .hwm = PEER_HWM, .message_bytes = LIMIT_RAFT_MESSAGE_BYTES, .identity = slice_make(identity, (size_t)n)};
     struct net_socket *socket = NULL;
     int rc = net_connect(t->net, m->raft_endpoint, &options, &socket);
     if (rc) {
@@ -191,24 +183,21 @@ static int judge(struct transport *t, const Hf__Raft__Envelope *e)
 
 int transport_receive(struct transport *t, struct arena *arena, const Hf__Raft__Envelope **out)
 {
-    for (;;) {
-        struct net_message message;
-        int rc = net_receive(t->listener, NULL, &message);
-        if (rc == HF_E_PROTOCOL) {
-            metric_add(&metrics[M_MALFORMED], 1);
-            continue;
-        }
-        if (rc)
-            return rc;
+    struct net_message message;
+    int rc = net_receive(t->listener, NULL, &message);
+    if (rc && rc != HF_E_PROTOCOL)
+        return rc;
+    int verdict = M_MALFORMED;
+    if (!rc) {
         const Hf__Raft__Envelope *e = pack_unpack(&hf__raft__envelope__descriptor, net_message_data(&message), arena);
         net_message_release(&message);
-        int verdict = e ? judge(t, e) : M_MALFORMED;
-        metric_add(&metrics[verdict], 1);
-        if (verdict != M_RECEIVED)
-            continue;
-        *out = e;
-        return HF_OK;
+        if (e) {
+            verdict = judge(t, e);
+            *out = e;
+        }
     }
+    metric_add(&metrics[verdict], 1);
+    return verdict == M_RECEIVED ? HF_OK : HF_E_PROTOCOL;
 }
 
 struct net_socket *transport_socket(const struct transport *t)

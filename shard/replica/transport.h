@@ -2,8 +2,8 @@
  *
  * Position: replica hands the engine's messages here and takes received ones from here.
  * Thread:   loop thread.
- * One listening socket takes from all peers; one connection to each peer sends. Nothing is queued for a peer that is not
- * connected, and anything may be dropped: engines keep their own heartbeats and repeat what matters. */
+ * One listening socket takes from all peers; one connection to each peer sends. Nothing is queued for a peer that is
+ * not connected, and anything may be dropped: engines keep their own heartbeats and repeat what matters. */
 #pragma once
 
 #include "common/base/arena.h"
@@ -24,8 +24,8 @@ void transport_members(struct transport *t, const Hf__Catalog__Members *members)
 /* Sends or drops. `commit` is the sender's commit index. */
 void transport_send(struct transport *t, uint32_t to, const Hf__Raft__Raft *m, uint64_t commit);
 
-/* The next message that is truly for us, unpacked into `arena`; HF_E_AGAIN: none waits. What does not match cluster,
- * group, log epoch, engine or incarnation is dropped and counted (I11). */
+/* The next message, unpacked into `arena`. HF_E_AGAIN: none waits. HF_E_PROTOCOL: one was dropped and counted because
+ * it does not match cluster, group, log epoch, engine or incarnation (I11); more may wait. */
 HF_CHECKED int transport_receive(struct transport *t, struct arena *arena, const Hf__Raft__Envelope **out);
 
 struct net_socket *transport_socket(const struct transport *t); /* for polling */

@@ -26,6 +26,7 @@ struct proposal { /* an entry in the log whose writers wait */
     struct list link;
     uint64_t index, term;
     uint32_t count;
+    size_t bytes;                   /* stay charged until the entry's fate is known, whoever still waits (I12) */
     struct replica_write *writes[]; /* NULL once given back */
 };
 
@@ -37,11 +38,16 @@ void writes_init(struct writes *w, writes_done_fn *done, void *ctx)
     metrics_register(metrics, M_COUNT);
 }
 
+static void uncharge(struct writes *w, size_t bytes)
+{
+    must(w->bytes >= bytes);
+    w->bytes -= bytes;
+}
+
 static void give_back(struct writes *w, struct replica_write *write, int code, const struct fsm_result *result)
 {
-    must(w->count > 0 && w->bytes >= write->bytes);
+    must(w->count > 0);
     w->count--;
-    w->bytes -= write->bytes;
     metric_set(&metrics[M_PENDING], w->count);
     w->done(w->ctx, write, code, result); /* `write` is the server's again */
 }
@@ -66,7 +72,7 @@ int writes_queue(struct writes *w, struct replica_write *write)
 static size_t take_run(struct writes *w, struct replica_write **out)
 {
     size_t count = 0, bytes = 0;
-    LIST_EACH(it, &w->queued) {
+    LIST_EACH (it, &w->queued) {
         struct replica_write *write = LIST_OWNER(it, struct replica_write, link);
         bool fits = count < BATCH_COMMANDS_MAX && (count == 0 || bytes + write->bytes <= BATCH_BYTES_MAX);
         if (!fits || (count > 0 && (write->kind != WRITE_COMMAND || out[0]->kind != WRITE_COMMAND)))
@@ -111,7 +117,8 @@ static void pack_payload(struct writes *w, struct replica_write **run, size_t co
     }
 }
 
-void writes_propose(struct writes *w, const struct engine_ops *ops, struct engine *e, struct stamp *stamp, struct arena *arena)
+void writes_propose(struct writes *w, const struct engine_ops *ops, struct engine *e, struct stamp *stamp,
+                    struct arena *arena)
 {
     struct replica_write **run = arena_alloc(arena, BATCH_COMMANDS_MAX * sizeof(struct replica_write *));
     while (!list_empty(&w->queued)) {
@@ -122,14 +129,18 @@ void writes_propose(struct writes *w, const struct engine_ops *ops, struct engin
         uint64_t index = 0, term = 0;
         int rc = ops->propose(e, LOG_COMMAND, buf_slice(&w->payload), &index, &term);
         if (rc) {
-            for (size_t i = 0; i < count; i++)
+            for (size_t i = 0; i < count; i++) {
+                uncharge(w, run[i]->bytes);
                 give_back(w, run[i], rc, NULL);
+            }
             continue;
         }
         struct proposal *p = malloc(sizeof *p + count * sizeof(struct replica_write *));
         must(p);
         *p = (struct proposal){.index = index, .term = term, .count = (uint32_t)count};
         memcpy(p->writes, run, count * sizeof(struct replica_write *));
+        for (size_t i = 0; i < count; i++)
+            p->bytes += run[i]->bytes;
         list_push(&w->proposed, &p->link);
         metric_add(&metrics[M_ENTRIES], 1);
         metric_set(&metrics[M_PENDING], w->count);
@@ -139,6 +150,7 @@ void writes_propose(struct writes *w, const struct engine_ops *ops, struct engin
 static void proposal_end(struct writes *w, struct proposal *p, int code)
 {
     list_remove(&p->link);
+    uncharge(w, p->bytes);
     for (uint32_t i = 0; i < p->count; i++)
         if (p->writes[i])
             give_back(w, p->writes[i], code, NULL);
@@ -171,15 +183,17 @@ void writes_abandon(struct writes *w)
 {
     while (!list_empty(&w->proposed))
         proposal_end(w, LIST_OWNER(w->proposed.next, struct proposal, link), HF_E_OUTCOME_UNKNOWN);
-    LIST_EACH(it, &w->queued) {
+    LIST_EACH (it, &w->queued) {
+        struct replica_write *write = LIST_OWNER(it, struct replica_write, link);
         list_remove(it);
-        give_back(w, LIST_OWNER(it, struct replica_write, link), HF_E_NOT_LEADER, NULL);
+        uncharge(w, write->bytes);
+        give_back(w, write, HF_E_NOT_LEADER, NULL);
     }
 }
 
 void writes_expire(struct writes *w, uint64_t now_ns)
 {
-    LIST_EACH(it, &w->proposed) {
+    LIST_EACH (it, &w->proposed) {
         struct proposal *p = LIST_OWNER(it, struct proposal, link);
         for (uint32_t i = 0; i < p->count; i++) {
             struct replica_write *write = p->writes[i];

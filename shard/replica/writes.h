@@ -1,10 +1,9 @@
 /* writes.h: the commands of a turn on their way into entries, and from applied entries back to who asked.
  *
- * Position: server queues writes; `writes_propose` packs a turn's commands into few entries and hands them to the engine;
- *           the state machine's results come back through `writes_result`.
- * Thread:   loop thread.
- * Invariants: a write is given back exactly once, with one of the three answers (I9): done when its entry is applied here,
- *           surely not done when it was never proposed, unknown when leadership or its deadline ran out in between. */
+ * Position: server queues writes; `writes_propose` packs a turn's commands into few entries and hands them to the
+ * engine; the state machine's results come back through `writes_result`. Thread:   loop thread. Invariants: a write is
+ * given back exactly once, with one of the three answers (I9): done when its entry is applied here, surely not done
+ * when it was never proposed, unknown when leadership or its deadline ran out in between. */
 #pragma once
 
 #include "common/base/arena.h"
@@ -36,7 +35,7 @@ struct writes {
     size_t count, bytes;  /* of all held: queued and proposed */
     writes_done_fn *done;
     void *ctx;
-    struct buf payload;   /* reused */
+    struct buf payload; /* reused */
 };
 
 void writes_init(struct writes *w, writes_done_fn *done, void *ctx);
@@ -46,7 +45,8 @@ void writes_deinit(struct writes *w); /* gives back what is left as unknown or u
 HF_CHECKED int writes_queue(struct writes *w, struct replica_write *write);
 
 /* Packs and proposes everything queued; what the engine refuses is given back with its code. */
-void writes_propose(struct writes *w, const struct engine_ops *ops, struct engine *e, struct stamp *stamp, struct arena *arena);
+void writes_propose(struct writes *w, const struct engine_ops *ops, struct engine *e, struct stamp *stamp,
+                    struct arena *arena);
 
 /* As fsm_result_fn. */
 void writes_result(struct writes *w, uint64_t index, uint64_t term, uint32_t position, const struct fsm_result *r);

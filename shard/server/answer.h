@@ -9,7 +9,7 @@
 
 #define CLIENT_PROTOCOL_VERSION 1
 
-struct answer { /* who answers */
+struct answer {                /* who answers */
     struct net_socket *socket; /* borrowed */
     uint32_t shard;
     uint64_t route_version;

@@ -29,7 +29,8 @@ static void reply_status(struct answer *a, const struct net_peer *peer, uint64_t
 }
 
 /* true: the directory is a member now. */
-static bool handle(struct answer *a, struct directory *directory, const struct net_peer *peer, const Hf__Client__Request *q)
+static bool handle(struct answer *a, struct directory *directory, const struct net_peer *peer,
+                   const Hf__Client__Request *q)
 {
     char message[256] = "";
     int rc = HF_E_NOT_READY;
@@ -56,7 +57,8 @@ bool fresh_wait(struct directory *directory, struct net_socket *clients, int sig
     struct answer a = {.socket = clients, .shard = directory->id.group};
     struct arena arena = {0};
     bool member = false, stop = false;
-    diag(DIAG_INFO, "fresh incarnation=%016llx: waiting for a bootstrap", (unsigned long long)directory->id.incarnation);
+    diag(DIAG_INFO, "fresh incarnation=%016llx: waiting for a bootstrap",
+         (unsigned long long)directory->id.incarnation);
     while (!member && !stop) {
         struct net_poll_item items[] = {{.socket = clients}, {.fd = signal_fd}};
         (void)net_poll(items, 2, -1);
@@ -67,7 +69,8 @@ bool fresh_wait(struct directory *directory, struct net_socket *clients, int sig
         if (rc)
             continue;
         arena_reset(&arena);
-        const Hf__Client__Request *q = pack_unpack(&hf__client__request__descriptor, net_message_data(&message), &arena);
+        const Hf__Client__Request *q =
+            pack_unpack(&hf__client__request__descriptor, net_message_data(&message), &arena);
         if (q)
             member = handle(&a, directory, &peer, q);
         net_message_release(&message);

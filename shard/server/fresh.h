@@ -1,7 +1,7 @@
 /* fresh.h: a process whose directory belongs to no group yet: it says who it is and waits to be told (bootstrap).
  *
- * Position: before the replica's loop; start flags never make a member, only a bootstrap request that names the cluster and
- *           every member's incarnation does. */
+ * Position: before the replica's loop; start flags never make a member, only a bootstrap request that names the cluster
+ * and every member's incarnation does. */
 #pragma once
 
 #include <stdbool.h>

@@ -22,8 +22,10 @@ enum { M_WRITES, M_READS, M_REFUSED, M_MALFORMED, M_BUSY, M_FUTURE, M_COUNT };
 static struct metric metrics[M_COUNT] = {
     [M_WRITES] = {"holdfast_requests_total", "kind=\"write\"", "Requests taken from clients", METRIC_COUNTER, 0},
     [M_READS] = {"holdfast_requests_total", "kind=\"read\"", "Requests taken from clients", METRIC_COUNTER, 0},
-    [M_REFUSED] = {"holdfast_requests_refused_total", NULL, "Requests answered with an error at the door", METRIC_COUNTER, 0},
-    [M_MALFORMED] = {"holdfast_requests_malformed_total", NULL, "Messages that are no request; dropped", METRIC_COUNTER, 0},
+    [M_REFUSED] = {"holdfast_requests_refused_total", NULL, "Requests answered with an error at the door",
+                   METRIC_COUNTER, 0},
+    [M_MALFORMED] = {"holdfast_requests_malformed_total", NULL, "Messages that are no request; dropped", METRIC_COUNTER,
+                     0},
     [M_BUSY] = {"holdfast_requests_busy_total", NULL, "Requests refused because a queue is full", METRIC_COUNTER, 0},
     [M_FUTURE] = {"holdfast_beats_refused_total", NULL, "Beats with a timestamp at or above the committed ceiling",
                   METRIC_COUNTER, 0},
@@ -56,7 +58,7 @@ void front_free(struct front **f)
 {
     if (!*f)
         return;
-    LIST_EACH(it, &(*f)->spare)
+    LIST_EACH (it, &(*f)->spare)
         free(LIST_OWNER(it, struct request, write.link));
     buf_deinit(&(*f)->built);
     buf_deinit(&(*f)->answer.packed);
@@ -165,7 +167,8 @@ static Hf__Client__Version version_out(struct version v)
 static void build_get(struct front *f, struct request *r)
 {
     struct fsm_value value = {0};
-    int rc = fsm_get(replica_fsm(f->replica), r->space, r->key, r->at, replica_clock(f->replica), &f->scratch, &value);
+    int rc = fsm_get(replica_fsm(f->replica), r->space, r->key, (struct hlc){0}, replica_clock(f->replica), &f->scratch,
+                     &value);
     Hf__Client__Reply reply;
     answer_init(&f->answer, &reply, r->id, rc);
     Hf__Client__Version version = version_out(value.version);
@@ -182,7 +185,6 @@ static void build_scan(struct front *f, struct request *r)
     struct fsm_scan scan = {.space = r->space,
                             .start = r->key,
                             .end = r->end,
-                            .at = r->at,
                             .now = replica_clock(f->replica),
                             .items_max = r->limit && r->limit < LIMIT_SCAN_ITEMS ? r->limit : LIMIT_SCAN_ITEMS,
                             .bytes_max = LIMIT_SCAN_BYTES,
@@ -287,7 +289,8 @@ static void fill_write(struct request *r, const Hf__Client__Request *q)
         hf__entry__lease_entry__init(&w->lease);
         w->lease.ceiling = q->lease->ceiling;
         w->lease.timestamp = q->lease->timestamp;
-    } else if (q->op_case == HF__CLIENT__REQUEST__OP_SESSION_OPEN || q->op_case == HF__CLIENT__REQUEST__OP_SESSION_FENCE) {
+    } else if (q->op_case == HF__CLIENT__REQUEST__OP_SESSION_OPEN ||
+               q->op_case == HF__CLIENT__REQUEST__OP_SESSION_FENCE) {
         w->kind = WRITE_SESSION;
         hf__entry__session_entry__init(&w->session);
         r->fence = q->op_case == HF__CLIENT__REQUEST__OP_SESSION_FENCE;
@@ -322,18 +325,18 @@ static int queue_read(struct front *f, struct request *r, const Hf__Client__Requ
     r->key = slice_make(r->copy, key.len);
     r->end = slice_make(r->copy + key.len, end.len);
     r->space = q->space == HF__ENTRY__SPACE__CATALOG ? FSM_CATALOG : FSM_USER;
-    r->at = (struct hlc){get ? q->get->at : q->scan->at};
     r->limit = get ? 0 : q->scan->limit;
     r->reverse = !get && q->scan->reverse;
     r->keys_only = !get && q->scan->keys_only;
-    return replica_read(f->replica, &r->read, r->at);
+    return replica_read(f->replica, &r->read);
 }
 
 static void queue(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q, size_t bytes)
 {
     struct request *r = request_new(f);
     uint64_t ms = q->deadline_ms ? q->deadline_ms : REQUEST_DEADLINE_MS_DEFAULT;
-    uint64_t deadline = clock_boot_ns() + (ms < REQUEST_DEADLINE_MS_MAX ? ms : REQUEST_DEADLINE_MS_MAX) * CLOCK_NS_PER_MS;
+    uint64_t deadline =
+        clock_boot_ns() + (ms < REQUEST_DEADLINE_MS_MAX ? ms : REQUEST_DEADLINE_MS_MAX) * CLOCK_NS_PER_MS;
     r->id = q->id;
     r->op = q->op_case;
     r->fence = false;
@@ -360,7 +363,8 @@ static int check_range(const struct front *f, const Hf__Client__Request *q, stru
         return fsm_owns(fsm, space, span.start) ? HF_OK : HF_E_WRONG_SHARD;
     const Hf__Catalog__Range *range = fsm_info(fsm)->range;
     struct slice end = pack_slice(range->end);
-    bool starts = slice_compare(span.start, pack_slice(range->start)) >= 0 && (!end.size || slice_compare(span.start, end) < 0);
+    bool starts =
+        slice_compare(span.start, pack_slice(range->start)) >= 0 && (!end.size || slice_compare(span.start, end) < 0);
     bool ends = !end.size || (span.end.size && slice_compare(span.end, end) <= 0);
     if (starts && ends)
         return HF_OK;
@@ -372,7 +376,8 @@ static int check_range(const struct front *f, const Hf__Client__Request *q, stru
 static void take_beat(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q)
 {
     if (replica_observe(f->replica, (struct hlc){q->beat->issued}))
-        metric_add(&metrics[M_FUTURE], 1); /* above the ceiling: nobody can have issued it, or the lease is on its way */
+        metric_add(&metrics[M_FUTURE],
+                   1); /* above the ceiling: nobody can have issued it, or the lease is on its way */
     const Hf__Catalog__Routes *routes = q->beat->routes;
     if (routes && routes->version > f->answer.route_version && routes->cluster == f->directory->id.cluster &&
         routes_check(routes) == HF_OK) {
@@ -409,7 +414,8 @@ static void answer_routes(struct front *f, const struct net_peer *peer, uint64_t
     answer_send(&f->answer, peer, &reply);
 }
 
-static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q, size_t bytes, struct arena *turn)
+static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q, size_t bytes,
+                     struct arena *turn)
 {
     char message[256] = "";
     int rc = request_check(q, message);
@@ -440,7 +446,8 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
         refuse_request(f, peer, q->id, replica_transfer(f->replica, q->transfer->to), NULL);
         return;
     case HF__CLIENT__REQUEST__OP_BOOTSTRAP:
-        refuse_request(f, peer, q->id, HF_E_EXISTS, "this replica is bootstrapped already; its status says of which cluster");
+        refuse_request(f, peer, q->id, HF_E_EXISTS,
+                       "this replica is bootstrapped already; its status says of which cluster");
         return;
     case HF__CLIENT__REQUEST__OP_PUT:
     case HF__CLIENT__REQUEST__OP_DEL:
@@ -477,9 +484,8 @@ static size_t collect(void *ctx, size_t max, struct arena *turn)
         if (rc)
             break;
         struct slice bytes = net_message_data(&message);
-        const Hf__Client__Request *q = bytes.size <= LIMIT_REQUEST_BYTES
-                                           ? pack_unpack(&hf__client__request__descriptor, bytes, turn)
-                                           : NULL;
+        const Hf__Client__Request *q =
+            bytes.size <= LIMIT_REQUEST_BYTES ? pack_unpack(&hf__client__request__descriptor, bytes, turn) : NULL;
         if (q)
             dispatch(f, &peer, q, bytes.size, turn);
         else

@@ -60,7 +60,8 @@ static void print_members(const Hf__Catalog__Members *m, bool json)
         const Hf__Catalog__Member *r = m->members[i];
         const char *role = r->role == HF__CATALOG__ROLE__LEARNER ? "learner" : "voter";
         if (json)
-            printf("%s{\"replica\":%u,\"incarnation\":\"%016" PRIx64 "\",\"role\":\"%s\",\"raft\":\"%s\",\"client\":\"%s\"}",
+            printf("%s{\"replica\":%u,\"incarnation\":\"%016" PRIx64
+                   "\",\"role\":\"%s\",\"raft\":\"%s\",\"client\":\"%s\"}",
                    i ? "," : "", r->replica, r->incarnation, role, r->raft_endpoint, r->client_endpoint);
         else
             printf("member      %u %s incarnation %016" PRIx64 " raft %s client %s\n", r->replica, role, r->incarnation,
@@ -68,27 +69,30 @@ static void print_members(const Hf__Catalog__Members *m, bool json)
     }
 }
 
-static void print_all(const char *dir, const struct identity *id, const Hf__Catalog__Members *members, bool used, bool json)
+static void print_all(const char *dir, const struct identity *id, const Hf__Catalog__Members *members, bool used,
+                      bool json)
 {
     char log_name[64];
     snprintf(log_name, sizeof log_name, "%s-%u", id->engine, id->log_epoch);
     struct tally log = tally_of(dir, log_name);
     struct tally fsm = tally_of(dir, "fsm");
     if (json) {
-        printf("{\"cluster\":\"%016" PRIx64 "\",\"shard\":%u,\"replica\":%u,\"incarnation\":\"%016" PRIx64
-               "\",\"engine\":\"%s\",\"format\":%u,\"log_epoch\":%u,\"fresh\":%s,\"in_use\":%s,\"log\":{\"files\":%" PRIu64
-               ",\"bytes\":%" PRIu64 "},\"fsm\":{\"files\":%" PRIu64 ",\"bytes\":%" PRIu64 "},\"members\":[",
-               id->cluster, id->group, id->replica, id->incarnation, id->engine, id->format, id->log_epoch,
-               id->cluster ? "false" : "true", used ? "true" : "false", log.files, log.bytes, fsm.files, fsm.bytes);
+        printf(
+            "{\"cluster\":\"%016" PRIx64 "\",\"shard\":%u,\"replica\":%u,\"incarnation\":\"%016" PRIx64
+            "\",\"engine\":\"%s\",\"format\":%u,\"log_epoch\":%u,\"fresh\":%s,\"in_use\":%s,\"log\":{\"files\":%" PRIu64
+            ",\"bytes\":%" PRIu64 "},\"fsm\":{\"files\":%" PRIu64 ",\"bytes\":%" PRIu64 "},\"members\":[",
+            id->cluster, id->group, id->replica, id->incarnation, id->engine, id->format, id->log_epoch,
+            id->cluster ? "false" : "true", used ? "true" : "false", log.files, log.bytes, fsm.files, fsm.bytes);
         print_members(members, true);
         printf("]}\n");
         return;
     }
-    printf("cluster     %016" PRIx64 "%s\nreplica     %u/%u\nincarnation %016" PRIx64 "\nengine      %s\nformat      %u\n"
+    printf("cluster     %016" PRIx64 "%s\nreplica     %u/%u\nincarnation %016" PRIx64
+           "\nengine      %s\nformat      %u\n"
            "log epoch   %u\nin use      %s\nlog         %" PRIu64 " files, %" PRIu64 " bytes\nfsm         %" PRIu64
            " files, %" PRIu64 " bytes\n",
-           id->cluster, id->cluster ? "" : " (fresh: not a member yet)", id->group, id->replica, id->incarnation, id->engine,
-           id->format, id->log_epoch, used ? "yes" : "no", log.files, log.bytes, fsm.files, fsm.bytes);
+           id->cluster, id->cluster ? "" : " (fresh: not a member yet)", id->group, id->replica, id->incarnation,
+           id->engine, id->format, id->log_epoch, used ? "yes" : "no", log.files, log.bytes, fsm.files, fsm.bytes);
     print_members(members, false);
 }
 

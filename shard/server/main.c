@@ -21,7 +21,8 @@
 #define EXIT_REFUSED 6
 
 struct options {
-    const char *dir, *raft_endpoint, *client_endpoint, *http_endpoint, *engine, *cluster, *fsm_sync_mode, *log_level, *inspect;
+    const char *dir, *raft_endpoint, *client_endpoint, *http_endpoint, *engine, *cluster, *fsm_sync_mode, *log_level,
+        *inspect;
     uint64_t shard, replica, segment_bytes, fsm_cache_bytes, fsm_buffer_bytes;
     bool insecure, json;
 };
@@ -31,15 +32,19 @@ static const struct option_spec specs[] = {
     {"dir", OPTION_TEXT, O(dir), NULL, 0, 0, "the replica's directory; made when absent"},
     {"shard", OPTION_UINT, O(shard), NULL, 1, UINT32_MAX, "number of the group, from 1"},
     {"replica", OPTION_UINT, O(replica), NULL, 1, UINT32_MAX, "number of the replica in its group, from 1"},
-    {"raft-endpoint", OPTION_TEXT, O(raft_endpoint), NULL, 0, 0, "where other replicas reach this one (tcp://host:port)"},
+    {"raft-endpoint", OPTION_TEXT, O(raft_endpoint), NULL, 0, 0,
+     "where other replicas reach this one (tcp://host:port)"},
     {"client-endpoint", OPTION_TEXT, O(client_endpoint), NULL, 0, 0, "where clients and the coordinator reach it"},
-    {"http-endpoint", OPTION_TEXT, O(http_endpoint), NULL, 0, 0, "host:port of /metrics, /healthz, /readyz; unset: none"},
+    {"http-endpoint", OPTION_TEXT, O(http_endpoint), NULL, 0, 0,
+     "host:port of /metrics, /healthz, /readyz; unset: none"},
     {"engine", OPTION_TEXT, O(engine), NULL, 0, 0, "consensus engine of a fresh directory (native)"},
     {"cluster", OPTION_TEXT, O(cluster), NULL, 0, 0, "expected cluster id (16 hex digits); another is refused"},
-    {"fsm-sync-mode", OPTION_TEXT, O(fsm_sync_mode), "nosync", 0, 0, "nosync: the raft log is the log; sync: RocksDB's too"},
+    {"fsm-sync-mode", OPTION_TEXT, O(fsm_sync_mode), "nosync", 0, 0,
+     "nosync: the raft log is the log; sync: RocksDB's too"},
     {"log-segment-bytes", OPTION_BYTES, O(segment_bytes), "64MiB", 4096, 1ull << 32, "size of a raft log segment"},
     {"fsm-cache-bytes", OPTION_BYTES, O(fsm_cache_bytes), "16MiB", 0, 0, "block cache of the state machine"},
-    {"fsm-buffer-bytes", OPTION_BYTES, O(fsm_buffer_bytes), "16MiB", 65536, 1ull << 32, "write buffer of the state machine"},
+    {"fsm-buffer-bytes", OPTION_BYTES, O(fsm_buffer_bytes), "16MiB", 65536, 1ull << 32,
+     "write buffer of the state machine"},
     {"log-level", OPTION_TEXT, O(log_level), "info", 0, 0, "debug, info, warn or error"},
     {"insecure", OPTION_FLAG, O(insecure), NULL, 0, 0, "allow endpoints beyond loopback without keys"},
     {"inspect", OPTION_TEXT, O(inspect), NULL, 0, 0, "print what a directory nobody runs holds, and exit"},

@@ -33,6 +33,16 @@ static int check_bound(ProtobufCBinaryData bound, char message[256])
     return bound.len > LIMIT_KEY_BYTES ? too_large(message, "a bound", bound.len, LIMIT_KEY_BYTES) : HF_OK;
 }
 
+/* A timestamp served before a change of leaders must mean the same after it; until leaders keep that promise none is
+ * served. */
+static int check_at(uint64_t at, char message[256])
+{
+    if (at == 0)
+        return HF_OK;
+    snprintf(message, 256, "this version serves the latest value only; leave the timestamp %" PRIu64 " out", at);
+    return HF_E_REFUSED;
+}
+
 static int check_op(const Hf__Client__Request *q, char message[256])
 {
     int rc = HF_OK;
@@ -50,8 +60,12 @@ static int check_op(const Hf__Client__Request *q, char message[256])
     case HF__CLIENT__REQUEST__OP_DELETE_PREFIX:
         return check_bound(q->delete_prefix->key, message);
     case HF__CLIENT__REQUEST__OP_GET:
-        return check_key(q->get->key, message);
+        rc = check_at(q->get->at, message);
+        return rc ? rc : check_key(q->get->key, message);
     case HF__CLIENT__REQUEST__OP_SCAN:
+        rc = check_at(q->scan->at, message);
+        if (rc)
+            return rc;
         rc = check_bound(q->scan->start, message);
         return rc ? rc : check_bound(q->scan->end, message);
     case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
@@ -86,8 +100,8 @@ int request_check(const Hf__Client__Request *q, char message[256])
         return HF_E_PROTOCOL;
     }
     if ((q->session != 0) != (q->seq != 0) || q->done_below > q->seq) {
-        snprintf(message, 256, "session %" PRIu64 " with seq %" PRIu64 " and done_below %" PRIu64 " do not go together", q->session,
-                 q->seq, q->done_below);
+        snprintf(message, 256, "session %" PRIu64 " with seq %" PRIu64 " and done_below %" PRIu64 " do not go together",
+                 q->session, q->seq, q->done_below);
         return HF_E_INVALID;
     }
     return check_op(q, message);

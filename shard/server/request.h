@@ -21,7 +21,6 @@ struct request {
     /* Of a read; the bytes are owned through `copy`. */
     enum fsm_space space;
     struct slice key, end;
-    struct hlc at;
     uint32_t limit;
     bool reverse, keys_only;
     size_t answer_offset, answer_size; /* its reply among those kept aside */

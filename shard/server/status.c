@@ -59,7 +59,8 @@ static void fill_member(struct status_buffer *b, const struct replica *replica)
     s->sessions = info->sessions;
 }
 
-Hf__Client__Status *status_fill(struct status_buffer *b, const struct directory *directory, const struct replica *replica)
+Hf__Client__Status *status_fill(struct status_buffer *b, const struct directory *directory,
+                                const struct replica *replica)
 {
     hf__client__status__init(&b->status);
     Hf__Client__Status *s = &b->status;

@@ -16,4 +16,5 @@ struct status_buffer { /* memory of one status; borrowed by the message */
 };
 
 /* `replica` is NULL while the directory is fresh. Borrowed from `buffer` and the replica's state: pack it at once. */
-Hf__Client__Status *status_fill(struct status_buffer *buffer, const struct directory *directory, const struct replica *replica);
+Hf__Client__Status *status_fill(struct status_buffer *buffer, const struct directory *directory,
+                                const struct replica *replica);

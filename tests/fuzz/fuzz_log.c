@@ -1,5 +1,5 @@
-/* fuzz_log.c: a small real log with any bytes written over its segment and its hard state: opening yields the log, a torn
- * tail or a typed refusal; what it yields can be read to the end. */
+/* fuzz_log.c: a small real log with any bytes written over its segment and its hard state: opening yields the log, a
+ * torn tail or a typed refusal; what it yields can be read to the end. */
 #include "common/base/endian.h"
 #include "common/base/error.h"
 #include "shard/log/log.h"

@@ -1,5 +1,5 @@
-/* fuzz_raft.c: any raft messages, one after the other, into a live engine of three members: dropped or followed, never a
- * crash. Each message is a length byte, a sender and that many bytes of hf.raft.Raft. */
+/* fuzz_raft.c: any raft messages, one after the other, into a live engine of three members: dropped or followed, never
+ * a crash. Each message is a length byte, a sender and that many bytes of hf.raft.Raft. */
 #include "common/base/error.h"
 #include "shard/engine/engine.h"
 #include "tests/support/simdisk.h"
@@ -71,10 +71,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     members.index = 1;
     members.n_members = 3;
     members.members = pointers;
-    struct engine_env env = {.disk = simdisk_disk(sd), .dir = "d", .group = 1, .replica = 1, .log_epoch = 1,
-                             .heartbeat_ms = 100, .election_ms = 500, .segment_bytes = 65536, .seed = 1,
-                             .now_ns = 1000000000, .applied = 1, .applied_term = 1, .members = &members,
-                             .send = on_send, .apply = on_apply, .barrier_ready = on_barrier, .changed = on_changed};
+    struct engine_env env = {.disk = simdisk_disk(sd),
+                             .dir = "d",
+                             .group = 1,
+                             .replica = 1,
+                             .log_epoch = 1,
+                             .heartbeat_ms = 100,
+                             .election_ms = 500,
+                             .segment_bytes = 65536,
+                             .seed = 1,
+                             .now_ns = 1000000000,
+                             .applied = 1,
+                             .applied_term = 1,
+                             .members = &members,
+                             .send = on_send,
+                             .apply = on_apply,
+                             .barrier_ready = on_barrier,
+                             .changed = on_changed};
     struct engine *e = NULL;
     char where[256];
     must(env.disk->ops->make_dir(env.disk, "d") == HF_OK);

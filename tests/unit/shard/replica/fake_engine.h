@@ -1,4 +1,5 @@
-/* fake_engine.h: an engine of a few variables for the tests of writes and reads: it accepts, refuses, leases on demand. */
+/* fake_engine.h: an engine of a few variables for the tests of writes and reads: it accepts, refuses, leases on demand.
+ */
 #pragma once
 
 #include "shard/engine/engine.h"
@@ -7,7 +8,7 @@ struct fake_engine {
     int propose_code, barrier_code;
     uint64_t last, term, commit, lease_ns, barrier;
     size_t proposals;
-    uint8_t opcode[64];     /* of each proposal */
+    uint8_t opcode[64]; /* of each proposal */
     size_t payload_bytes[64];
 };
 

@@ -1,4 +1,5 @@
-/* test_directory.c: a directory is opened only by who it belongs to; each disagreement is exit 6 and one line (I10, I11). */
+/* test_directory.c: a directory is opened only by who it belongs to; each disagreement is exit 6 and one line (I10,
+ * I11). */
 #include "shard/replica/directory.h"
 
 #include <stdio.h>
@@ -17,14 +18,15 @@ struct plan { /* what a child does with base/dir */
     uint32_t group, replica;
     const char *engine, *raft, *client;
     uint64_t cluster;
-    bool bootstrap;     /* makes a fresh directory a member */
+    bool bootstrap; /* makes a fresh directory a member */
     uint64_t wrong_incarnation;
-    bool open_all;      /* opens the state machine and the engine too */
+    bool open_all; /* opens the state machine and the engine too */
 };
 
 static struct plan plan_of(const char *dir)
 {
-    return (struct plan){.dir = dir, .group = 2, .replica = 1, .raft = "tcp://127.0.0.1:20001", .client = "tcp://127.0.0.1:20002"};
+    return (struct plan){
+        .dir = dir, .group = 2, .replica = 1, .raft = "tcp://127.0.0.1:20001", .client = "tcp://127.0.0.1:20002"};
 }
 
 static void path_of(const char *dir, const char *name, char out[512])
@@ -110,7 +112,8 @@ static void run(const void *arg)
     if (p->bootstrap)
         bootstrap(&d, p);
     if (p->open_all) {
-        struct engine_env env = {.send = on_send, .apply = on_apply, .barrier_ready = on_barrier, .changed = on_changed};
+        struct engine_env env = {
+            .send = on_send, .apply = on_apply, .barrier_ready = on_barrier, .changed = on_changed};
         directory_open_fsm(&d);
         directory_open_engine(&d, &env);
         printf("open applied=%llu incarnation=%llx\n", (unsigned long long)fsm_info(d.fsm)->applied.index,

@@ -133,18 +133,6 @@ static void the_check_above_can_fail(void)
     CU_ASSERT_EQUAL(sent, 1);
 }
 
-static void a_read_at_a_timestamp_waits_for_what_is_stamped_below(void)
-{
-    struct replica_read r = {.not_before = 9};
-    begin_case(far(), 5);
-    CU_ASSERT_EQUAL(reads_queue(&reads, &r), HF_OK);
-    begin();
-    serve(8);
-    CU_ASSERT_EQUAL(sent, 0);
-    serve(9);
-    CU_ASSERT_EQUAL(sent, 1);
-}
-
 static void a_deposed_leader_cancels(void)
 {
     struct replica_read a = {0}, b = {0};
@@ -181,7 +169,6 @@ int main(void)
         {"behind a barrier", without_a_lease_it_waits_for_the_barrier},
         {"lease lost while building", an_answer_built_too_long_is_thrown_away},
         {"planted: lease unchecked", the_check_above_can_fail},
-        {"at a timestamp", a_read_at_a_timestamp_waits_for_what_is_stamped_below},
         {"deposed leader", a_deposed_leader_cancels},
         {"refused and expired", the_engine_refuses_and_deadlines_pass},
     };

@@ -164,11 +164,13 @@ static void a_deadline_gives_back_as_unknown_and_once(void)
     writes_expire(&f->writes, 1000);
     CU_ASSERT_EQUAL(answer_count, 1);
     CU_ASSERT_EQUAL(answers[0].code, HF_E_OUTCOME_UNKNOWN);
+    CU_ASSERT_EQUAL(f->writes.bytes, 200); /* the entry is in the log: its bytes stay charged until its fate is known */
     struct fsm_result r = {.code = HF_OK};
     writes_result(&f->writes, 11, 7, 0, &r);
     writes_result(&f->writes, 11, 7, 1, &r);
     CU_ASSERT_EQUAL(answer_count, 2);
     CU_ASSERT(answers[1].write == &f->w[1] && answers[1].code == HF_OK);
+    CU_ASSERT_EQUAL(f->writes.bytes, 0);
     fixture_end(f);
     CU_ASSERT_EQUAL(answer_count, 2);
 }

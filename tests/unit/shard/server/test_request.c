@@ -63,6 +63,17 @@ static void unknown_versions_spaces_and_operations(void)
     CU_ASSERT_EQUAL(request_check(&q, message), HF_E_INVALID);
 }
 
+static void reads_at_a_timestamp_are_refused(void)
+{
+    Hf__Client__Request q = request(HF__CLIENT__REQUEST__OP_GET);
+    Hf__Client__Get get = HF__CLIENT__GET__INIT;
+    get.key = bytes_of("k");
+    q.get = &get;
+    CU_ASSERT_EQUAL(request_check(&q, message), HF_OK);
+    get.at = 1;
+    CU_ASSERT_EQUAL(request_check(&q, message), HF_E_REFUSED);
+}
+
 static void sessions_and_sequence_numbers_go_together(void)
 {
     Hf__Client__Request q = request(HF__CLIENT__REQUEST__OP_DEL);
@@ -117,6 +128,7 @@ int main(void)
     static const struct unit_case cases[] = {
         {"bounds", keys_and_values_are_bounded},
         {"unknown versions, spaces, operations", unknown_versions_spaces_and_operations},
+        {"reads at a timestamp", reads_at_a_timestamp_are_refused},
         {"sessions", sessions_and_sequence_numbers_go_together},
         {"prefix spans", a_prefix_spans_up_to_its_successor},
         {"no keys", requests_without_keys_span_nothing},
