@@ -341,7 +341,11 @@ int log_sync(struct log *log)
             return fail(log, rc, "making a segment");
     }
     if (log->hard_dirty) {
-        rc = hardstate_write(&log->hard, log->hs);
+        /* What this sync replaces in the log must not look committed if the frame behind it never gets there: the bound
+         * written ahead of the frame is what the disk holds now. The frame carries its own, atomic with its entries. */
+        struct log_hard_state ahead = log->hs;
+        ahead.commit = ahead.commit < log->view.durable ? ahead.commit : log->view.durable;
+        rc = hardstate_write(&log->hard, ahead);
         if (rc != 0)
             return fail(log, rc, "writing the hard state");
         log->hard_dirty = false;
