@@ -188,7 +188,7 @@ void core_sent(struct core *c, struct core_message *m, size_t count, size_t byte
 bool core_next_late(struct core *c, struct core_message *out);
 bool core_next_barrier(struct core *c, uint64_t *out_id, uint64_t *out_index);
 bool core_next_trace(struct core *c, struct core_trace *out);
-bool core_changed(struct core *c); /* role, term or known leader changed since the last call */
+bool core_changed(struct core *c); /* role, term, known leader or configuration changed since the last call */
 
 /* Before an event, when fewer than CORE_RUNS_ROOM places are free: `runs` (cap larger than before) replaces the array,
  * which is returned to be freed. */

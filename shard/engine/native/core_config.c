@@ -49,6 +49,7 @@ void core_config_install(struct core *c, const struct core_config *config, uint6
     c->config.index = index;
     core_config_refresh(c);
     core_election_role_from_config(c);
+    c->changed = true; /* the driver's caller must know whom to reach */
     core_trace(c, CORE_TRACE_CONFIG, index, config->count);
 }
 
@@ -62,6 +63,7 @@ void core_config_truncated(struct core *c, uint64_t from)
     c->previous.count = 0;
     core_config_refresh(c);
     core_election_role_from_config(c);
+    c->changed = true;
     core_trace(c, CORE_TRACE_CONFIG_ROLLBACK, c->config.index, dropped);
 }
 

@@ -95,7 +95,7 @@ static bool decode_entries(struct engine *e, const Hf__Raft__Raft *m, struct cor
 
 void native_receive(struct engine *e, uint32_t from, const Hf__Raft__Raft *m)
 {
-    if ((unsigned)m->kind > CORE_SNAPSHOT_REPLY || m->n_entries > LIMIT_RAFT_MESSAGE_BYTES)
+    if ((unsigned)m->kind > CORE_SNAPSHOT_REPLY || m->n_entries > CORE_MESSAGE_ENTRIES)
         return;
     struct core_message message = {.kind = (enum core_kind)m->kind,
                                    .peer = from,
@@ -323,8 +323,10 @@ int native_apply(struct engine *e)
             return e->failed = rc;
         }
         rc = e->env.apply(e->env.ctx, entries, count);
-        if (rc != HF_OK)
+        if (rc != HF_OK) {
+            report(e); /* what the sync changed is told also while apply waits */
             return rc;
+        }
         e->applied += count;
         (void)native_feed(e, &(struct core_event){.kind = CORE_EVENT_APPLIED, .index = e->applied}, NULL);
     }
