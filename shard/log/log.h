@@ -3,10 +3,10 @@
  * Position: below every engine. The engine appends and truncates in memory, then log_sync makes one turn durable:
  *           one frame, one write, one fdatasync.
  * Thread:   loop thread only.
- * Files:    hardstate (two copies), seg-<id>.log: zero-filled segments of a fixed size, recycled. Format:
- * shard/log/README.md. Invariants: entries are consecutive from log_first to log_last; terms never fall; a frame is
- * written only after the sync of the frame before it returned; nothing is read back that failed its checksum (I11). A
- * failed write or sync poisons the log (I6): the caller must end the process; every later call fails the same way. */
+ * Files:    hardstate (two copies), seg-<id>.log: zero-filled segments of a fixed size, recycled. Format: README.md.
+ * Invariants: entries are consecutive from log_first to log_last; terms never fall; a frame is written only after the
+ *           sync of the frame before it returned; nothing is read back that failed its checksum (I11).
+ * Failure:  a failed write or sync poisons the log (I6): the caller must end the process; later calls fail as well. */
 #pragma once
 
 #include <stdbool.h>
@@ -72,11 +72,11 @@ HF_CHECKED int log_term(const struct log *log, uint64_t index, uint64_t *out_ter
 void log_append(struct log *log, const struct log_entry *entries, size_t count);
 /* Drops all entries ≥ index (index > base). A record in the log, so that a crash keeps the order. */
 void log_truncate(struct log *log, uint64_t index);
-void log_set_hard_state(struct log *log,
-                        struct log_hard_state hs); /* term never falls, a vote stands in its term (must()) */
+/* The term never falls, a vote stands in its term (must()). */
+void log_set_hard_state(struct log *log, struct log_hard_state hs);
 
-bool log_dirty(
-    const struct log *log); /* does log_sync have something that must be durable (commit alone does not count) */
+/* Does log_sync have something that must be durable? A commit alone does not count. */
+bool log_dirty(const struct log *log);
 
 /* Makes all buffered changes durable: hard state first if term or vote changed, then one frame. HF_E_IO poisons. The
  * hard state's term is then not below the last entry's (must(); so a log whose hard state went back in time is found at
