@@ -1,0 +1,253 @@
+/* fake.c: see fake.h. */
+#include "tests/unit/client/fake.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/error.h"
+#include "proto/pack.h"
+
+#define WINDOW 1024
+#define CLUSTER 77
+
+void fake_init(struct fake *f, int port)
+{
+    memset(f, 0, sizeof *f);
+    f->hints = true;
+    f->leader = FAKE_A;
+    f->routed_leader = FAKE_A;
+    f->port = port;
+}
+
+static struct fake_session *session_of(struct fake *f, uint64_t id)
+{
+    for (int i = 0; i < f->sessions_count; i++)
+        if (f->sessions[i].id == id)
+            return &f->sessions[i];
+    return NULL;
+}
+
+struct routes_memory {
+    Hf__Catalog__Member members[2];
+    Hf__Catalog__Member *lists[2][2];
+    Hf__Catalog__Shard shards[2], *shard_list[2];
+    Hf__Catalog__Range ranges[2];
+    Hf__Catalog__Route routes[2], *route_list[2];
+    Hf__Catalog__Routes all;
+};
+
+static Hf__Catalog__Routes *routes_of(struct fake *f, struct routes_memory *m, bool split)
+{
+    hf__catalog__routes__init(&m->all);
+    m->all.version = split ? 2 : 1;
+    m->all.cluster = CLUSTER;
+    m->all.routes = m->route_list;
+    m->all.shards = m->shard_list;
+    m->all.n_routes = m->all.n_shards = split ? 2 : 1;
+    for (int i = 0; i < 2; i++) {
+        hf__catalog__member__init(&m->members[i]);
+        m->members[i].replica = (uint32_t)(FAKE_A + i);
+        m->members[i].client_endpoint = f->endpoints[FAKE_A + i];
+        m->members[i].raft_endpoint = f->endpoints[FAKE_A + i];
+    }
+    for (int i = 0; i < 2; i++) {
+        hf__catalog__shard__init(&m->shards[i]);
+        hf__catalog__range__init(&m->ranges[i]);
+        hf__catalog__route__init(&m->routes[i]);
+        m->shards[i].shard = m->routes[i].shard = (uint32_t)i + 1;
+        m->lists[i][0] = &m->members[split ? i : 0];
+        m->lists[i][1] = &m->members[1];
+        m->shards[i].members = m->lists[i];
+        m->shards[i].n_members = split ? 1 : 2;
+        m->shards[i].leader = split ? (uint32_t)(FAKE_A + i) : (uint32_t)f->routed_leader;
+        m->routes[i].range = &m->ranges[i];
+        m->route_list[i] = &m->routes[i];
+        m->shard_list[i] = &m->shards[i];
+    }
+    if (split) {
+        m->ranges[0].end = pack_bytes(slice_text("m"));
+        m->ranges[1].start = pack_bytes(slice_text("m"));
+    }
+    return &m->all;
+}
+
+static void send_reply(struct fake *f, int server, const struct net_peer *peer, const Hf__Client__Reply *reply)
+{
+    struct buf packed = {0};
+    pack_append(&reply->base, &packed);
+    for (int i = 0; i < (f->twice ? 2 : 1); i++) {
+        int rc = net_send_to(f->sockets[server], peer, buf_slice(&packed));
+        (void)rc; /* a client that is gone */
+    }
+    buf_deinit(&packed);
+}
+
+/* A write at its leader. False: no answer. */
+static bool write_at_leader(struct fake *f, uint32_t shard, const Hf__Client__Request *q, Hf__Client__Reply *reply)
+{
+    atomic_fetch_add(&f->writes, 1);
+    atomic_store(&f->last_session, q->session);
+    atomic_store(&f->last_seq, q->seq);
+    if (q->seq >= q->done_below + WINDOW)
+        atomic_fetch_add(&f->window_broken, 1);
+    if (atomic_exchange(&f->forget_sessions, false))
+        for (int i = 0; i < f->sessions_count; i++)
+            f->sessions[i].id = 0;
+    if (f->refuse_writes != 0 && atomic_fetch_sub(&f->refuse_times, 1) > 0) {
+        reply->code = f->refuse_writes;
+        return true;
+    }
+    struct fake_session *s = session_of(f, q->session);
+    if (!s || s->shard != shard) {
+        reply->code = HF_E_SESSION_UNKNOWN;
+        return true;
+    }
+    if (s->executed[q->seq]++ == 0)
+        atomic_fetch_add(&f->executed, 1);
+    else
+        atomic_fetch_add(&f->repeated, 1);
+    if (q->seq == atomic_load(&f->hold_seq))
+        return false;
+    return atomic_fetch_sub(&f->lose_replies, 1) <= 0;
+}
+
+static void scan(struct fake *f, const Hf__Client__Scan *q, Hf__Client__Reply *reply, Hf__Client__Item *items,
+                 Hf__Client__Item **list)
+{
+    reply->items = list;
+    for (int n = 0; n < f->keys_count; n++) {
+        struct slice key = slice_text(f->keys[q->reverse ? f->keys_count - 1 - n : n]);
+        if (slice_compare(key, pack_slice(q->start)) < 0 || (q->end.len && slice_compare(key, pack_slice(q->end)) >= 0))
+            continue;
+        if (reply->n_items == 2) { /* pages of two */
+            struct slice last = pack_slice(list[1]->key);
+            reply->more = true;
+            reply->next = q->reverse ? pack_bytes(last) : pack_bytes(key);
+            return;
+        }
+        Hf__Client__Item *item = &items[reply->n_items];
+        hf__client__item__init(item);
+        item->key = item->value = pack_bytes(key);
+        list[reply->n_items++] = item;
+    }
+}
+
+static bool answer_shard(struct fake *f, int server, const Hf__Client__Request *q, Hf__Client__Reply *reply)
+{
+    static Hf__Client__Version version = HF__CLIENT__VERSION__INIT;
+    static Hf__Client__Item items[2], *list[2];
+    uint32_t shard = f->split && server == FAKE_B ? 2 : 1;
+    bool leads = f->split || server == f->leader;
+    if (!leads) {
+        reply->code = HF_E_NOT_LEADER;
+        reply->leader_endpoint = f->hints ? f->endpoints[f->leader] : (char *)(uintptr_t)"";
+        return true;
+    }
+    if (q->shard != shard) {
+        reply->code = HF_E_WRONG_SHARD;
+        return true;
+    }
+    version.t = version.seq = 1;
+    switch ((int)q->op_case) {
+    case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
+        f->sessions[f->sessions_count].id = reply->session = (uint64_t)++f->sessions_opened + 100;
+        f->sessions[f->sessions_count++].shard = shard;
+        return true;
+    case HF__CLIENT__REQUEST__OP_GET:
+        reply->value = q->get->key;
+        reply->found = &version;
+        return true;
+    case HF__CLIENT__REQUEST__OP_SCAN:
+        scan(f, q->scan, reply, items, list);
+        return true;
+    default:
+        reply->written = &version;
+        return write_at_leader(f, shard, q, reply);
+    }
+}
+
+static bool wrong_shard(const struct fake *f, int server, const Hf__Client__Request *q)
+{
+    if (!f->split || q->op_case != HF__CLIENT__REQUEST__OP_PUT)
+        return false;
+    return (server == FAKE_A) != (slice_compare(pack_slice(q->put->key), slice_text("m")) < 0);
+}
+
+static void serve(struct fake *f, int server, const struct net_peer *peer, const Hf__Client__Request *q)
+{
+    struct routes_memory memory;
+    Hf__Client__Status status = HF__CLIENT__STATUS__INIT;
+    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    reply.version = 1;
+    reply.id = q->id;
+    bool answered = true;
+    if (q->op_case == HF__CLIENT__REQUEST__OP_ROUTES) {
+        reply.routes = routes_of(f, &memory, f->split && !f->old_routes);
+    } else if (q->op_case == HF__CLIENT__REQUEST__OP_STATUS) {
+        atomic_fetch_add(&f->statuses, 1);
+        bool leads = f->split || server == f->leader;
+        status.cluster = CLUSTER;
+        status.shard = f->split && server == FAKE_B ? 2 : 1;
+        status.role = (char *)(uintptr_t)(leads ? "leader" : "follower");
+        status.state = (char *)(uintptr_t) "ready";
+        status.term = 3;
+        reply.status = &status;
+    } else if (server == FAKE_COORDINATOR) {
+        answered = answer_shard(f, f->leader, q, &reply); /* routed: as if forwarded */
+    } else if (wrong_shard(f, server, q)) {
+        reply.code = HF_E_WRONG_SHARD;
+        reply.routes = routes_of(f, &memory, true);
+    } else {
+        answered = answer_shard(f, server, q, &reply);
+    }
+    reply.class_ = (uint32_t)error_class(reply.code);
+    if (answered)
+        send_reply(f, server, peer, &reply);
+}
+
+static void *run(void *ctx)
+{
+    struct fake *f = ctx;
+    while (!f->stop) {
+        struct net_poll_item items[FAKE_SERVERS];
+        for (int i = 0; i < FAKE_SERVERS; i++)
+            items[i] = (struct net_poll_item){.socket = f->sockets[i], .fd = -1};
+        (void)net_poll(items, FAKE_SERVERS, 10);
+        for (int i = 0; i < FAKE_SERVERS; i++) {
+            struct net_peer peer;
+            struct net_message m;
+            while (net_receive(f->sockets[i], &peer, &m) == HF_OK) {
+                struct slice data = net_message_data(&m);
+                Hf__Client__Request *q = hf__client__request__unpack(NULL, data.size, data.data);
+                net_message_release(&m);
+                must(q);
+                atomic_fetch_add(&f->requests[i], 1);
+                if (!f->silent[i])
+                    serve(f, i, &peer, q);
+                hf__client__request__free_unpacked(q, NULL);
+            }
+        }
+    }
+    return NULL;
+}
+
+void fake_start(struct fake *f)
+{
+    f->net = net_new(1, 64);
+    const struct net_options options = {.hwm = 100000, .message_bytes = 1 << 24};
+    for (int i = 0; i < FAKE_SERVERS; i++) {
+        snprintf(f->endpoints[i], sizeof f->endpoints[i], "tcp://127.0.0.1:%d", f->port + i);
+        must(net_listen(f->net, f->endpoints[i], &options, &f->sockets[i]) == HF_OK);
+    }
+    must(pthread_create(&f->thread, NULL, run, f) == 0);
+}
+
+void fake_stop(struct fake *f)
+{
+    f->stop = true;
+    pthread_join(f->thread, NULL);
+    for (int i = 0; i < FAKE_SERVERS; i++)
+        net_close(&f->sockets[i]);
+    net_free(&f->net);
+}

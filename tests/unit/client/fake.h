@@ -1,0 +1,55 @@
+/* fake.h: a coordinator and two replicas in one thread of the test, on real sockets: they answer as a shard would (sessions,
+ * leadership, routes) and misbehave as told. Each test sets the knobs, starts it, and looks at the counters afterwards. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/sys/net.h"
+#include "proto/client.pb-c.h"
+
+enum { FAKE_COORDINATOR, FAKE_A, FAKE_B, FAKE_SERVERS };
+#define FAKE_KEYS 64
+#define FAKE_SEQS 8192
+
+struct fake_session {
+    uint64_t id;
+    uint32_t shard;
+    int executed[FAKE_SEQS]; /* how often each seq was */
+};
+
+struct fake {
+    /* Knobs: set before fake_start, or later through the atomics. */
+    bool hints;                      /* NOT_LEADER names the leader */
+    _Atomic int leader;              /* FAKE_A or FAKE_B, of shard 1 */
+    int routed_leader;               /* what the routes say; 0: nothing */
+    _Atomic bool silent[FAKE_SERVERS]; /* takes requests, answers nothing */
+    _Atomic int lose_replies;        /* so many writes are executed and not answered */
+    _Atomic int refuse_writes;       /* code for writes, instead of executing; 0: none */
+    _Atomic int refuse_times;        /* so often; then it executes again */
+    _Atomic uint64_t hold_seq;       /* this seq is not answered while set */
+    _Atomic bool forget_sessions;
+    bool twice;                      /* every reply is sent two times */
+    bool split;                      /* A leads shard 1 (keys below "m"), B shard 2: version 2 of the routes */
+    _Atomic bool old_routes;         /* the coordinator still tells version 1 */
+    /* Counters, of the fake's thread; read after fake_stop or when the calls they count are over. */
+    _Atomic int requests[FAKE_SERVERS], writes, executed, sessions_opened, repeated, window_broken, statuses;
+    _Atomic uint64_t last_session, last_seq;
+
+    int port;
+    struct net *net;
+    struct net_socket *sockets[FAKE_SERVERS];
+    char endpoints[FAKE_SERVERS][64];
+    pthread_t thread;
+    _Atomic bool stop;
+    struct fake_session sessions[16];
+    int sessions_count;
+    const char *keys[FAKE_KEYS]; /* of scans, sorted */
+    int keys_count;
+};
+
+void fake_init(struct fake *f, int port); /* A leads, the routes say so, nothing goes wrong */
+void fake_start(struct fake *f);
+void fake_stop(struct fake *f);
