@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+# isolation.py: one part in trouble leaves the others alone: a stopped shard, a SIGTERM under load, a huge prefix deleted.
+import os
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import histories  # noqa: E402
+import wire  # noqa: E402
+from cluster import ASAN, FULL, PATIENCE, ClusterTest, Hammer, parse_dump, wait_for  # noqa: E402
+from wire import request  # noqa: E402
+
+PREFIX_KEYS = 1000000 if FULL else 20000 if ASAN else 200000
+NO_STALL_S = 0.4 * PATIENCE  # less than an election time-out
+
+
+def slowest(path, since_ns):
+    """The longest time an operation that was invoked after `since_ns` took, in seconds."""
+    return max((int(r[6]) - int(r[5]) for r in histories.rows(path) if int(r[5]) >= since_ns), default=0) / 1e9
+
+
+class Isolation(ClusterTest):
+    def test_a_stopped_shard_leaves_the_other_answering(self):
+        c = self.cluster(shards=2).up()
+        for routed in ([], ["--routed"]):
+            c.cli(*routed, "put", "apple", "1")
+            c.cli(*routed, "put", "zebra", "1")
+        for n in c.names(2):
+            c.send_signal(n, signal.SIGSTOP)
+        try:
+            with wire.Wire(c.processes["coordinator/1"]["client"]) as w:
+                stuck = [w.send(request(put=(b"zebra", b"%d" % i), deadline_ms=3000)) for i in range(200)]
+                for _ in range(20):  # while those hang in the coordinator
+                    begin = time.monotonic()
+                    self.assertEqual(w.ask(request(put=(b"apple", b"2"))).code, wire.OK)
+                    self.assertEqual(w.ask(request(get=b"apple")).value, b"2")
+                    self.assertLess(time.monotonic() - begin, NO_STALL_S)
+                got = w.receive(stuck, 5 * PATIENCE)
+                self.assertEqual(len(got), 200, "each is answered when its time is up")
+                self.assertTrue(all(r.class_ in (2, 4) for r in got.values()), {r.code for r in got.values()})
+            h = Hammer(c, "mixed", hot=4, unique=2, deadline_ms=500)
+            h.await_acks(50)  # clients that use both shards get answers from the one that lives
+            h.stop()
+            self.assertEqual(c.cli("--json", "status", code=7).returncode, 7)
+            for n in c.names(1):
+                self.assertEqual(c.status_of(n).state, "ready")
+        finally:
+            for n in c.names(2):
+                c.send_signal(n, signal.SIGCONT)
+        wait_for("shard 2 again", 30, lambda: c.cli("get", "zebra", code=None).returncode == 0)
+
+    def test_sigterm_under_load_loses_nothing(self):
+        """Leaders are told to end under load, twice round the replicas: hand-over, exit 0, everything acknowledged is there."""
+        c = self.cluster(shards=2).up()
+        commands = {}
+        for n in c.names():
+            with open(f"/proc/{c.pid(n)}/cmdline", "rb") as f:
+                commands[n] = [a.decode() for a in f.read().split(b"\0")[:-1]]
+        made = [Hammer(c, tag, hot=3, unique=2, pause_us=500) for tag in "pq"]
+        for h in made:
+            h.await_acks(50)
+        for _ in range(3):
+            leader = c.leader(1)
+            c.kill(leader)  # from now on a child of this test, so that its exit code can be read
+            c.leader(1)
+            with open(os.path.join(c.dir, "log", "child.log"), "a", encoding="utf-8") as log:
+                child = subprocess.Popen([a for a in commands[leader] if a not in ("--engine", "native")], stdout=log,
+                                         stderr=log, stdin=subprocess.DEVNULL)
+            try:
+                def leads():
+                    s = c_status(c, leader)
+                    return s is not None and s.state == "ready"
+                wait_for(f"{leader} again", 30, leads)
+                self.hand_over(c, leader)
+                for h in made:
+                    h.await_acks(30)
+                child.send_signal(signal.SIGTERM)
+                begin = time.monotonic()
+                self.assertEqual(child.wait(timeout=30 * PATIENCE), 0)
+                self.assertLess(time.monotonic() - begin, 10 * PATIENCE)
+            finally:
+                if child.poll() is None:
+                    child.kill()
+                    child.wait()
+            for h in made:
+                h.await_acks(30)
+            c.start(leader)
+        counts = [h.stop() for h in made]
+        self.assertTrue(all(n["acked"] > 200 for n in counts))
+        dump = parse_dump(c.cli("dump", text=False).stdout)
+        self.assertEqual(histories.judge(c, made, dump), [])
+
+    def hand_over(self, c, to):
+        def probe():
+            s = c_status(c, to)
+            if s is not None and s.role == "leader":
+                return True
+            for n in c.alive(1):
+                with c.wire(n) as w:
+                    w.try_ask(request(1, transfer=int(to.split("/")[1])), 1.0)
+            return False
+        wait_for(f"leadership of {to}", 30, probe, 0.1)
+
+    def test_a_huge_prefix_is_deleted_in_one_step(self):
+        c = self.cluster(shards=1).up()
+        path = os.path.join(c.dir, "records")
+        with open(path, "w", encoding="ascii") as f:
+            for i in range(PREFIX_KEYS):
+                f.write(f"bulk/{i:08d}\tvalue {i}\n")
+        for key in ("bulk", "bulk.", "bulk0", "c"):
+            c.cli("put", key, "stays")
+        said = c.cli("load", path, seconds=600).stdout.strip().splitlines()[-1]
+        self.assertEqual(said, f"loaded {PREFIX_KEYS} failed 0 unknown 0")
+        h = Hammer(c, "p", hot=2, unique=1, window=4)
+        h.await_acks(200)
+        term, since = c.status_of(c.leader(1)).term, time.monotonic_ns()
+        c.cli("delprefix", "bulk/")
+        done = (time.monotonic_ns() - since) / 1e9
+        h.await_acks(200)
+        h.stop()
+        self.assertLess(done, 1.0 * PATIENCE, "one marker, not a million deletes")
+        self.assertLess(slowest(h.path, since), NO_STALL_S, "the loop went on")
+        self.assertEqual(c.status_of(c.leader(1)).term, term, "no election came of it")
+        begin = time.monotonic()
+        self.assertEqual(c.cli("scan", "--prefix", "bulk/", "--limit", "10", seconds=120).stdout, "")
+        print(f"{PREFIX_KEYS} keys: delprefix {done:.3f} s, the scan over them {time.monotonic() - begin:.3f} s",
+              file=sys.stderr)
+        c.cli("get", "bulk/00000007", code=1)
+        self.assertEqual(c.cli("scan", "--prefix", "bul", "--keys-only").stdout.split(), ["bulk", "bulk.", "bulk0"])
+        c.cli("put", "bulk/00000007", "new")
+        self.assertEqual(c.cli("scan", "--prefix", "bulk/", seconds=120).stdout, "bulk/00000007\tnew\n")
+        c.kill(*c.names())
+        c.start_in_background(*c.names())
+        self.assertEqual(c.cli("scan", "--prefix", "bulk/", seconds=120).stdout, "bulk/00000007\tnew\n")
+        c.digests_agree(1)
+
+    def test_scan_over_a_deleted_prefix_does_not_stall_others(self):
+        """Skipping many deleted keys is work for one request, not for everybody's."""
+        c = self.cluster(shards=1).up()
+        path = os.path.join(c.dir, "records")
+        with open(path, "w", encoding="ascii") as f:
+            for i in range(PREFIX_KEYS):
+                f.write(f"bulk/{i:08d}\tvalue {i}\n")
+        c.cli("load", path, seconds=600)
+        c.cli("delprefix", "bulk/")
+        h = Hammer(c, "p", hot=2, unique=1, window=4)
+        h.await_acks(100)
+        term, since = c.status_of(c.leader(1)).term, time.monotonic_ns()
+        c.cli("scan", "--keys-only", seconds=120)
+        h.await_acks(100)
+        h.stop()
+        self.assertLess(slowest(h.path, since), NO_STALL_S)
+        self.assertEqual(c.status_of(c.leader(1)).term, term)
+
+
+def c_status(c, name):
+    """The status of a replica that the test itself started, which the pid files do not know."""
+    with c.wire(name) as w:
+        reply = w.try_ask(request(status=True), 1.0 * PATIENCE)
+    return reply.status if reply is not None and reply.code == 0 else None
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
