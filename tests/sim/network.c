@@ -41,6 +41,11 @@ static bool passes(struct network *net, uint32_t from, uint32_t to, const Hf__Ra
 void network_send(struct sim *sim, uint32_t from, uint32_t to, const Hf__Raft__Raft *m)
 {
     struct network *net = &sim->network;
+    Hf__Raft__Raft forged = *m;
+    if (m->kind == HF__RAFT__KIND__VOTE_REPLY && planted_bug("sim.refused_vote_counts")) {
+        forged.reject = false;
+        m = &forged;
+    }
     net->sent++;
     must(to >= 1 && to <= SIM_NODES_MAX);
     bool pass = passes(net, from, to, m);

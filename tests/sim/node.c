@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/sys/failpoint.h"
 #include "tests/sim/sim.h"
 
 #define PPM 1000000
@@ -95,6 +96,7 @@ void node_create(struct node *n, struct sim *sim, uint32_t id, const struct mach
     struct engine_env env = environment(n);
     must(n->ops->create(&env, from->index, from->term) == 0);
     simdisk_crash(n->disk, random_next(&n->random)); /* durable on return */
+    simdisk_ignore_sync(n->disk, planted_bug("sim.sync_ignored"));
 }
 
 void node_start(struct node *n)

@@ -101,6 +101,11 @@ void turn_env(struct node *n, struct engine_env *env)
 
 /* ---- reads ---- */
 
+static bool leased_now(const struct node *n)
+{
+    return n->ops->read_lease(n->engine) > node_now(n) || planted_bug("sim.lease_not_checked");
+}
+
 static void begin_reads(struct node *n)
 {
     uint64_t barrier = 0;
@@ -109,7 +114,7 @@ static void begin_reads(struct node *n)
         if (!r->fresh)
             continue;
         bool serves = node_serves(n);
-        bool leased = serves && n->ops->read_lease(n->engine) > node_now(n) && random_below(&n->random, 8) != 0;
+        bool leased = serves && leased_now(n) && random_below(&n->random, 8) != 0;
         if (serves && !leased && barrier == 0) {
             barrier = ++n->sim->clients.last_id;
             serves = n->ops->barrier(n->engine, barrier) == 0;
@@ -138,8 +143,7 @@ static void answer_reads(struct node *n)
         struct read r = n->reads[i];
         if (r.built == 0)
             continue;
-        bool expired = r.leased && n->ops->read_lease(n->engine) <= node_now(n);
-        if (expired && !planted_bug("sim.lease_not_checked_again")) {
+        if (r.leased && !leased_now(n)) {
             n->reads[i].built = 0;
             n->reads[i].fresh = true; /* by a barrier, or a new lease */
             continue;

@@ -15,7 +15,7 @@ struct simdisk {
     struct disk disk; /* first: a struct disk * is a struct simdisk * */
     struct simtree tree;
     uint64_t generation;
-    bool halted;
+    bool halted, ignore_sync;
     unsigned halt_ops;
     uint64_t halt_after;
     unsigned fault_ops;
@@ -207,9 +207,9 @@ static int sim_sync(struct disk *d, struct disk_file *file)
     int rc = gate(sd, SIMDISK_SYNC);
     if (sd->halted || !alive(sd, file))
         return HF_E_IO;
-    if (rc == 0)
+    if (rc == 0 && !sd->ignore_sync)
         simfile_sync(&file->node->file);
-    else
+    else if (rc != 0)
         simfile_forget(&file->node->file, &sd->random);
     return rc;
 }
@@ -393,6 +393,11 @@ void simdisk_fail(struct simdisk *sd, unsigned ops, uint64_t n, int error, uint6
     sd->fault_error = error;
     sd->fault_times = times;
     sd->fault_for_ever = times == 0;
+}
+
+void simdisk_ignore_sync(struct simdisk *sd, bool ignore)
+{
+    sd->ignore_sync = ignore;
 }
 
 void simdisk_limit(struct simdisk *sd, uint64_t bytes)
