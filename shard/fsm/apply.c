@@ -1,7 +1,8 @@
 /* apply.c: entries → one write batch, with the applied position in it (I1). A pure function of (state, entry) (I2).
  *
- * A call goes: each entry in order adds its effects to the batch, the overlay, the sessions and the markers, and its results
- * to a list; then the batch is written; then memory follows (commit) or goes back (rollback), and results are reported. */
+ * A call goes: each entry in order adds its effects to the batch, the overlay, the sessions and the markers, and its
+ * results to a list; then the batch is written; then memory follows (commit) or goes back (rollback), and results are
+ * reported. */
 #include "common/base/endian.h"
 #include "common/base/error.h"
 #include "common/base/limits.h"
@@ -39,7 +40,8 @@ HF_NORETURN static void halt(const struct applying *a, const char *what, unsigne
 static void add_result(struct applying *a, uint32_t position, const struct fsm_result *result)
 {
     struct apply_result *to = (void *)buf_extend(&a->fsm->results, sizeof *to);
-    *to = (struct apply_result){.index = a->entry->index, .term = a->entry->term, .position = position, .result = *result};
+    *to = (struct apply_result){
+        .index = a->entry->index, .term = a->entry->term, .position = position, .result = *result};
     uint8_t bytes[4 + 8 + 8 + 8 + 4];
     put_le32(bytes, (uint32_t)result->code);
     put_le64(bytes + 4, result->version.t.t);
@@ -61,7 +63,8 @@ static void put(struct applying *a, struct slice key, struct slice value)
     store_batch_put(a->fsm->batch, key, value);
 }
 
-static void put_version(struct applying *a, struct slice prefix, struct version version, const struct version_value *value)
+static void put_version(struct applying *a, struct slice prefix, struct version version,
+                        const struct version_value *value)
 {
     struct slice bytes = versions_encode(&a->fsm->turn, value);
     put(a, vkey_versioned(prefix, version), bytes);
@@ -73,7 +76,7 @@ static int current(struct applying *a, struct slice prefix, struct version_found
 {
     if (!a->bug_overlay && overlay_find(&a->fsm->overlay, prefix, out))
         return HF_OK;
-    return versions_newest(fsm_point_iterator(a->fsm), prefix, (struct hlc){0}, out);
+    return fsm_newest(a->fsm, prefix, (struct hlc){0}, out);
 }
 
 /* HF_OK: the key may be written here. */
@@ -110,8 +113,9 @@ static int do_cas(struct applying *a, const Hf__Entry__Command *c, struct slice 
     int rc = current(a, prefix, &found);
     if (rc != HF_OK && rc != HF_E_NOT_FOUND)
         return rc;
-    bool live = rc == HF_OK &&
-                versions_live(&found, markers_newest(&a->fsm->markers, (uint8_t)c->space, pack_slice(c->key)), version.t);
+    bool live =
+        rc == HF_OK &&
+        versions_live(&found, markers_newest(&a->fsm->markers, (uint8_t)c->space, pack_slice(c->key)), version.t);
     bool as_expected = c->has_expected ? live && slice_equal(found.value.payload, pack_slice(c->expected)) : !live;
     *out_code = as_expected ? HF_OK : HF_E_COMPARE_FAILED;
     if (!as_expected)
@@ -361,6 +365,12 @@ static void commit(struct applying *a)
 {
     struct fsm *fsm = a->fsm;
     fsm_drop_iterators(fsm);
+    for (size_t i = 0; i < fsm->overlay.count; i++) {
+        struct slice prefix;
+        struct version_found found;
+        overlay_at(&fsm->overlay, i, &prefix, &found);
+        recent_update(&fsm->recent, prefix, &found);
+    }
     sessions_commit(&fsm->sessions);
     markers_commit(&fsm->markers);
     if (a->new_members)

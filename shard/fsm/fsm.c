@@ -134,6 +134,7 @@ void fsm_close(struct fsm **fsm)
     sessions_deinit(&f->sessions);
     markers_deinit(&f->markers);
     overlay_deinit(&f->overlay);
+    recent_deinit(&f->recent);
     buf_deinit(&f->results);
     arena_deinit(&f->turn);
     arena_deinit(&f->range);
@@ -169,11 +170,16 @@ int fsm_flush_begin(struct fsm *fsm)
     return store_flush_begin(fsm->store);
 }
 
-struct store_iterator *fsm_point_iterator(struct fsm *fsm)
+int fsm_newest(struct fsm *fsm, struct slice prefix, struct hlc at, struct version_found *out)
 {
+    if (recent_find(&fsm->recent, prefix, out) && (at.t == 0 || out->version.t.t < at.t))
+        return HF_OK;
     if (fsm->point == NULL)
         fsm->point = store_iterator_new(fsm->store, true);
-    return fsm->point;
+    int rc = versions_newest(fsm->point, prefix, at, out);
+    if (rc == HF_OK && at.t == 0)
+        recent_note(&fsm->recent, prefix, out);
+    return rc;
 }
 
 struct store_iterator *fsm_walk_iterator(struct fsm *fsm)
@@ -214,7 +220,7 @@ int fsm_get(struct fsm *fsm, enum fsm_space space, struct slice key, struct hlc 
     struct version marker;
     struct version_found found;
     struct slice prefix = vkey_prefix(arena, VKEY_DATA, (uint8_t)space, key);
-    int rc = versions_newest(fsm_point_iterator(fsm), prefix, at, &found);
+    int rc = fsm_newest(fsm, prefix, at, &found);
     if (rc == HF_OK)
         rc = fsm_marker(fsm, (uint8_t)space, key, at, &marker);
     if (rc != HF_OK)

@@ -52,18 +52,18 @@ struct fsm_info {
     uint32_t heartbeat_ms, election_ms;
     uint32_t feature_level;
     struct fsm_applied applied;
-    struct hlc ceiling;              /* highest committed */
-    struct version newest;           /* highest version applied: the next leader's stamps go on from it */
+    struct hlc ceiling;                  /* highest committed */
+    struct version newest;               /* highest version applied: the next leader's stamps go on from it */
     const Hf__Catalog__Members *members; /* as of applied */
     const Hf__Catalog__Range *range;
     uint64_t sessions, markers;
-    uint8_t digest[DIGEST_BYTES];    /* running hash over everything applied */
+    uint8_t digest[DIGEST_BYTES]; /* running hash over everything applied */
 };
 const struct fsm_info *fsm_info(const struct fsm *fsm);
 
 /* The applied position that survives a crash now; nothing else is "durable applied" (I4). */
 HF_CHECKED int fsm_durable_applied(struct fsm *fsm, struct fsm_applied *out);
-HF_CHECKED int fsm_flush(struct fsm *fsm); /* durable on return */
+HF_CHECKED int fsm_flush(struct fsm *fsm);       /* durable on return */
 HF_CHECKED int fsm_flush_begin(struct fsm *fsm); /* in the background; fsm_durable_applied shows when it is done */
 
 struct fsm_result {
@@ -74,15 +74,17 @@ struct fsm_result {
     struct version outcome_version;
 };
 
-/* Called for each command of an entry in order, position from 0; lease, no-op and configuration entries report position 0. */
+/* Called for each command of an entry in order, position from 0; lease, no-op and configuration entries report position
+ * 0. */
 typedef void fsm_result_fn(void *ctx, uint64_t index, uint64_t term, uint32_t position, const struct fsm_result *r);
 
 /* Applies consecutive entries that follow `applied`, in one batch: all of them with their effects, or none.
- * Results are reported after the batch is written. An entry this program cannot read ends the process (fatal): skipping it
- * would make replicas differ; so whoever proposes must have checked that op and space are known ones.
- * HF_E_NO_SPACE, HF_E_IO: nothing was applied, call again with the same entries (I6). HF_E_CORRUPT: the same, but the state
- * is damaged and calling again will not help. */
-HF_CHECKED int fsm_apply(struct fsm *fsm, const struct log_entry *entries, size_t count, fsm_result_fn *report, void *ctx);
+ * Results are reported after the batch is written. An entry this program cannot read ends the process (fatal): skipping
+ * it would make replicas differ; so whoever proposes must have checked that op and space are known ones. HF_E_NO_SPACE,
+ * HF_E_IO: nothing was applied, call again with the same entries (I6). HF_E_CORRUPT: the same, but the state is damaged
+ * and calling again will not help. */
+HF_CHECKED int fsm_apply(struct fsm *fsm, const struct log_entry *entries, size_t count, fsm_result_fn *report,
+                         void *ctx);
 
 enum fsm_space { FSM_USER = 0, FSM_CATALOG = 1 };
 
@@ -104,7 +106,8 @@ struct fsm_scan {
     struct slice start, end; /* [start, end); empty end: to the end of the space; cut to the group's own range */
     struct hlc at, now;
     size_t items_max, bytes_max; /* a page; at least one item is returned if there is one */
-    size_t steps_max;            /* versions looked at; a page may end early, even empty, with more = true. Never stalls the loop */
+    size_t
+        steps_max; /* versions looked at; a page may end early, even empty, with more = true. Never stalls the loop */
     bool reverse, keys_only;
 };
 

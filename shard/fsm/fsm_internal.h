@@ -4,6 +4,7 @@
 #include "shard/fsm/fsm.h"
 #include "shard/fsm/markers.h"
 #include "shard/fsm/overlay.h"
+#include "shard/fsm/recent.h"
 #include "shard/fsm/sessions.h"
 #include "shard/store/store.h"
 
@@ -23,12 +24,16 @@ struct fsm {
     struct buf results; /* struct apply_result */
     bool busy;
 
+    struct recent recent;
+
     /* Iterators show the store as it was when they were made; a write or flush drops them. */
     struct store_iterator *point; /* prefix mode */
     struct store_iterator *walk;  /* total order */
 };
 
-struct store_iterator *fsm_point_iterator(struct fsm *fsm);
+/* The key's newest version below `at` (0: of all) as of the last batch written; borrowed until the next read or write.
+ */
+HF_CHECKED int fsm_newest(struct fsm *fsm, struct slice prefix, struct hlc at, struct version_found *out);
 struct store_iterator *fsm_walk_iterator(struct fsm *fsm);
 void fsm_drop_iterators(struct fsm *fsm);
 

@@ -74,7 +74,8 @@ static struct marker *insert(struct markers *m, uint64_t hash, uint8_t space, st
     return marker;
 }
 
-/* Its length stays known: that costs a lookup, never an answer. `marker` is the head of its chain: last in, first out. */
+/* Its length stays known: that costs a lookup, never an answer. `marker` is the head of its chain: last in, first out.
+ */
 static void uninsert(struct markers *m, uint64_t hash, struct marker *marker)
 {
     must(hashmap_get(&m->by_hash, hash) == marker);

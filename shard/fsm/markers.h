@@ -1,7 +1,7 @@
 /* markers.h: prefixes deleted as a whole: what is older than the newest marker over a key counts as deleted.
  *
- * Position: apply adds; apply, fsm_get and scan ask. Older markers of a prefix stay in the store, for reads in the past.
- * Memory:   the newest marker of each distinct prefix, at most LIMIT_MARKERS. */
+ * Position: apply adds; apply, fsm_get and scan ask. Older markers of a prefix stay in the store, for reads in the
+ * past. Memory:   the newest marker of each distinct prefix, at most LIMIT_MARKERS. */
 #pragma once
 
 #include "common/base/hashmap.h"
@@ -10,7 +10,7 @@
 #include "common/base/slice.h"
 #include "shard/store/store.h"
 
-struct marker; /* one distinct prefix */
+struct marker;        /* one distinct prefix */
 struct marker_length; /* how long prefixes are: sorted, so that a key is hashed once and looked up at few places */
 struct marker_undo;
 

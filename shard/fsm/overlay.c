@@ -72,3 +72,10 @@ bool overlay_find(struct overlay *o, struct slice prefix, struct version_found *
     *out = o->writes[at - 1].found;
     return true;
 }
+
+void overlay_at(const struct overlay *o, size_t i, struct slice *out_prefix, struct version_found *out)
+{
+    must(i < o->count);
+    *out_prefix = o->writes[i].prefix;
+    *out = o->writes[i].found;
+}

@@ -21,3 +21,5 @@ void overlay_clear(struct overlay *o);
 void overlay_note(struct overlay *o, struct slice prefix, struct version version, const struct version_value *value);
 /* The newest version noted for a key; false: none. */
 bool overlay_find(struct overlay *o, struct slice prefix, struct version_found *out);
+/* The i-th version noted since overlay_clear, i < count, oldest first. */
+void overlay_at(const struct overlay *o, size_t i, struct slice *out_prefix, struct version_found *out);

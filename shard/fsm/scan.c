@@ -1,7 +1,7 @@
 /* scan.c: pages of live keys in order, both ways, as seen at T; bounded in items, bytes and records looked at.
  *
- * Forward meets a key's newest version first, backward its oldest. Either way a few records are stepped over and, where a
- * key has more versions than that, the rest is jumped by a seek. */
+ * Forward meets a key's newest version first, backward its oldest. Either way a few records are stepped over and, where
+ * a key has more versions than that, the rest is jumped by a seek. */
 #include <stdlib.h>
 
 #include "common/base/error.h"
@@ -21,10 +21,10 @@ struct walk {
     size_t steps, bytes, cap;
     struct fsm_page page;
     /* The key in hand. */
-    struct arena key;                 /* holds what follows; reset per key */
-    struct slice prefix, user;        /* the prefix has room for a version */
-    struct buf value;                 /* reverse: the candidate's value, which the iterator leaves behind */
-    struct version version;           /* of the record under the iterator */
+    struct arena key;          /* holds what follows; reset per key */
+    struct slice prefix, user; /* the prefix has room for a version */
+    struct buf value;          /* reverse: the candidate's value, which the iterator leaves behind */
+    struct version version;    /* of the record under the iterator */
 };
 
 static bool in_bounds(const struct walk *w)

@@ -42,7 +42,7 @@ void sessions_deinit(struct sessions *s)
 {
     struct list *lists[] = {&s->all, &s->gone};
     for (size_t i = 0; i < 2; i++)
-        LIST_EACH(at, lists[i])
+        LIST_EACH (at, lists[i])
             session_free(LIST_OWNER(at, struct session, link));
     hashmap_deinit(&s->by_id);
     buf_deinit(&s->record);
@@ -120,7 +120,7 @@ struct session *sessions_use(struct sessions *s, uint64_t id, struct hlc now, st
 
 void sessions_sweep(struct sessions *s, struct hlc now, struct digest *digest)
 {
-    LIST_EACH(at, &s->all) {
+    LIST_EACH (at, &s->all) {
         struct session *session = LIST_OWNER(at, struct session, link);
         if (!expired(session, now))
             continue;
@@ -165,14 +165,14 @@ void sessions_record(struct session *session, uint64_t seq, const struct session
 void sessions_write(struct sessions *s, struct store_batch *batch)
 {
     uint8_t key[VKEY_SESSION_BYTES];
-    LIST_EACH(at, &s->dirty) {
+    LIST_EACH (at, &s->dirty) {
         const struct session *session = LIST_OWNER(at, struct session, dirty);
         buf_clear(&s->record);
         session_record_encode(&session->state, &s->record);
         vkey_session(session->state.id, key);
         store_batch_put(batch, slice_make(key, sizeof key), buf_slice(&s->record));
     }
-    LIST_EACH(at, &s->gone) {
+    LIST_EACH (at, &s->gone) {
         vkey_session(LIST_OWNER(at, struct session, link)->state.id, key);
         store_batch_delete(batch, slice_make(key, sizeof key));
     }
@@ -180,13 +180,13 @@ void sessions_write(struct sessions *s, struct store_batch *batch)
 
 void sessions_commit(struct sessions *s)
 {
-    LIST_EACH(at, &s->dirty) {
+    LIST_EACH (at, &s->dirty) {
         struct session *session = LIST_OWNER(at, struct session, dirty);
         session->backup = NULL;
         session->created = false;
         list_remove(&session->dirty);
     }
-    LIST_EACH(at, &s->gone)
+    LIST_EACH (at, &s->gone)
         session_free(LIST_OWNER(at, struct session, link));
     list_init(&s->gone);
 }
@@ -219,7 +219,7 @@ static void reinsert(struct sessions *s, struct session *session)
 
 void sessions_rollback(struct sessions *s)
 {
-    LIST_EACH(at, &s->dirty) {
+    LIST_EACH (at, &s->dirty) {
         struct session *session = LIST_OWNER(at, struct session, dirty);
         list_remove(&session->dirty);
         if (session->created) {
@@ -230,7 +230,7 @@ void sessions_rollback(struct sessions *s)
             restore(session);
         }
     }
-    LIST_EACH(at, &s->gone) {
+    LIST_EACH (at, &s->gone) {
         struct session *session = LIST_OWNER(at, struct session, link);
         if (session->created) {
             list_remove(&session->link);

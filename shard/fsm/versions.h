@@ -30,7 +30,8 @@ struct version_found {
 
 /* The newest version below `at` (0: of all) of the key whose vkey_prefix is `prefix`, delete markers included.
  * `it` is a prefix iterator. HF_E_NOT_FOUND, HF_E_CORRUPT, HF_E_IO. */
-HF_CHECKED int versions_newest(struct store_iterator *it, struct slice prefix, struct hlc at, struct version_found *out);
+HF_CHECKED int versions_newest(struct store_iterator *it, struct slice prefix, struct hlc at,
+                               struct version_found *out);
 
 /* Is there a value: not a delete, not expired at `now`, not older than the newest prefix marker over it? */
 static inline bool versions_live(const struct version_found *found, struct version marker, struct hlc now)

@@ -19,7 +19,8 @@ enum vkey_kind { VKEY_DATA = 'd', VKEY_MARKER = 'p', VKEY_SESSION = 's', VKEY_ME
 /* kind, space, every byte escaped, terminator */
 #define VKEY_PREFIX_MAX (2 + 2 * (size_t)LIMIT_KEY_BYTES + 2)
 
-/* Kind, space, escaped key, terminator: what all versions of a key begin with. Room for a version follows in the arena. */
+/* Kind, space, escaped key, terminator: what all versions of a key begin with. Room for a version follows in the arena.
+ */
 struct slice vkey_prefix(struct arena *arena, enum vkey_kind kind, uint8_t space, struct slice key);
 /* The same bytes + version; `prefix` came from vkey_prefix and is extended in place, so only one version is live. */
 struct slice vkey_versioned(struct slice prefix, struct version version);

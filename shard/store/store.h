@@ -26,10 +26,12 @@ struct store_config {
     size_t (*prefix)(struct slice key);
 };
 
-/* HF_E_ABSENT (create is false and nothing there), HF_E_CORRUPT, HF_E_IO, HF_E_NO_SPACE; where[] gets RocksDB's text. */
+/* HF_E_ABSENT (create is false and nothing there), HF_E_CORRUPT, HF_E_IO, HF_E_NO_SPACE; where[] gets RocksDB's text.
+ */
 HF_CHECKED int store_open(const struct store_config *config, bool create, struct store **out, char where[256]);
 void store_close(struct store **s); /* flushes */
-/* Removes a closed store and its directory; an absent one is fine. Only for an attempt at creating that did not finish. */
+/* Removes a closed store and its directory; an absent one is fine. Only for an attempt at creating that did not finish.
+ */
 HF_CHECKED int store_destroy(const char *dir, char where[256]);
 
 struct store_batch *store_batch_new(void);
@@ -59,7 +61,7 @@ void store_iterator_seek_for_prev(struct store_iterator *it, struct slice key); 
 bool store_iterator_valid(const struct store_iterator *it);
 void store_iterator_next(struct store_iterator *it);
 void store_iterator_prev(struct store_iterator *it);
-struct slice store_iterator_key(const struct store_iterator *it);   /* borrowed until the iterator moves */
+struct slice store_iterator_key(const struct store_iterator *it); /* borrowed until the iterator moves */
 struct slice store_iterator_value(const struct store_iterator *it);
 int store_iterator_status(const struct store_iterator *it); /* HF_OK, or why valid is false (HF_E_CORRUPT, HF_E_IO) */
 

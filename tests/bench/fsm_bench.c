@@ -80,8 +80,8 @@ static void bench_puts(struct bench *b, const char *name, uint64_t puts, size_t 
         arena_reset(&arena);
         struct log_entry *e = arena_alloc(&arena, entries * sizeof *e);
         for (size_t i = 0; i < entries; i++)
-            e[i] = (struct log_entry){.index = ++b->m.index, .term = 1, .kind = LOG_COMMAND,
-                                      .data = batch(b, &arena, n, sessions, window)};
+            e[i] = (struct log_entry){
+                .index = ++b->m.index, .term = 1, .kind = LOG_COMMAND, .data = batch(b, &arena, n, sessions, window)};
         uint64_t start = cpu_ns();
         must(fsm_apply(b->m.fsm, e, entries, count, b) == HF_OK);
         ns += cpu_ns() - start;
@@ -100,7 +100,8 @@ static void bench_gets(struct bench *b, const char *name, uint64_t gets, bool ap
         struct fsm_value v;
         key_text(key, random_below(&b->random, b->keys));
         if (apply_between && i % 16 == 0) {
-            struct log_entry e = {.index = ++b->m.index, .term = 1, .kind = LOG_COMMAND, .data = batch(b, &arena, 1, false, 0)};
+            struct log_entry e = {
+                .index = ++b->m.index, .term = 1, .kind = LOG_COMMAND, .data = batch(b, &arena, 1, false, 0)};
             must(fsm_apply(b->m.fsm, &e, 1, count, b) == HF_OK);
         }
         uint64_t start = cpu_ns();
@@ -118,8 +119,8 @@ static void bench_gets(struct bench *b, const char *name, uint64_t gets, bool ap
 static void bench_scan(struct bench *b, bool reverse)
 {
     struct arena arena = {0};
-    struct fsm_scan scan = {.items_max = 1000, .bytes_max = 1u << 20, .steps_max = 100000, .reverse = reverse,
-                            .now = {b->t}};
+    struct fsm_scan scan = {
+        .items_max = 1000, .bytes_max = 1u << 20, .steps_max = 100000, .reverse = reverse, .now = {b->t}};
     struct fsm_page page = {.more = true};
     uint64_t start = cpu_ns(), items = 0;
     struct buf at = {0};

@@ -25,8 +25,15 @@ void machine_create(struct machine *m, const char *start, const char *end, bool 
     range.start = pack_bytes(slice_text(start));
     range.end = pack_bytes(slice_text(end));
     range.catalog = catalog;
-    struct fsm_genesis genesis = {.cluster = 0x1122334455667788, .group = 3, .log_epoch = 1, .index = 1, .term = 1,
-                                  .heartbeat_ms = 100, .election_ms = 500, .members = &members, .range = &range};
+    struct fsm_genesis genesis = {.cluster = 0x1122334455667788,
+                                  .group = 3,
+                                  .log_epoch = 1,
+                                  .index = 1,
+                                  .term = 1,
+                                  .heartbeat_ms = 100,
+                                  .election_ms = 500,
+                                  .members = &members,
+                                  .range = &range};
     int rc = fsm_create(&m->config, &genesis, where);
     if (rc != HF_OK)
         fprintf(stderr, "fsm_create: %s: %s\n", error_text(rc), where);

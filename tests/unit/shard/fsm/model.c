@@ -262,7 +262,8 @@ size_t model_sessions(const struct model *model)
 
 static bool same_item(const struct fsm_item *a, const struct fsm_item *b)
 {
-    return slice_equal(a->key, b->key) && slice_equal(a->value, b->value) && version_compare(a->version, b->version) == 0;
+    return slice_equal(a->key, b->key) && slice_equal(a->value, b->value) &&
+           version_compare(a->version, b->version) == 0;
 }
 
 /* All pages of a scan, joined; what the page bounds are makes no difference. */
@@ -297,8 +298,9 @@ bool model_agrees(const struct model *model, struct fsm *fsm, struct random *ran
                                 .steps_max = 1 + (size_t)random_below(random, 200),
                                 .reverse = round % 2 == 1};
         if (round >= 2) /* in the past: the last quarter of an hour or some milliseconds */
-            scan.at.t = now.t - (random_below(random, 2) == 0 ? random_below(random, 900000) : random_below(random, 40)) *
-                                    ((uint64_t)1 << 16);
+            scan.at.t =
+                now.t - (random_below(random, 2) == 0 ? random_below(random, 900000) : random_below(random, 40)) *
+                            ((uint64_t)1 << 16);
         struct fsm_item *items;
         size_t count = model_scan(model, (uint8_t)scan.space, scan.at, now, &arena, &items);
         same = pages_agree(items, count, fsm, scan, &arena);

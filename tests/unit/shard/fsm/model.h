@@ -1,5 +1,6 @@
-/* model.h: the state machine once more, slow and plain: lists searched from end to end, nothing shared with the product but
- * the entry format. What the two disagree on is a bug in one of them. It does not know batches, digests or RocksDB. */
+/* model.h: the state machine once more, slow and plain: lists searched from end to end, nothing shared with the product
+ * but the entry format. What the two disagree on is a bug in one of them. It does not know batches, digests or RocksDB.
+ */
 #pragma once
 
 #include "tests/unit/shard/fsm/machine.h"

@@ -94,12 +94,16 @@ static void delete_prefix(void)
     for (int round = 0; round < 2; round++) { /* in the past: before, between and after the markers */
         struct arena arena = {0};
         struct fsm_value v;
-        CU_ASSERT_EQUAL(fsm_get(m.fsm, FSM_USER, slice_text("aa"), (struct hlc){before}, (struct hlc){0}, &arena, &v), HF_OK);
-        CU_ASSERT_EQUAL(fsm_get(m.fsm, FSM_USER, slice_text("aa"), (struct hlc){before + 1}, (struct hlc){0}, &arena, &v),
-                        HF_E_NOT_FOUND);
-        CU_ASSERT_EQUAL(fsm_get(m.fsm, FSM_USER, slice_text("aab"), (struct hlc){m.t}, (struct hlc){0}, &arena, &v), HF_OK);
+        CU_ASSERT_EQUAL(fsm_get(m.fsm, FSM_USER, slice_text("aa"), (struct hlc){before}, (struct hlc){0}, &arena, &v),
+                        HF_OK);
+        CU_ASSERT_EQUAL(
+            fsm_get(m.fsm, FSM_USER, slice_text("aa"), (struct hlc){before + 1}, (struct hlc){0}, &arena, &v),
+            HF_E_NOT_FOUND);
+        CU_ASSERT_EQUAL(fsm_get(m.fsm, FSM_USER, slice_text("aab"), (struct hlc){m.t}, (struct hlc){0}, &arena, &v),
+                        HF_OK);
         CU_ASSERT(slice_equal(v.value, slice_text("w")));
-        CU_ASSERT_EQUAL(fsm_get(m.fsm, FSM_USER, slice_text("b"), (struct hlc){m.t}, (struct hlc){0}, &arena, &v), HF_OK);
+        CU_ASSERT_EQUAL(fsm_get(m.fsm, FSM_USER, slice_text("b"), (struct hlc){m.t}, (struct hlc){0}, &arena, &v),
+                        HF_OK);
         arena_deinit(&arena);
         machine_close(&m);
         machine_open(&m);
@@ -133,9 +137,11 @@ static void refusals(void)
     CU_ASSERT_EQUAL(machine_run(&m, c)->code, HF_E_WRONG_SHARD);
     struct arena arena = {0};
     struct fsm_value v;
-    CU_ASSERT_EQUAL(fsm_get(m.fsm, FSM_USER, slice_text("a"), (struct hlc){0}, (struct hlc){0}, &arena, &v), HF_E_WRONG_SHARD);
-    CU_ASSERT_EQUAL(fsm_get(m.fsm, FSM_USER, slice_make(large.data, LIMIT_KEY_BYTES), (struct hlc){0}, (struct hlc){0},
-                            &arena, &v), HF_OK);
+    CU_ASSERT_EQUAL(fsm_get(m.fsm, FSM_USER, slice_text("a"), (struct hlc){0}, (struct hlc){0}, &arena, &v),
+                    HF_E_WRONG_SHARD);
+    CU_ASSERT_EQUAL(
+        fsm_get(m.fsm, FSM_USER, slice_make(large.data, LIMIT_KEY_BYTES), (struct hlc){0}, (struct hlc){0}, &arena, &v),
+        HF_OK);
     CU_ASSERT_EQUAL(v.value.size, LIMIT_VALUE_BYTES);
     arena_deinit(&arena);
     buf_deinit(&large);
@@ -219,11 +225,13 @@ static void session_runs_once(void)
     CU_ASSERT_EQUAL(r->code, HF_OK);
     CU_ASSERT_EQUAL(version_compare(r->version, first), 0); /* as it was answered then */
     CU_ASSERT(machine_holds(&m, "k", "4"));
-    CU_ASSERT_EQUAL(machine_run(&m, machine_in_session(machine_cas("k", "x", "y"), s, 6, 0))->code, HF_E_COMPARE_FAILED);
+    CU_ASSERT_EQUAL(machine_run(&m, machine_in_session(machine_cas("k", "x", "y"), s, 6, 0))->code,
+                    HF_E_COMPARE_FAILED);
     machine_run(&m, machine_put("k", "x"));
     machine_close(&m); /* the table is state, not memory */
     machine_open(&m);
-    CU_ASSERT_EQUAL(machine_run(&m, machine_in_session(machine_cas("k", "x", "y"), s, 6, 0))->code, HF_E_COMPARE_FAILED);
+    CU_ASSERT_EQUAL(machine_run(&m, machine_in_session(machine_cas("k", "x", "y"), s, 6, 0))->code,
+                    HF_E_COMPARE_FAILED);
     CU_ASSERT_EQUAL(once(s, 7, 6, "7"), HF_OK);
     CU_ASSERT_EQUAL(once(s, 5, 0, "no"), HF_E_SESSION_WINDOW); /* below done_below, which does not go back */
     CU_ASSERT_EQUAL(once(s, 6 + LIMIT_SESSION_WINDOW, 0, "no"), HF_E_SESSION_WINDOW);
@@ -264,7 +272,8 @@ static void fences(void)
     CU_ASSERT(machine_holds(&m, "k", "1"));
     r = machine_apply(&m, LOG_COMMAND, machine_session(&m.arena, m.t, s, 2));
     CU_ASSERT_EQUAL(r->outcome, HF_E_FENCED);
-    CU_ASSERT_EQUAL(machine_apply(&m, LOG_COMMAND, machine_session(&m.arena, m.t, s + 9, 2))->code, HF_E_SESSION_UNKNOWN);
+    CU_ASSERT_EQUAL(machine_apply(&m, LOG_COMMAND, machine_session(&m.arena, m.t, s + 9, 2))->code,
+                    HF_E_SESSION_UNKNOWN);
     CU_ASSERT_EQUAL(machine_apply(&m, LOG_COMMAND, machine_session(&m.arena, m.t, s, 5000))->code, HF_E_SESSION_WINDOW);
     machine_stop(&m);
 }

@@ -1,5 +1,5 @@
-/* test_cuts.c: the same history applied in one batch, one by one, in random cuts and with writes that fail, against each
- * other byte by byte (I1) and against the model. HOLDFAST_SEED=n repeats one seed. */
+/* test_cuts.c: the same history applied in one batch, one by one, in random cuts and with writes that fail, against
+ * each other byte by byte (I1) and against the model. HOLDFAST_SEED=n repeats one seed. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -62,7 +62,8 @@ static void outcome_deinit(struct outcome *o)
 
 static bool outcome_equal(const struct outcome *a, const struct outcome *b)
 {
-    return memcmp(a->digest, b->digest, DIGEST_BYTES) == 0 && slice_equal(buf_slice(&a->results), buf_slice(&b->results)) &&
+    return memcmp(a->digest, b->digest, DIGEST_BYTES) == 0 &&
+           slice_equal(buf_slice(&a->results), buf_slice(&b->results)) &&
            slice_equal(buf_slice(&a->dump), buf_slice(&b->dump));
 }
 
@@ -139,8 +140,8 @@ static void failed_writes_change_nothing(void)
 /* A history in which nothing happens would prove nothing. */
 static void history_is_rich(struct slice results)
 {
-    static const int codes[] = {HF_OK, HF_E_COMPARE_FAILED, HF_E_INVALID, HF_E_SESSION_UNKNOWN, HF_E_SESSION_WINDOW,
-                                HF_E_FENCED};
+    static const int codes[] = {
+        HF_OK, HF_E_COMPARE_FAILED, HF_E_INVALID, HF_E_SESSION_UNKNOWN, HF_E_SESSION_WINDOW, HF_E_FENCED};
     const struct machine_result *r = (const void *)results.data;
     for (size_t c = 0; c < sizeof codes / sizeof codes[0]; c++) {
         size_t count = 0;

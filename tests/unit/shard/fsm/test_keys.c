@@ -50,7 +50,8 @@ static void newest_comes_first(void)
 {
     struct arena arena = {0};
     struct slice key = slice_text("k");
-    struct slice older = record(&arena, key, 5, 9), newer = record(&arena, key, 6, 1), newest = record(&arena, key, 6, 2);
+    struct slice older = record(&arena, key, 5, 9), newer = record(&arena, key, 6, 1),
+                 newest = record(&arena, key, 6, 2);
     CU_ASSERT(slice_compare(newest, newer) < 0);
     CU_ASSERT(slice_compare(newer, older) < 0);
     struct slice at6 = vkey_seek(vkey_prefix(&arena, VKEY_DATA, 0, key), (struct hlc){6});
@@ -68,10 +69,11 @@ static void newest_comes_first(void)
 /* The bytes of README.md. */
 static void bytes_are_as_described(void)
 {
-    static const uint8_t expected[] = {'d', 1, 'a', 0, 0xff, 'b', 0, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfd,
-                                       0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfc};
+    static const uint8_t expected[] = {'d',  1,    'a',  0,    0xff, 'b',  0,    1,    0xff, 0xff, 0xff, 0xff,
+                                       0xff, 0xff, 0xff, 0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfc};
     struct arena arena = {0};
-    struct slice got = vkey_versioned(vkey_prefix(&arena, VKEY_DATA, 1, slice_make("a\0b", 3)), (struct version){{2}, 3});
+    struct slice got =
+        vkey_versioned(vkey_prefix(&arena, VKEY_DATA, 1, slice_make("a\0b", 3)), (struct version){{2}, 3});
     CU_ASSERT(slice_equal(got, slice_make(expected, sizeof expected)));
     struct version_value value = {.flags = VERSION_EXPIRES, .expiry = {0x0102}, .payload = slice_text("xy")};
     static const uint8_t bytes[] = {2, 2, 1, 0, 0, 0, 0, 0, 0, 'x', 'y'};

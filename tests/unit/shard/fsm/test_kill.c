@@ -1,5 +1,6 @@
-/* test_kill.c: a child applies a random history with small buffers and is killed again and again, at random and at the crash
- * points; each time the state must be exactly what a replay to its applied index gives, byte for byte, and go on from there. */
+/* test_kill.c: a child applies a random history with small buffers and is killed again and again, at random and at the
+ * crash points; each time the state must be exactly what a replay to its applied index gives, byte for byte, and go on
+ * from there. */
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -68,7 +69,8 @@ static uint64_t run_and_kill(const char *dir, uint64_t seed, unsigned batches)
     bool killed = false;
     while (read(pipes[0], &said, sizeof said) == sizeof said) {
         durable = said;
-        if (!killed && batches > 0 && ++rounds >= batches) { /* counted, not slept: the kill hits it wherever it then is */
+        if (!killed && batches > 0 &&
+            ++rounds >= batches) { /* counted, not slept: the kill hits it wherever it then is */
             kill(pid, SIGKILL);
             killed = true;
         }
@@ -144,7 +146,8 @@ static void killed_at_random(void)
 
 static void killed_at_crash_points(void)
 {
-    static const char *points[] = {"fsm.before_write:200", "fsm.after_write:200", "fsm.before_flush:3", "fsm.after_flush:3"};
+    static const char *points[] = {"fsm.before_write:200", "fsm.after_write:200", "fsm.before_flush:3",
+                                   "fsm.after_flush:3"};
     struct machine m;
     struct reference ref;
     start(&m, &ref);

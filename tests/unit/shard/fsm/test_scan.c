@@ -8,8 +8,13 @@ static struct machine m;
 
 static struct fsm_page scan_page(struct arena *arena, const char *start, const char *end, bool reverse, size_t items)
 {
-    struct fsm_scan scan = {.start = slice_text(start), .end = slice_text(end), .now = {m.t}, .items_max = items,
-                            .bytes_max = 1u << 20, .steps_max = 10000, .reverse = reverse};
+    struct fsm_scan scan = {.start = slice_text(start),
+                            .end = slice_text(end),
+                            .now = {m.t},
+                            .items_max = items,
+                            .bytes_max = 1u << 20,
+                            .steps_max = 10000,
+                            .reverse = reverse};
     struct fsm_page page = {0};
     CU_ASSERT_EQUAL(fsm_scan(m.fsm, &scan, arena, &page), HF_OK);
     return page;
@@ -85,7 +90,8 @@ static void never_stalls(void)
     machine_run(&m, machine_delete_prefix("k"));
     machine_run(&m, machine_put("z", "v"));
     for (int reverse = 0; reverse < 2; reverse++) {
-        struct fsm_scan scan = {.now = {m.t}, .items_max = 100, .bytes_max = 1000, .steps_max = STEPS, .reverse = reverse};
+        struct fsm_scan scan = {
+            .now = {m.t}, .items_max = 100, .bytes_max = 1000, .steps_max = STEPS, .reverse = reverse};
         struct fsm_page page = {.more = true};
         size_t pages = 0, items = 0, empty = 0;
         while (page.more && pages < DEAD) {
@@ -101,8 +107,13 @@ static void never_stalls(void)
     }
     /* The oldest version of "a", below 5,000 newer ones, in one small page. */
     for (int reverse = 0; reverse < 2; reverse++) {
-        struct fsm_scan scan = {.now = {m.t}, .at = {before + 2}, .items_max = 1, .bytes_max = 1000, .steps_max = 30,
-                                .end = slice_text("b"), .reverse = reverse};
+        struct fsm_scan scan = {.now = {m.t},
+                                .at = {before + 2},
+                                .items_max = 1,
+                                .bytes_max = 1000,
+                                .steps_max = 30,
+                                .end = slice_text("b"),
+                                .reverse = reverse};
         struct fsm_page page;
         CU_ASSERT_EQUAL(fsm_scan(m.fsm, &scan, &arena, &page), HF_OK);
         CU_ASSERT(page.count == 1 && !page.more && page.items[0].version.t.t == before + 1);

@@ -154,8 +154,9 @@ static int error_of(const char *text)
 
 static void errors(void)
 {
-    CU_ASSERT_EQUAL(error_of("IO error: No space left on device: While appending to file: /x/000012.sst: No space left on device"),
-                    HF_E_NO_SPACE);
+    CU_ASSERT_EQUAL(
+        error_of("IO error: No space left on device: While appending to file: /x/000012.sst: No space left on device"),
+        HF_E_NO_SPACE);
     CU_ASSERT_EQUAL(error_of("IO error: While fsync: /x/000012.sst: Input/output error"), HF_E_IO);
     CU_ASSERT_EQUAL(error_of("Corruption: block checksum mismatch: stored = 1"), HF_E_CORRUPT);
     char where[256];
@@ -205,8 +206,10 @@ static void damage_is_found(void)
 int main(void)
 {
     static const struct unit_case cases[] = {
-        {"batches and reads", batches_and_reads}, {"what is durable (I4)", what_is_durable},
-        {"iterators", iterators},                 {"errors", errors},
+        {"batches and reads", batches_and_reads},
+        {"what is durable (I4)", what_is_durable},
+        {"iterators", iterators},
+        {"errors", errors},
         {"damage is found (I11)", damage_is_found},
     };
     return UNIT_MAIN("store", cases);
