@@ -5,13 +5,14 @@
 
 #define PUBLIC_COUNT(name, number, cls) +1
 #define OWN_COUNT(name, number, cls, text) +1
-_Static_assert((0 HF_PUBLIC_ERRORS(PUBLIC_COUNT)) == (0 HF_ERRORS(OWN_COUNT)), "holdfast.h lists another number of codes");
+_Static_assert((0 HF_PUBLIC_ERRORS(PUBLIC_COUNT)) == (0 HF_ERRORS(OWN_COUNT)),
+               "holdfast.h lists another number of codes");
 
 #define OWN_CLASS(name, number, cls, text) OWN_CLASS_##name = (int)(cls),
 enum { HF_ERRORS(OWN_CLASS) OWN_CLASS_END };
 
 #define SAME_CODE(name, number, cls)                                                                                   \
-    _Static_assert((int)name == (number), "holdfast.h: number of " #name);                                            \
+    _Static_assert((int)name == (number), "holdfast.h: number of " #name);                                             \
     _Static_assert((int)OWN_CLASS_##name == (int)(cls), "holdfast.h: class of " #name);
 HF_PUBLIC_ERRORS(SAME_CODE)
 

@@ -17,13 +17,13 @@ struct admin *admin_open(void); /* NULL: out of memory */
 void admin_close(struct admin **a);
 
 struct admin_question {
-    const char *endpoint;          /* borrowed */
-    Hf__Client__Request *request;  /* borrowed; version, id and deadline are filled in */
-    bool optional;                 /* not waited for once grace_ms passed and anybody answered */
+    const char *endpoint;         /* borrowed */
+    Hf__Client__Request *request; /* borrowed; version, id and deadline are filled in */
+    bool optional;                /* not waited for once grace_ms passed and anybody answered */
     /* out: */
-    Hf__Client__Reply *reply;      /* owned: admin_forget. NULL: none came */
-    int code;                      /* HF_OK: reply is set (look at its code). HF_E_TIMEOUT: never handed over.
-                                    * HF_E_OUTCOME_UNKNOWN: handed over, not answered. HF_E_INVALID: bad endpoint */
+    Hf__Client__Reply *reply; /* owned: admin_forget. NULL: none came */
+    int code;                 /* HF_OK: reply is set (look at its code). HF_E_TIMEOUT: never handed over.
+                               * HF_E_OUTCOME_UNKNOWN: handed over, not answered. HF_E_INVALID: bad endpoint */
     uint64_t id;
 };
 

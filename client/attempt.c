@@ -151,8 +151,7 @@ static void session_opened(struct hf *h, struct hf_future *r)
     if (s->session || (r->class_ != HF_CLASS_GIVE_UP && r->code != HF_OK) || r->code == HF_E_TIMEOUT)
         return; /* the pump goes on, with the session or with another try */
     int code = r->code == HF_OK ? HF_E_NO_MEMORY : r->code;
-    LIST_EACH(it, &s->waiting_seq)
-    {
+    LIST_EACH (it, &s->waiting_seq) {
         struct hf_future *w = LIST_OWNER(it, struct hf_future, link);
         finish(h, w, outcome_refused(w, code), NULL);
     }

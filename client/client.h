@@ -27,7 +27,7 @@
 #define CLIENT_PEERS_MAX 1024
 #define CLIENT_OUTSTANDING_MAX 65536u /* default of hf_options */
 #define CLIENT_SLOTS_MAX (1u << 20)
-#define CLIENT_ATTEMPT_MS 300u  /* without an answer for so long, another try; doubles */
+#define CLIENT_ATTEMPT_MS 300u /* without an answer for so long, another try; doubles */
 #define CLIENT_BACKOFF_MS_MIN 10u
 #define CLIENT_BACKOFF_MS_MAX 100u
 #define CLIENT_PROTOCOL 1u
@@ -37,24 +37,24 @@ struct peer {
     char *endpoint;            /* owned */
     struct net_socket *socket; /* owned */
     uint64_t opened_ns;
-    uint64_t heard_ns;         /* 0: never */
-    uint64_t refused_ns;       /* since when no message could be handed over; 0: it can */
-    bool asked;                /* a status or routes question is out */
+    uint64_t heard_ns;   /* 0: never */
+    uint64_t refused_ns; /* since when no message could be handed over; 0: it can */
+    bool asked;          /* a status or routes question is out */
 };
 
 /* One group. I/O thread only. Lives as long as the handle. */
 struct shard {
     uint32_t id;
-    struct peer *leader;      /* borrowed; NULL: not known */
-    uint64_t term;            /* highest seen; a leader of a lower one is deposed */
-    struct session *session;  /* the current one, referenced; NULL: none */
-    bool opening;             /* a session_open is under way */
-    bool searching;           /* rounds of status questions go on */
-    uint32_t rounds;          /* of this search */
-    struct timer timer;       /* next round, or the end of a pause */
-    bool paused;              /* the leader takes no message just now */
-    struct list waiting;      /* requests that wait for a leader */
-    struct list waiting_seq;  /* writes that wait for a session or for room in its window */
+    struct peer *leader;     /* borrowed; NULL: not known */
+    uint64_t term;           /* highest seen; a leader of a lower one is deposed */
+    struct session *session; /* the current one, referenced; NULL: none */
+    bool opening;            /* a session_open is under way */
+    bool searching;          /* rounds of status questions go on */
+    uint32_t rounds;         /* of this search */
+    struct timer timer;      /* next round, or the end of a pause */
+    bool paused;             /* the leader takes no message just now */
+    struct list waiting;     /* requests that wait for a leader */
+    struct list waiting_seq; /* writes that wait for a session or for room in its window */
 };
 
 enum request_kind {
@@ -81,7 +81,7 @@ struct hf_queue {
     struct meeting *meeting; /* referenced */
     struct list finished;    /* meeting's lock */
     pthread_cond_t some;
-    bool waited;             /* meeting's lock: somebody waits on `some` */
+    bool waited; /* meeting's lock: somebody waits on `some` */
 };
 
 /* A request; the application knows it as its future. */
@@ -105,8 +105,8 @@ struct hf_future {
     enum request_state state;
     struct timer timer; /* deadline, end of an attempt or of a backoff, whichever comes first */
     uint32_t slot, generation;
-    struct shard *shard; /* borrowed; NULL: not routed yet */
-    struct peer *peer;   /* of the last attempt; the library's own questions: the one to ask */
+    struct shard *shard;     /* borrowed; NULL: not routed yet */
+    struct peer *peer;       /* of the last attempt; the library's own questions: the one to ask */
     struct session *session; /* referenced; NULL: none yet */
     uint64_t seq;
     uint32_t attempts;   /* handed to a socket so far */
@@ -114,21 +114,21 @@ struct hf_future {
     bool lost;           /* an attempt ran out of its time without an answer */
     uint32_t backoffs, hops;
     uint64_t sent_ns;
-    int refusal;                   /* code of the last refusal; 0: none */
+    int refusal;                       /* code of the last refusal; 0: none */
     struct slice clip_start, clip_end; /* scan: the part of [key, end) its shard holds; in clip_bytes or as above */
-    uint8_t *clip_bytes;           /* owned; may be NULL */
+    uint8_t *clip_bytes;               /* owned; may be NULL */
 
     /* Written before `done` under the meeting's lock, constant afterwards. */
     int code;
     enum hf_class class_;
-    const char *message;       /* static; NULL: the reply's or the code's text */
-    Hf__Client__Reply *reply;  /* owned; NULL: none */
-    bool clipped;              /* scan: more follows in the next shard */
+    const char *message;      /* static; NULL: the reply's or the code's text */
+    Hf__Client__Reply *reply; /* owned; NULL: none */
+    bool clipped;             /* scan: more follows in the next shard */
 
     /* The meeting's lock. */
     _Atomic bool done;
-    bool abandoned;          /* freed before it was done */
-    pthread_cond_t *waiter;  /* on the waiter's stack; NULL: nobody waits */
+    bool abandoned;         /* freed before it was done */
+    pthread_cond_t *waiter; /* on the waiter's stack; NULL: nobody waits */
 
     size_t size; /* of `bytes` */
     uint8_t bytes[];
@@ -163,8 +163,8 @@ struct hf {
     uint32_t shards_count, shards_cap;
     struct timers timers;
     struct random random;
-    uint64_t now_ns; /* of this turn */
-    bool pump;       /* a waiting list may have become able to go */
+    uint64_t now_ns;             /* of this turn */
+    bool pump;                   /* a waiting list may have become able to go */
     Hf__Catalog__Routes *routes; /* owned, checked; NULL: not known yet */
     struct peer *coordinator;    /* the one that answered last; NULL: none */
     bool finding;                /* rounds of routes questions go on */

@@ -7,9 +7,9 @@
 
 #include "client/client.h"
 
-void find_routes(struct hf *h);                   /* also makes whoever answers first the current coordinator */
-void find_newer_routes(struct hf *h);             /* a reply named a newer version; at most one search a second */
-void find_leader(struct hf *h, struct shard *s);  /* direct mode */
+void find_routes(struct hf *h);                    /* also makes whoever answers first the current coordinator */
+void find_newer_routes(struct hf *h);              /* a reply named a newer version; at most one search a second */
+void find_leader(struct hf *h, struct shard *s);   /* direct mode */
 void find_shard_timer(void *ctx, struct timer *t); /* of struct shard */
 
 /* Takes `*routes` when they are well formed, of our cluster and newer than ours. True: taken. */

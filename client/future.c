@@ -82,16 +82,14 @@ void future_deliver(struct hf *h, struct list *finished)
     struct list unwanted;
     list_init(&unwanted);
     pthread_mutex_lock(&h->meeting->lock);
-    LIST_EACH(it, finished)
-    {
+    LIST_EACH (it, finished) {
         struct hf_future *f = LIST_OWNER(it, struct hf_future, link);
         list_remove(&f->link);
         if (deliver_one(f))
             list_push(&unwanted, &f->link);
     }
     pthread_mutex_unlock(&h->meeting->lock);
-    LIST_EACH(it, &unwanted)
-    {
+    LIST_EACH (it, &unwanted) {
         list_remove(it);
         future_destroy(LIST_OWNER(it, struct hf_future, link));
     }

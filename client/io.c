@@ -74,12 +74,12 @@ static void turn(struct hf *h)
 {
     wait_for_events(h);
     bool posted = h->items[0].readable;
-    receive(h);                                 /* replies first: they make room in windows  */
+    receive(h); /* replies first: they make room in windows  */
     if (posted)
-        collect(h);                             /* new requests                              */
-    timers_expire(&h->timers, h->now_ns, h);    /* deadlines, attempts, backoffs, searches   */
-    attempt_pump(h);                            /* what waited and now can go                */
-    future_deliver(h, &h->finished);            /* results to the application, one lock      */
+        collect(h);                          /* new requests                              */
+    timers_expire(&h->timers, h->now_ns, h); /* deadlines, attempts, backoffs, searches   */
+    attempt_pump(h);                         /* what waited and now can go                */
+    future_deliver(h, &h->finished);         /* results to the application, one lock      */
 }
 
 void *io_thread(void *hf)

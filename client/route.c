@@ -11,7 +11,7 @@ static struct shard *shard_at(const struct hf *h, size_t route)
     for (uint32_t i = 0; i < h->shards_count; i++)
         if (h->shards[i]->id == h->routes->routes[route]->shard)
             return h->shards[i];
-    must(!"every routed shard was added when the routes were taken");
+    must(false); /* every routed shard was added when the routes were taken */
     return NULL;
 }
 

@@ -75,13 +75,13 @@ int hf_future_more(const struct hf_future *f, struct hf_bytes *out_next)
 }
 
 struct hf_cursor {
-    struct hf *h;         /* borrowed */
+    struct hf *h;          /* borrowed */
     struct hf_range range; /* start and end: the rest, in the two buffers */
-    uint8_t *start, *end; /* owned, room for a key and one byte each */
+    uint8_t *start, *end;  /* owned, room for a key and one byte each */
     uint32_t deadline_ms;
-    struct hf_future *page;    /* being read; owned */
-    struct hf_future *ahead;   /* asked for; owned */
-    size_t at;                 /* next item of `page` */
+    struct hf_future *page;  /* being read; owned */
+    struct hf_future *ahead; /* asked for; owned */
+    size_t at;               /* next item of `page` */
     bool ended;
     struct hf_item item;
     char message[256];

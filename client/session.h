@@ -2,7 +2,8 @@
  *
  * Position: attempt.c gives every write a seq of its shard's session; a retry keeps it.
  * Thread:   I/O thread only.
- * Invariants (session_check): done_below ≤ next_seq < done_below + the window plus one; below done_below all are done. */
+ * Invariants (session_check): done_below ≤ next_seq < done_below + the window plus one; below done_below all are done.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -12,10 +13,10 @@
 
 struct session {
     uint64_t id;
-    uint64_t next_seq;   /* the next to give out; the first is 1 */
-    uint64_t done_below; /* the lowest seq whose outcome we may still ask for */
+    uint64_t next_seq;                        /* the next to give out; the first is 1 */
+    uint64_t done_below;                      /* the lowest seq whose outcome we may still ask for */
     uint64_t done[LIMIT_SESSION_WINDOW / 64]; /* bit seq mod window: done, though a lower one is not */
-    uint32_t refs;       /* the shard's, while it is the current one, and one per request */
+    uint32_t refs;                            /* the shard's, while it is the current one, and one per request */
 };
 
 struct session *session_new(uint64_t id); /* one reference; NULL: out of memory */

@@ -31,7 +31,8 @@ int slots_take(struct hf *h, struct hf_future *r)
 {
     int rc = h->slots_free_count == 0 ? grow(h) : HF_OK;
     if (rc == HF_OK)
-        rc = timers_reserve(&h->timers, h->slots_count + h->shards_cap + 1); /* requests, shards, the search for routes */
+        rc = timers_reserve(&h->timers,
+                            h->slots_count + h->shards_cap + 1); /* requests, shards, the search for routes */
     if (rc)
         return rc;
     r->slot = h->slots_free[--h->slots_free_count];

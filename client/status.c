@@ -6,9 +6,9 @@
 
 #include "proto/routes.h"
 
-#define ROUTES_GRACE_MS 100u  /* a second coordinator may know newer routes */
-#define CONNECT_MS 300u       /* a process that is down takes no message */
-#define DEADLINE_MS 900u      /* a dead member costs no more than this */
+#define ROUTES_GRACE_MS 100u /* a second coordinator may know newer routes */
+#define CONNECT_MS 300u      /* a process that is down takes no message */
+#define DEADLINE_MS 900u     /* a dead member costs no more than this */
 
 static int split(struct hf_cluster_status *s, const char *endpoints)
 {
@@ -35,8 +35,8 @@ static int ask_routes(struct admin *a, struct hf_cluster_status *s, uint32_t dea
     if (!s->asked_routes)
         return HF_E_NO_MEMORY;
     for (size_t i = 0; i < s->endpoints_count; i++)
-        s->asked_routes[i] =
-            (struct admin_question){.endpoint = s->endpoints[i], .request = &request, .optional = s->endpoints_count > 1};
+        s->asked_routes[i] = (struct admin_question){
+            .endpoint = s->endpoints[i], .request = &request, .optional = s->endpoints_count > 1};
     struct admin_patience first = {.deadline_ms = deadline_ms, .connect_ms = CONNECT_MS, .grace_ms = ROUTES_GRACE_MS};
     admin_ask(a, s->asked_routes, s->endpoints_count, first);
     for (size_t i = 0; i < s->endpoints_count; i++) {
@@ -75,7 +75,8 @@ static int ask_everybody(struct admin *a, struct hf_cluster_status *s, uint32_t 
         for (size_t m = 0; m < s->routes->shards[i]->n_members; m++)
             s->asked[s->asked_count++] = (struct admin_question){
                 .endpoint = s->routes->shards[i]->members[m]->client_endpoint, .request = &member};
-    admin_ask(a, s->asked, s->asked_count, (struct admin_patience){.deadline_ms = deadline_ms, .connect_ms = CONNECT_MS});
+    admin_ask(a, s->asked, s->asked_count,
+              (struct admin_patience){.deadline_ms = deadline_ms, .connect_ms = CONNECT_MS});
     return HF_OK;
 }
 

@@ -8,7 +8,7 @@
 #include "client/client.h"
 
 struct status_coordinator {
-    uint32_t id;          /* 0: it never told */
+    uint32_t id; /* 0: it never told */
     const char *endpoint;
     bool active, reachable;
 };

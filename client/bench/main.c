@@ -19,13 +19,17 @@ struct settings {
 
 #define O(field) offsetof(struct settings, field)
 static const struct option_spec specs[] = {
-    {"coordinators", OPTION_TEXT, O(endpoints), NULL, 0, 0, "endpoints; default $HOLDFAST_COORDINATORS, else tcp://127.0.0.1:7400"},
+    {"coordinators", OPTION_TEXT, O(endpoints), NULL, 0, 0,
+     "endpoints; default $HOLDFAST_COORDINATORS, else tcp://127.0.0.1:7400"},
     {"records", OPTION_UINT, O(records), "100000", 1, 1000000000, "records in the key space"},
     {"load-only", OPTION_FLAG, O(load_only), NULL, 0, 0, "put every record once, report that, and end"},
     {"no-load", OPTION_FLAG, O(no_load), NULL, 0, 0, "the records are there already"},
-    {"workload", OPTION_TEXT, O(workload), "put", 0, 0, "put, get, mixed (half and half) or scan (100 items); all but put load first"},
-    {"outstanding", OPTION_UINT, O(outstanding), "64", 1, OUTSTANDING_MAX, "closed loop: operations out at a time, over all clients"},
-    {"rate", OPTION_UINT, O(rate), "0", 0, 100000000, "open loop: operations a second, over all clients; latency counts from the intended start"},
+    {"workload", OPTION_TEXT, O(workload), "put", 0, 0,
+     "put, get, mixed (half and half) or scan (100 items); all but put load first"},
+    {"outstanding", OPTION_UINT, O(outstanding), "64", 1, OUTSTANDING_MAX,
+     "closed loop: operations out at a time, over all clients"},
+    {"rate", OPTION_UINT, O(rate), "0", 0, 100000000,
+     "open loop: operations a second, over all clients; latency counts from the intended start"},
     {"clients", OPTION_UINT, O(clients), "1", 1, CLIENTS_MAX, "handles, each with a thread"},
     {"value-bytes", OPTION_BYTES, O(value_bytes), "256", 0, LIMIT_VALUE_BYTES, "of each put"},
     {"keys", OPTION_TEXT, O(keys), "uniform", 0, 0, "uniform or zipfian"},
@@ -114,23 +118,25 @@ static void print(const struct report *r, const struct settings *o, const char *
 {
     double rate = r->seconds > 0 ? (double)r->ops / r->seconds : 0;
     if (o->json) {
-        printf("{\"ops\":%" PRIu64 ",\"seconds\":%.3f,\"ops_per_second\":%.1f,\"latency_us\":{\"p50\":%.1f,\"p99\":%.1f,"
+        printf("{\"ops\":%" PRIu64
+               ",\"seconds\":%.3f,\"ops_per_second\":%.1f,\"latency_us\":{\"p50\":%.1f,\"p99\":%.1f,"
                "\"p999\":%.1f,\"max\":%.1f},\"errors\":{",
                r->ops, r->seconds, rate, us(r, 0.5), us(r, 0.99), us(r, 0.999), us(r, 1));
         print_errors(r, true);
         puts("}}");
         return;
     }
-    printf("%s: %" PRIu64 " operations in %.2f s, %.0f/s\nlatency us: p50 %.0f  p99 %.0f  p99.9 %.0f  max %.0f\nerrors: ", what,
-           r->ops, r->seconds, rate, us(r, 0.5), us(r, 0.99), us(r, 0.999), us(r, 1));
+    printf("%s: %" PRIu64
+           " operations in %.2f s, %.0f/s\nlatency us: p50 %.0f  p99 %.0f  p99.9 %.0f  max %.0f\nerrors: ",
+           what, r->ops, r->seconds, rate, us(r, 0.5), us(r, 0.99), us(r, 0.999), us(r, 1));
     print_errors(r, false);
     puts(any_error(r) ? "" : "none");
 }
 
 static int fill(const struct settings *o, struct bench *b)
 {
-    static const char *const names[] = {[WORKLOAD_PUT] = "put", [WORKLOAD_GET] = "get", [WORKLOAD_MIXED] = "mixed",
-                                        [WORKLOAD_SCAN] = "scan"};
+    static const char *const names[] = {
+        [WORKLOAD_PUT] = "put", [WORKLOAD_GET] = "get", [WORKLOAD_MIXED] = "mixed", [WORKLOAD_SCAN] = "scan"};
     const char *environment = getenv("HOLDFAST_COORDINATORS");
     b->endpoints = o->endpoints ? o->endpoints : environment && environment[0] ? environment : "tcp://127.0.0.1:7400";
     b->routed = o->routed;
@@ -163,7 +169,7 @@ int main(int argc, char **argv)
     int rest;
     for (int i = 1; i < argc; i++) /* as in the other command */
         if (strcmp(argv[i], "-c") == 0)
-            argv[i] = (char *)(uintptr_t)"--coordinators";
+            argv[i] = (char *)(uintptr_t) "--coordinators";
     if (options_parse("holdfast-bench", specs, sizeof specs / sizeof specs[0], argc, argv, false, &o, &rest) != HF_OK)
         return 2;
     struct bench b = {0};

@@ -30,7 +30,7 @@ struct bootstrap {
     struct clusterfile file;
     struct admin_question *asked; /* one a replica, in the file's order */
     size_t count;
-    bool repeated;                /* somebody was bootstrapped before */
+    bool repeated; /* somebody was bootstrapped before */
 };
 
 typedef int visit_fn(struct bootstrap *b, const Hf__Catalog__Shard *s, Hf__Catalog__Member *m, size_t i);
@@ -72,19 +72,23 @@ static int check_answer(struct bootstrap *b, const Hf__Catalog__Shard *s, Hf__Ca
     const Hf__Client__Reply *reply = b->asked[i].reply;
     const Hf__Client__Status *said = reply && reply->code == HF_OK ? reply->status : NULL;
     if (!said)
-        return cli_error(b->c, HF_E_UNAVAILABLE, "bootstrap: replica %" PRIu32 "/%" PRIu32 " at %s does not answer; "
-                         "start holdfast-shard there and repeat", s->shard, m->replica, m->client_endpoint);
+        return cli_error(b->c, HF_E_UNAVAILABLE,
+                         "bootstrap: replica %" PRIu32 "/%" PRIu32 " at %s does not answer; "
+                         "start holdfast-shard there and repeat",
+                         s->shard, m->replica, m->client_endpoint);
     if (said->shard != s->shard || said->replica != m->replica)
-        return cli_error(b->c, HF_E_REFUSED, "bootstrap: at %s runs replica %" PRIu32 "/%" PRIu32 ", the file says %" PRIu32
-                         "/%" PRIu32, m->client_endpoint, said->shard, said->replica, s->shard, m->replica);
+        return cli_error(b->c, HF_E_REFUSED,
+                         "bootstrap: at %s runs replica %" PRIu32 "/%" PRIu32 ", the file says %" PRIu32 "/%" PRIu32,
+                         m->client_endpoint, said->shard, said->replica, s->shard, m->replica);
     m->incarnation = said->incarnation;
     if (said->cluster == 0)
         return HF_OK;
     b->repeated = true;
     if (b->file.routes.cluster != 0 && b->file.routes.cluster != said->cluster)
-        return cli_error(b->c, HF_E_REFUSED, "bootstrap: replica %" PRIu32 "/%" PRIu32 " belongs to cluster %016" PRIx64
-                         ", others to %016" PRIx64 "; wipe the directory that is wrong", s->shard, m->replica,
-                         said->cluster, b->file.routes.cluster);
+        return cli_error(b->c, HF_E_REFUSED,
+                         "bootstrap: replica %" PRIu32 "/%" PRIu32 " belongs to cluster %016" PRIx64
+                         ", others to %016" PRIx64 "; wipe the directory that is wrong",
+                         s->shard, m->replica, said->cluster, b->file.routes.cluster);
     b->file.routes.cluster = said->cluster;
     return HF_OK;
 }
@@ -133,7 +137,7 @@ static const Hf__Catalog__Range *range_of(const struct bootstrap *b, uint32_t sh
     for (size_t i = 0; i < b->file.routes.n_routes; i++)
         if (b->file.routes.routes[i]->shard == shard)
             return b->file.routes.routes[i]->range;
-    must(!"clusterfile_read makes one range a shard");
+    must(false); /* clusterfile_read makes one range a shard */
     return NULL;
 }
 
@@ -147,9 +151,10 @@ static int check_member(struct bootstrap *b, const Hf__Catalog__Shard *s, Hf__Ca
                       slice_equal(pack_slice(said->range->end), pack_slice(range->end));
     if (same_range && same_members(s, said->members))
         return HF_OK;
-    return cli_error(b->c, HF_E_REFUSED, "bootstrap: replica %" PRIu32 "/%" PRIu32 " is a member already, with another %s than "
-                     "the file and the directories now say; bootstrap makes new clusters only", s->shard, m->replica,
-                     same_range ? "list of members or incarnations" : "range");
+    return cli_error(b->c, HF_E_REFUSED,
+                     "bootstrap: replica %" PRIu32 "/%" PRIu32 " is a member already, with another %s than "
+                     "the file and the directories now say; bootstrap makes new clusters only",
+                     s->shard, m->replica, same_range ? "list of members or incarnations" : "range");
 }
 
 /* ---- 3: you are ---- */
@@ -177,8 +182,8 @@ static int tell(struct bootstrap *b, const Hf__Catalog__Shard *s, Hf__Catalog__M
     Hf__Client__Reply *reply;
     int rc = admin_ask_one(b->a, m->client_endpoint, &request, b->c->timeout_ms, &reply);
     if (rc)
-        rc = cli_error(b->c, rc, "bootstrap: replica %" PRIu32 "/%" PRIu32 " at %s: %s; repeat when that is mended", s->shard,
-                       m->replica, m->client_endpoint, reply ? reply->message : hf_error_text(rc));
+        rc = cli_error(b->c, rc, "bootstrap: replica %" PRIu32 "/%" PRIu32 " at %s: %s; repeat when that is mended",
+                       s->shard, m->replica, m->client_endpoint, reply ? reply->message : hf_error_text(rc));
     if (reply)
         hf__client__reply__free_unpacked(reply, NULL);
     return rc;
@@ -285,8 +290,8 @@ static int run(struct bootstrap *b)
         return rc;
     const Hf__Catalog__Routes *r = &b->file.routes;
     if (b->c->json)
-        printf("{\"cluster\":\"%016" PRIx64 "\",\"shards\":%zu,\"replicas\":%zu,\"repeated\":%s}\n", r->cluster, r->n_shards,
-               b->count, b->repeated ? "true" : "false");
+        printf("{\"cluster\":\"%016" PRIx64 "\",\"shards\":%zu,\"replicas\":%zu,\"repeated\":%s}\n", r->cluster,
+               r->n_shards, b->count, b->repeated ? "true" : "false");
     else
         printf("cluster %016" PRIx64 " bootstrapped: %zu shards, %zu replicas%s\n", r->cluster, r->n_shards, b->count,
                b->repeated ? " (some were members already)" : "");

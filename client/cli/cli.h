@@ -33,7 +33,7 @@ struct cli_argument {
 };
 
 struct cli {
-    const char *program;   /* argv[0] */
+    const char *program; /* argv[0] */
     const char *endpoints;
     uint32_t timeout_ms;
     bool timeout_given, json, hex, routed;
@@ -43,7 +43,7 @@ struct cli {
     bool reverse, keys_only, watch;
     struct cli_argument arguments[CLI_ARGUMENTS_MAX];
     int count;
-    struct hf *h; /* opened by cli_open */
+    struct hf *h;       /* opened by cli_open */
     struct arena arena; /* of the run */
 };
 

@@ -100,7 +100,9 @@ static void table_status(const struct hf_cluster_status *s)
     for (size_t i = 0; i < s->coordinators_count; i++) {
         const struct status_coordinator *c = &s->coordinators[i];
         printf("%-11" PRIu32 "  %-28s  %s\n", c->id, c->endpoint,
-               !c->reachable ? "unreachable" : c->active ? "active" : "standby");
+               !c->reachable ? "unreachable"
+               : c->active   ? "active"
+                             : "standby");
     }
     if (s->shards_count > 0)
         puts("\nSHARD  LEADER  TERM      COMMIT        ENGINE   SURVIVES");
@@ -109,8 +111,8 @@ static void table_status(const struct hf_cluster_status *s)
         char leader[32] = "none";
         if (one->leader)
             snprintf(leader, sizeof leader, "%" PRIu32 "/%" PRIu32, one->shard, one->leader);
-        printf("%-5" PRIu32 "  %-6s  %-8" PRIu64 "  %-12" PRIu64 "  %-7s  %" PRIu32 " more\n", one->shard, leader, one->term,
-               one->commit, one->engine, one->survives);
+        printf("%-5" PRIu32 "  %-6s  %-8" PRIu64 "  %-12" PRIu64 "  %-7s  %" PRIu32 " more\n", one->shard, leader,
+               one->term, one->commit, one->engine, one->survives);
     }
     if (s->shards_count > 0)
         puts("\nREPLICA  ROLE      STATE        APPLIED       DURABLE       LAG");
@@ -168,14 +170,17 @@ static int collect_routes(struct cli *c, struct hf_cluster_status **out)
     if (rc || (*out)->routes)
         return rc;
     status_free(out);
-    return cli_error(c, HF_E_UNAVAILABLE, "no coordinator at %s told the routes (are the endpoints right, and is the "
-                     "cluster bootstrapped?)", c->endpoints);
+    return cli_error(c, HF_E_UNAVAILABLE,
+                     "no coordinator at %s told the routes (are the endpoints right, and is the "
+                     "cluster bootstrapped?)",
+                     c->endpoints);
 }
 
 static void member_json(uint32_t shard, const struct status_replica *r)
 {
     const Hf__Catalog__Member *m = r->member;
-    printf("{\"name\":\"%" PRIu32 "/%" PRIu32 "\",\"shard\":%" PRIu32 ",\"replica\":%" PRIu32 ",\"role\":\"%s\",\"state\":\"%s\""
+    printf("{\"name\":\"%" PRIu32 "/%" PRIu32 "\",\"shard\":%" PRIu32 ",\"replica\":%" PRIu32
+           ",\"role\":\"%s\",\"state\":\"%s\""
            ",\"incarnation\":\"%016" PRIx64 "\",\"raft\":",
            shard, m->replica, shard, m->replica, m->role == HF__CATALOG__ROLE__LEARNER ? "learner" : "voter", r->state,
            m->incarnation);
@@ -232,7 +237,8 @@ int cluster_routes(struct cli *c)
         return rc;
     const Hf__Catalog__Routes *routes = s->routes;
     if (c->json)
-        printf("{\"cluster\":\"%016" PRIx64 "\",\"version\":%" PRIu64 ",\"routes\":[", routes->cluster, routes->version);
+        printf("{\"cluster\":\"%016" PRIx64 "\",\"version\":%" PRIu64 ",\"routes\":[", routes->cluster,
+               routes->version);
     else
         printf("version %" PRIu64 "\nSHARD  FROM (included)  TO (excluded)\n", routes->version);
     for (size_t i = 0; i < routes->n_routes; i++) {

@@ -11,10 +11,10 @@
 
 struct lines {
     int fd;
-    uint8_t *data;     /* owned: [at, end) is read and not handed out yet */
+    uint8_t *data; /* owned: [at, end) is read and not handed out yet */
     size_t at, end, cap;
     size_t line_max;
-    uint64_t offset;   /* of data[at] in the input */
+    uint64_t offset; /* of data[at] in the input */
     uint64_t size;
     bool ended;
 };

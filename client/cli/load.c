@@ -2,7 +2,8 @@
  *
  *     read a line → decode → put (at most --outstanding at a time, --rate a second) → collect answers → … → report
  *
- * Two lines with the same key are never out at the same time, so the later one wins as it stands in the file. The place of
+ * Two lines with the same key are never out at the same time, so the later one wins as it stands in the file. The place
+ * of
  * --resume moves over the acknowledged lines at the front only; at a line that was not acknowledged it stays. */
 #include <errno.h>
 #include <inttypes.h>
@@ -43,16 +44,16 @@ struct load {
     uint32_t outstanding, outstanding_max, deadline_ms;
     uint64_t rate, begin_ns, sent;
     uint64_t loaded, failed, unknown;
-    uint64_t line;       /* number of the line read last */
-    uint64_t fruitless;  /* puts that failed since the last that did not */
+    uint64_t line;      /* number of the line read last */
+    uint64_t fruitless; /* puts that failed since the last that did not */
     uint64_t said;
     int worst;           /* exit code of the first failure */
     struct resume place; /* everything before is acknowledged */
     bool stuck;          /* the line at `place` failed: it moves no more */
     uint64_t saved_ns, saved_records;
-    struct slot *ring;   /* of ring_size; head is the oldest line not passed by `place` */
+    struct slot *ring; /* of ring_size; head is the oldest line not passed by `place` */
     uint32_t ring_size, head, used;
-    uint16_t *busy;      /* lines out per hash of their key */
+    uint16_t *busy; /* lines out per hash of their key */
     uint8_t *decoded;
 };
 
@@ -208,7 +209,8 @@ static int feed(struct load *l)
         if (result == LINES_TOO_LONG)
             not_loaded(l, slot_for_line(l), HF_E_LIMIT, "longer than a key and a value may be");
         else if (!decode(l, line, &key, &value))
-            not_loaded(l, slot_for_line(l), HF_E_INVALID, "malformed: one key TAB value a line, with the escapes of dump");
+            not_loaded(l, slot_for_line(l), HF_E_INVALID,
+                       "malformed: one key TAB value a line, with the escapes of dump");
         else
             put(l, key, value);
     }
@@ -231,8 +233,9 @@ static int open_input(struct load *l)
         return cli_error(l->c, rc, "load: %s is no place to resume from: %s; remove it to load everything",
                          l->c->resume, hf_error_text(rc));
     if (!lines_skip(l->input, l->place.offset))
-        return cli_error(l->c, HF_E_REFUSED, "load: %s says %" PRIu64 " bytes of the input are loaded, but it is shorter",
-                         l->c->resume, l->place.offset);
+        return cli_error(l->c, HF_E_REFUSED,
+                         "load: %s says %" PRIu64 " bytes of the input are loaded, but it is shorter", l->c->resume,
+                         l->place.offset);
     l->line = l->place.lines;
     return HF_OK;
 }

@@ -24,8 +24,10 @@ static const char help[] =
     "--json        results and errors as JSON\n"
     "--hex         keys and values are hexadecimal, on the command line, in files and in output\n"
     "\n"
-    "get prints the value's bytes as they are and a line feed. scan, dump and load have a line an item: key TAB value,\n"
-    "with \\t \\n \\\\ escaped, other bytes below 0x20 and 0x7f as \\xHH, and everything else as it is. With --json keys and\n"
+    "get prints the value's bytes as they are and a line feed. scan, dump and load have a line an item: key TAB "
+    "value,\n"
+    "with \\t \\n \\\\ escaped, other bytes below 0x20 and 0x7f as \\xHH, and everything else as it is. With --json "
+    "keys and\n"
     "values are strings; where one of an item's is no UTF-8 both are hexadecimal and the item says \"hex\":true.\n"
     "load ends with \"loaded N failed N unknown N\"; its puts are given 30 s each unless --timeout says otherwise.\n"
     "\n"
@@ -33,13 +35,13 @@ static const char help[] =
     "      6 refused (identity, limit), 7 degraded (status)\n";
 
 enum { /* which single-command options a command takes */
-    TAKES_TTL = 1,
-    TAKES_AT = 2,
-    TAKES_ABSENT = 4,
-    TAKES_PREFIX = 8,
-    TAKES_SCAN = 16,
-    TAKES_LOAD = 32,
-    TAKES_WATCH = 64,
+       TAKES_TTL = 1,
+       TAKES_AT = 2,
+       TAKES_ABSENT = 4,
+       TAKES_PREFIX = 8,
+       TAKES_SCAN = 16,
+       TAKES_LOAD = 32,
+       TAKES_WATCH = 64,
 };
 
 struct command {
@@ -98,9 +100,9 @@ struct parse {
     struct cli *c;
     int argc;
     char **argv;
-    const char *word;             /* the command's name, when it came */
+    const char *word;              /* the command's name, when it came */
     const struct command *command; /* when it is complete */
-    int takes_seen;               /* of the options given */
+    int takes_seen;                /* of the options given */
     const char *taken_example;
 };
 

@@ -18,7 +18,8 @@ int resume_read(const char *path, struct resume *out)
         struct resume r;
         char end;
         buf_append(&text, "", 1);
-        int n = sscanf((const char *)text.data, "%" SCNu64 " %" SCNu64 " %" SCNu64 "%c", &r.records, &r.offset, &r.lines, &end);
+        int n = sscanf((const char *)text.data, "%" SCNu64 " %" SCNu64 " %" SCNu64 "%c", &r.records, &r.offset,
+                       &r.lines, &end);
         if (n == 4 && end == '\n')
             *out = r;
         else

@@ -1,7 +1,7 @@
 /* resume.h: the file that says how far a load is: everything before that place is acknowledged.
  *
- * Position: `holdfast load --resume FILE`. One line: "RECORDS OFFSET LINES", replaced atomically: records acknowledged in
- * front of the first that is not, the input's bytes and lines before that one. */
+ * Position: `holdfast load --resume FILE`. One line: "RECORDS OFFSET LINES", replaced atomically: records acknowledged
+ * in front of the first that is not, the input's bytes and lines before that one. */
 #pragma once
 
 #include <stdbool.h>

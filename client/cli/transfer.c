@@ -1,4 +1,5 @@
-/* transfer.c: leader transfer SHARD [REPLICA]: asks a shard's leader to hand over, and waits until somebody else leads. */
+/* transfer.c: leader transfer SHARD [REPLICA]: asks a shard's leader to hand over, and waits until somebody else leads.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <time.h>

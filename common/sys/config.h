@@ -1,4 +1,5 @@
-/* config.h: a settings file in czmq's format (zconfig: `name = "value"`, children indented) as a tree that is only read.
+/* config.h: a settings file in czmq's format (zconfig: `name = "value"`, children indented) as a tree that is only
+ * read.
  *
  * Position: cluster files of `holdfast bootstrap`. */
 #pragma once

@@ -1,13 +1,11 @@
 /* holdfast.h: the client library of Holdfast, a sharded, strongly consistent key-value store.
  *
- * Threads:  every function may be called from any thread; one future or scan belongs to one thread at a time. A handle has
- *           one thread of its own that owns all sockets. Do not use a handle after fork() in the child.
- * Memory:   out of memory is HF_E_NO_MEMORY, never an abort.
- * Answers:  every call ends within its deadline in one of three ways:
- *             done             HF_OK (or HF_E_NOT_FOUND, HF_E_COMPARE_FAILED: done, and this is the result)
- *             surely not done  any other code whose class is not HF_CLASS_OUTCOME_UNKNOWN
- *             unknown          class HF_CLASS_OUTCOME_UNKNOWN: it may have happened, or may still happen
- *           Lost replies are retried inside, under a session: a write is executed at most once. */
+ * Threads:  every function may be called from any thread; one future or scan belongs to one thread at a time. A handle
+ * has one thread of its own that owns all sockets. Do not use a handle after fork() in the child. Memory:   out of
+ * memory is HF_E_NO_MEMORY, never an abort. Answers:  every call ends within its deadline in one of three ways: done
+ * HF_OK (or HF_E_NOT_FOUND, HF_E_COMPARE_FAILED: done, and this is the result) surely not done  any other code whose
+ * class is not HF_CLASS_OUTCOME_UNKNOWN unknown          class HF_CLASS_OUTCOME_UNKNOWN: it may have happened, or may
+ * still happen Lost replies are retried inside, under a session: a write is executed at most once. */
 #ifndef HOLDFAST_H
 #define HOLDFAST_H
 
@@ -28,7 +26,8 @@ extern "C" {
 #define HF_RESULT
 #endif
 
-/* ---- outcomes ------------------------------------------------------------------------------------------------------ */
+/* ---- outcomes ------------------------------------------------------------------------------------------------------
+ */
 
 /* name, number, class: what went wrong. Texts: hf_error_text. */
 #define HF_PUBLIC_ERRORS(X)                                                                                            \
@@ -85,7 +84,8 @@ HF_API const char *hf_error_name(int code); /* "NOT_FOUND": static, never NULL *
 HF_API enum hf_class hf_error_class(int code);
 HF_API const char *hf_class_name(enum hf_class cls); /* "GIVE_UP": static, never NULL */
 
-/* ---- handle -------------------------------------------------------------------------------------------------------- */
+/* ---- handle --------------------------------------------------------------------------------------------------------
+ */
 
 struct hf;        /* a cluster, as this program sees it */
 struct hf_future; /* a call under way or finished */
@@ -117,7 +117,8 @@ HF_RESULT int hf_open(const struct hf_options *options, unsigned abi, struct hf 
  * still to be freed; scans are to be closed before. */
 HF_API void hf_close(struct hf **h);
 
-/* ---- synchronous calls: deadline_ms > 0 is when they are back at the latest ---------------------------------------- */
+/* ---- synchronous calls: deadline_ms > 0 is when they are back at the latest ----------------------------------------
+ */
 
 struct hf_value {
     void *data; /* owned: hf_value_free */
@@ -139,7 +140,8 @@ HF_RESULT int hf_delete_prefix(struct hf *h, struct hf_bytes prefix, uint32_t de
 HF_RESULT int hf_get(struct hf *h, struct hf_bytes key, uint64_t at, uint32_t deadline_ms, struct hf_value *out);
 HF_API void hf_value_free(struct hf_value *value);
 
-/* ---- futures ------------------------------------------------------------------------------------------------------- */
+/* ---- futures -------------------------------------------------------------------------------------------------------
+ */
 
 struct hf_call {
     uint32_t deadline_ms;   /* > 0 */
@@ -181,7 +183,8 @@ HF_RESULT size_t hf_queue_take(struct hf_queue *q, uint32_t timeout_ms, struct h
 /* Calls that still name it must have been taken out before. NULL is ignored. */
 HF_API void hf_queue_free(struct hf_queue *q);
 
-/* ---- scans --------------------------------------------------------------------------------------------------------- */
+/* ---- scans ---------------------------------------------------------------------------------------------------------
+ */
 
 struct hf_range {
     struct hf_bytes start; /* included */
@@ -216,7 +219,8 @@ HF_RESULT int hf_cursor_next(struct hf_cursor *c, const struct hf_item **out_ite
 HF_API const char *hf_cursor_message(const struct hf_cursor *c); /* of the last failure; never NULL */
 HF_API void hf_cursor_close(struct hf_cursor *c);
 
-/* ---- the cluster's state -------------------------------------------------------------------------------------------- */
+/* ---- the cluster's state --------------------------------------------------------------------------------------------
+ */
 
 /* Asks the coordinators and every replica itself, all at once; who does not answer in time is unreachable. */
 HF_RESULT int hf_cluster_status(const char *endpoints, uint32_t deadline_ms, struct hf_cluster_status **out);

@@ -141,7 +141,7 @@ static bool answer_shard(struct fake *f, int server, const Hf__Client__Request *
     bool leads = f->split || server == f->leader;
     if (!leads) {
         reply->code = HF_E_NOT_LEADER;
-        reply->leader_endpoint = f->hints ? f->endpoints[f->leader] : (char *)(uintptr_t)"";
+        reply->leader_endpoint = f->hints ? f->endpoints[f->leader] : (char *)(uintptr_t) "";
         return true;
     }
     if (q->shard != shard) {

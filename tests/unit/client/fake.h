@@ -1,5 +1,6 @@
-/* fake.h: a coordinator and two replicas in one thread of the test, on real sockets: they answer as a shard would (sessions,
- * leadership, routes) and misbehave as told. Each test sets the knobs, starts it, and looks at the counters afterwards. */
+/* fake.h: a coordinator and two replicas in one thread of the test, on real sockets: they answer as a shard would
+ * (sessions, leadership, routes) and misbehave as told. Each test sets the knobs, starts it, and looks at the counters
+ * afterwards. */
 #pragma once
 
 #include <pthread.h>
@@ -22,18 +23,18 @@ struct fake_session {
 
 struct fake {
     /* Knobs: set before fake_start, or later through the atomics. */
-    bool hints;                      /* NOT_LEADER names the leader */
-    _Atomic int leader;              /* FAKE_A or FAKE_B, of shard 1 */
-    int routed_leader;               /* what the routes say; 0: nothing */
+    bool hints;                        /* NOT_LEADER names the leader */
+    _Atomic int leader;                /* FAKE_A or FAKE_B, of shard 1 */
+    int routed_leader;                 /* what the routes say; 0: nothing */
     _Atomic bool silent[FAKE_SERVERS]; /* takes requests, answers nothing */
-    _Atomic int lose_replies;        /* so many writes are executed and not answered */
-    _Atomic int refuse_writes;       /* code for writes, instead of executing; 0: none */
-    _Atomic int refuse_times;        /* so often; then it executes again */
-    _Atomic uint64_t hold_seq;       /* this seq is not answered while set */
+    _Atomic int lose_replies;          /* so many writes are executed and not answered */
+    _Atomic int refuse_writes;         /* code for writes, instead of executing; 0: none */
+    _Atomic int refuse_times;          /* so often; then it executes again */
+    _Atomic uint64_t hold_seq;         /* this seq is not answered while set */
     _Atomic bool forget_sessions;
-    bool twice;                      /* every reply is sent two times */
-    bool split;                      /* A leads shard 1 (keys below "m"), B shard 2: version 2 of the routes */
-    _Atomic bool old_routes;         /* the coordinator still tells version 1 */
+    bool twice;              /* every reply is sent two times */
+    bool split;              /* A leads shard 1 (keys below "m"), B shard 2: version 2 of the routes */
+    _Atomic bool old_routes; /* the coordinator still tells version 1 */
     /* Counters, of the fake's thread; read after fake_stop or when the calls they count are over. */
     _Atomic int requests[FAKE_SERVERS], writes, executed, sessions_opened, repeated, window_broken, statuses;
     _Atomic uint64_t last_session, last_seq;

@@ -1,4 +1,5 @@
-/* test_bench.c: what the benchmark's numbers rest on: the histogram's percentiles, the choice of records, their keys. */
+/* test_bench.c: what the benchmark's numbers rest on: the histogram's percentiles, the choice of records, their keys.
+ */
 #include <stdlib.h>
 #include <string.h>
 

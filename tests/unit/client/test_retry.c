@@ -1,5 +1,5 @@
-/* test_retry.c: the library against a shard that loses, refuses, moves and repeats (fake.h): what is retried, what is executed
- * once, and which of the three answers a call gets. */
+/* test_retry.c: the library against a shard that loses, refuses, moves and repeats (fake.h): what is retried, what is
+ * executed once, and which of the three answers a call gets. */
 #include <string.h>
 
 #include "client/client.h"
@@ -355,7 +355,8 @@ int main(void)
         {"without a hint the replicas are asked who leads", without_a_hint_the_replicas_are_asked_who_leads},
         {"a leader that falls silent is left", a_leader_that_falls_silent_is_left},
         {"a moved key is followed by the routes in the refusal", a_moved_key_is_followed_by_the_routes_in_the_refusal},
-        {"an expired session is replaced before anything was lost", an_expired_session_is_replaced_before_anything_was_lost},
+        {"an expired session is replaced before anything was lost",
+         an_expired_session_is_replaced_before_anything_was_lost},
         {"an expired session after a loss is unknown", an_expired_session_after_a_loss_is_unknown},
         {"a refusal after a loss proves nothing", a_refusal_after_a_loss_proves_nothing},
         {"busy is tried again", busy_is_tried_again},

@@ -1,4 +1,5 @@
-/* test_text.c: keys and values as text: the escapes both ways, hexadecimal, JSON; lines of a file; the place of a load. */
+/* test_text.c: keys and values as text: the escapes both ways, hexadecimal, JSON; lines of a file; the place of a load.
+ */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -69,7 +70,8 @@ static void json_strings_are_valid(void)
     check(text_json, slice_text("a\"b\\c\n\t\x01"), "\"a\\\"b\\\\c\\n\\t\\u0001\"");
     check(text_json, slice_text("\xc3\xbc"), "\"\xc3\xbc\"");
     check(text_json, slice_text("\xff"), "\"\\ufffd\"");
-    static const char *const bad[] = {"\x80", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc3", "\xf5"};
+    static const char *const bad[] = {"\x80", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                                      "\xc3", "\xf5"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         CU_ASSERT_FALSE(text_is_utf8(slice_text(bad[i])));
     CU_ASSERT_TRUE(text_is_utf8(slice_text("a\xc3\xbc\xe2\x82\xac\xf0\x9f\x98\x80")));
