@@ -195,7 +195,8 @@ struct version markers_newest(const struct markers *m, uint8_t space, struct sli
     size_t hashed = 0;
     for (size_t i = 0; i < m->of[space].count && m->of[space].lengths[i] <= key.size; i++) {
         size_t length = m->of[space].lengths[i];
-        hash = hash_more(hash, key.data + hashed, length - hashed);
+        if (length > hashed)
+            hash = hash_more(hash, key.data + hashed, length - hashed);
         hashed = length;
         const struct marker *marker = find(m, hash, space, slice_make(key.data, length));
         if (marker != NULL && version_compare(marker->newest, newest) > 0)
@@ -232,7 +233,8 @@ int markers_at(const struct markers *m, struct store *store, uint8_t space, stru
     size_t hashed = 0;
     for (size_t i = 0; i < m->of[space].count && m->of[space].lengths[i] <= key.size; i++) {
         size_t length = m->of[space].lengths[i];
-        hash = hash_more(hash, key.data + hashed, length - hashed);
+        if (length > hashed)
+            hash = hash_more(hash, key.data + hashed, length - hashed);
         hashed = length;
         const struct marker *marker = find(m, hash, space, slice_make(key.data, length));
         if (marker == NULL)

@@ -8,6 +8,8 @@ enum { ESCAPE = 0x00, ESCAPED_ZERO = 0xff, TERMINATOR = 0x01 };
 
 static uint8_t *escape(uint8_t *to, struct slice key)
 {
+    if (key.size == 0)
+        return to;
     const uint8_t *from = key.data, *end = key.data + key.size;
     while (from < end) {
         const uint8_t *zero = memchr(from, ESCAPE, (size_t)(end - from));
@@ -27,6 +29,8 @@ static uint8_t *escape(uint8_t *to, struct slice key)
 static size_t zeros(struct slice key)
 {
     size_t count = 0;
+    if (key.size == 0)
+        return count;
     const uint8_t *from = key.data, *end = key.data + key.size;
     while (from < end && (from = memchr(from, ESCAPE, (size_t)(end - from))) != NULL) {
         count++;

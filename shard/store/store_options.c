@@ -16,7 +16,7 @@
 #define STORE_BACKGROUND_JOBS 2
 #define STORE_SYNC_BYTES ((uint64_t)1 << 20) /* files are written back as they grow: no burst at the end */
 
-enum { INFO_LEVEL_WARN = 2 }; /* as in rocksdb/table.h and env.h; c.h has no names for them */
+enum { INFO_LEVEL_WARN = 2 }; /* as in rocksdb/env.h; c.h has no name for it */
 
 /* The extractor's state is the caller's function. */
 struct prefix {
@@ -67,9 +67,9 @@ static void set_table(rocksdb_options_t *o, rocksdb_cache_t *cache)
     rocksdb_block_based_options_set_block_size(t, STORE_BLOCK_BYTES);
     rocksdb_block_based_options_set_block_cache(t, cache);
     rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(STORE_BLOOM_BITS));
-    rocksdb_block_based_options_set_whole_key_filtering(t, 0);
-    /* Indexes and filters count against the cache, in pieces: memory stays bounded whatever the data, and opening
-     * reads only their top level. */
+    rocksdb_block_based_options_set_whole_key_filtering(t, 0); /* versions are looked for by prefix only */
+    /* Indexes and filters count against the cache: memory stays bounded whatever the data. Kept in one block a file:
+     * in pieces (a two-level index) a read costs half as much again. */
     rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
     rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(t, 1);
     rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);

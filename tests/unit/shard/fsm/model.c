@@ -206,7 +206,9 @@ static void report(struct buf *results, const struct log_entry *entry, uint32_t 
 void model_apply(struct model *model, const struct log_entry *entry, struct buf *results)
 {
     struct arena arena = {0};
-    struct slice body = slice_make(entry->data.data + 1, entry->data.size - 1);
+    struct slice body = {0};
+    if (entry->kind == LOG_COMMAND)
+        body = slice_make(entry->data.data + 1, entry->data.size - 1);
     if (entry->kind != LOG_COMMAND) {
         report(results, entry, 0, (struct fsm_result){0});
     } else if (entry->data.data[0] == 0x02) {

@@ -1,4 +1,9 @@
 /* test_apply.c: commands one by one: what they do, what they refuse, and how sessions keep them from running twice. */
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
 #include "common/base/limits.h"
 #include "common/sys/failpoint.h"
 #include "proto/pack.h"
@@ -354,8 +359,54 @@ static void create_starts_over(void)
     machine_stop(&m);
 }
 
-int main(void)
+extern char **environ;
+static char *self;
+
+/* Entries that this program cannot read; the child applies the n-th and must not survive it. */
+static int halt_child(const char *dir, int n)
 {
+    static const uint8_t unknown[] = {0x03, 1}, malformed[] = {0x01, 0xff, 0xff}, config[] = {0xff};
+    struct machine c = {.config = {.dir = dir}};
+    Hf__Entry__Command op = machine_put("k", "v"), space = op;
+    op.op = (Hf__Entry__Op)9;
+    space.space = (Hf__Entry__Space)2;
+    struct slice data[] = {slice_make(unknown, 2),
+                           slice_make(malformed, 3),
+                           slice_make(NULL, 0),
+                           slice_make(config, 1),
+                           machine_batch(&c.arena, 1, 1, &op, 1),
+                           machine_batch(&c.arena, 1, 1, &space, 1)};
+    digest_init();
+    machine_open(&c);
+    machine_apply(&c, n == 3 ? LOG_CONFIG : LOG_COMMAND, data[n]);
+    return 0;
+}
+
+static void unreadable_entries_halt(void)
+{
+    machine_start(&m, "", "", false);
+    machine_close(&m);
+    for (int n = 0; n < 6; n++) {
+        char number[2] = {(char)('0' + n), 0};
+        char *args[] = {self, m.dir, number, NULL};
+        pid_t pid;
+        int status;
+        must(posix_spawn(&pid, self, NULL, NULL, args, environ) == 0);
+        must(waitpid(pid, &status, 0) == pid);
+        CU_ASSERT(WIFEXITED(status) && WEXITSTATUS(status) == 70);
+        machine_open(&m);
+        CU_ASSERT_EQUAL(fsm_info(m.fsm)->applied.index, 1); /* nothing was skipped */
+        machine_close(&m);
+    }
+    machine_open(&m);
+    machine_stop(&m);
+}
+
+int main(int argc, char **argv)
+{
+    self = argv[0];
+    if (argc == 3)
+        return halt_child(argv[1], atoi(argv[2]));
     static const struct unit_case cases[] = {
         {"put, get, delete", put_get_delete},
         {"compare and set", cas},
@@ -371,6 +422,7 @@ int main(void)
         {"session limit", session_limit},
         {"durable applied (I4)", durable},
         {"create starts over", create_starts_over},
+        {"unreadable entries halt", unreadable_entries_halt},
     };
     return UNIT_MAIN("fsm apply", cases);
 }

@@ -31,7 +31,7 @@ static void order_is_kept(void)
     struct random r = {4};
     struct arena arena = {0};
     for (int i = 0; i < 20000; i++) {
-        struct slice a = random_bytes(&r, &arena), b = random_bytes(&r, &arena), back;
+        struct slice a = random_bytes(&r, &arena), b = random_bytes(&r, &arena), back = {0};
         struct slice ra = record(&arena, a, random_next(&r), random_next(&r));
         struct slice rb = record(&arena, b, random_next(&r), random_next(&r));
         if (!slice_equal(a, b))
