@@ -21,10 +21,3 @@ function(hf_unit name)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES LABELS ${A_LABEL} TIMEOUT 120)
 endfunction()
-
-# While the first version grows: a folder without a CMakeLists.txt yet is left out.
-function(hf_folder dir)
-  if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${dir}/CMakeLists.txt)
-    add_subdirectory(${dir})
-  endif()
-endfunction()

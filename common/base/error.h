@@ -15,6 +15,7 @@ enum hf_class {
 };
 
 /* name, number, class, text */
+/* clang-format off */
 #define HF_ERRORS(X)                                                                                                     \
     X(HF_E_NOT_FOUND, -1, HF_CLASS_GIVE_UP, "key not found")                                                             \
     X(HF_E_COMPARE_FAILED, -2, HF_CLASS_GIVE_UP, "compare failed: the key does not hold the expected value")             \
@@ -45,6 +46,7 @@ enum hf_class {
     X(HF_E_AGAIN, -27, HF_CLASS_RETRY_SAME, "nothing to do now; try again")                                              \
     X(HF_E_FUTURE_TIMESTAMP, -28, HF_CLASS_GIVE_UP, "the timestamp lies in the future: nobody issued it")                \
     X(HF_E_NO_SPACE, -29, HF_CLASS_RETRY_SAME, "no space left on device")
+/* clang-format on */
 
 enum hf_error {
     HF_OK = 0,

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* clang-format off */
 #define HF_LIMITS(X)                                                                                                     \
     X(LIMIT_KEY_BYTES, key_bytes, 16u * 1024)                       /* a user key */                                     \
     X(LIMIT_VALUE_BYTES, value_bytes, 8u * 1024 * 1024)             /* a value */                                        \
@@ -21,6 +22,7 @@
     X(LIMIT_SCAN_BYTES, scan_bytes, 4u * 1024 * 1024)               /* keys and values of one scan reply, one item apart */ \
     X(LIMIT_PENDING_REQUESTS, pending_requests, 16384u)             /* requests a shard or the coordinator holds */      \
     X(LIMIT_PENDING_BYTES, pending_bytes, 256u * 1024 * 1024)       /* and their bytes */
+/* clang-format on */
 
 enum hf_limit {
 #define HF_LIMIT_ENUM(name, key, value) name = (value),

@@ -51,8 +51,9 @@ struct engine_env {
     int (*apply)(void *ctx, const struct log_entry *entries, size_t count);
     /* A barrier asked for with `id` holds: serve when `index` is applied. */
     void (*barrier_ready)(void *ctx, uint64_t id, uint64_t index);
-    /* Role, term, known leader or configuration changed. All barriers not ready and all proposals not applied are the caller's to fail
-     * when this replica stops being leader: barriers safely elsewhere, proposals with outcome unknown. */
+    /* Role, term, known leader or configuration changed. All barriers not ready and all proposals not applied are the
+     * caller's to fail when this replica stops being leader: barriers safely elsewhere, proposals with outcome unknown.
+     */
     void (*changed)(void *ctx);
 };
 

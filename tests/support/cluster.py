@@ -76,6 +76,7 @@ class Cluster:
         os.makedirs(os.path.dirname(self.dir), exist_ok=True)
         self.shape = dict(shards=shards, replicas=replicas, coordinators=coordinators, learners=learners)
         self.sets, self.splits = list(sets), splits
+        self.hammers = []
         self.env = dict(os.environ, HOLDFAST_BUILD_DIR=BUILD, HOLDFAST_SKIP_BUILD="1", HOLDFAST_START_SECONDS="120",
                         PATH=os.path.join(BUILD, "bin") + ":" + os.environ["PATH"], **(env or {}))
         self.env["HOLDFAST_COORDINATORS"] = ",".join(
@@ -231,6 +232,8 @@ class Cluster:
         return bad
 
     def close(self, keep):
+        for h in self.hammers:
+            h.kill()
         for name in getattr(self, "processes", {}):
             pid = self.pid(name)
             if pid is not None:
@@ -273,6 +276,7 @@ class Hammer:
         self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, env=c.env)
         os.set_blocking(self.process.stdout.fileno(), False)
+        c.hammers.append(self)
         self.partial, self.counts = b"", {"acked": 0, "unknown": 0, "failed": 0, "last_ack_ns": 0}
 
     def progress(self):
@@ -290,6 +294,14 @@ class Hammer:
         """Waits for `count` more acknowledgements from now on."""
         goal = self.progress()["acked"] + count
         wait_for(lambda: f"{count} more acknowledgements ({self.counts})", seconds, lambda: self.progress()["acked"] >= goal)
+
+    def kill(self):
+        """Ends it whatever it does; for a test that failed."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
 
     def stop(self):
         """Ends it and returns its totals when everything is recorded."""
