@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <time.h>
 
+#define NS_PER_MS UINT64_C(1000000)
+#define NS_PER_S UINT64_C(1000000000)
+
 struct meeting *future_meeting_new(void)
 {
     struct meeting *m = calloc(1, sizeof *m);
@@ -104,14 +107,14 @@ static void cond_init(pthread_cond_t *cond)
     pthread_condattr_destroy(&attributes);
 }
 
-static struct timespec until(uint32_t timeout_ms)
+static struct timespec until(uint64_t timeout_ns)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    t.tv_sec += timeout_ms / 1000;
-    t.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-    if (t.tv_nsec >= 1000000000) {
-        t.tv_nsec -= 1000000000;
+    t.tv_sec += (time_t)(timeout_ns / NS_PER_S);
+    t.tv_nsec += (long)(timeout_ns % NS_PER_S);
+    if (t.tv_nsec >= (long)NS_PER_S) {
+        t.tv_nsec -= (long)NS_PER_S;
         t.tv_sec++;
     }
     return t;
@@ -123,7 +126,7 @@ int hf_future_wait(struct hf_future *f, uint32_t timeout_ms)
         return HF_E_INVALID;
     if (atomic_load_explicit(&f->done, memory_order_acquire) || timeout_ms == 0)
         return hf_future_poll(f);
-    struct timespec end = until(timeout_ms);
+    struct timespec end = until(timeout_ms * NS_PER_MS);
     pthread_cond_t cond;
     cond_init(&cond);
     pthread_mutex_lock(&f->meeting->lock);
@@ -200,11 +203,11 @@ int hf_queue_open(struct hf *h, struct hf_queue **out)
     return HF_OK;
 }
 
-size_t hf_queue_take(struct hf_queue *q, uint32_t timeout_ms, struct hf_future **out, size_t max)
+size_t future_take(struct hf_queue *q, uint64_t timeout_ns, struct hf_future **out, size_t max)
 {
     pthread_mutex_lock(&q->meeting->lock);
-    if (list_empty(&q->finished) && timeout_ms > 0) {
-        struct timespec end = until(timeout_ms);
+    if (list_empty(&q->finished) && timeout_ns > 0) {
+        struct timespec end = until(timeout_ns);
         do {
             q->waited = true;
         } while (list_empty(&q->finished) && pthread_cond_timedwait(&q->some, &q->meeting->lock, &end) == 0);
@@ -218,6 +221,11 @@ size_t hf_queue_take(struct hf_queue *q, uint32_t timeout_ms, struct hf_future *
     }
     pthread_mutex_unlock(&q->meeting->lock);
     return count;
+}
+
+size_t hf_queue_take(struct hf_queue *q, uint32_t timeout_ms, struct hf_future **out, size_t max)
+{
+    return future_take(q, timeout_ms * NS_PER_MS, out, max);
 }
 
 void hf_queue_free(struct hf_queue *q)

@@ -17,3 +17,6 @@ void future_destroy(struct hf_future *f);
 
 /* I/O thread, end of a turn: every request in `finished` is done from now on and no longer ours. */
 void future_deliver(struct hf *h, struct list *finished);
+
+/* hf_queue_take with a finer clock, for the benchmark's open loop. */
+size_t future_take(struct hf_queue *q, uint64_t timeout_ns, struct hf_future **out, size_t max);

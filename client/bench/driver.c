@@ -3,11 +3,13 @@
 
 #include <stdlib.h>
 
+#include "client/future.h"
 #include "common/sys/clock.h"
 
 #define DEADLINE_MS 10000
 #define SCAN_ITEMS 100
 #define TAKE 512
+#define WAIT_NS (100 * CLOCK_NS_PER_MS)
 
 struct op {
     uint64_t start_ns;
@@ -98,10 +100,10 @@ static uint64_t issue_due(struct state *s, uint64_t now_ns)
     return 0;
 }
 
-static void take(struct state *s, uint32_t wait_ms)
+static void take(struct state *s, uint64_t wait_ns)
 {
     struct hf_future *finished[TAKE];
-    size_t n = hf_queue_take(s->queue, wait_ms, finished, TAKE);
+    size_t n = future_take(s->queue, wait_ns, finished, TAKE);
     uint64_t now_ns = clock_boot_ns();
     for (size_t i = 0; i < n; i++) {
         struct op *op = hf_future_tag(finished[i]);
@@ -122,8 +124,7 @@ static void drive(struct state *s)
         uint64_t due_ns = s->ended ? 0 : issue_due(s, now_ns);
         if (s->ended && s->unused_count == d->outstanding)
             break;
-        uint64_t wait_ms = due_ns == 0 ? 100 : due_ns > now_ns ? (due_ns - now_ns) / CLOCK_NS_PER_MS : 0;
-        take(s, (uint32_t)wait_ms);
+        take(s, due_ns == 0 ? WAIT_NS : due_ns > now_ns ? due_ns - now_ns : 0);
     }
     d->end_ns = clock_boot_ns();
 }
