@@ -23,11 +23,11 @@ static bool holds(const struct node *n, uint64_t index, uint64_t term)
 static void see(void *ctx, struct sim *sim, const struct check_event *e)
 {
     struct state *s = ctx;
-    if (e->kind != CHECK_STATUS || e->role != ENGINE_LEADER || e->index <= s->seen)
+    if (e->kind != CHECK_STATUS || e->role != ENGINE_LEADER)
         return;
     bool fresh = s->led[e->node->id] != e->term; /* what it knew as a follower is not its own claim */
     s->led[e->node->id] = e->term;
-    if (fresh)
+    if (fresh || e->index <= s->seen)
         return;
     s->seen = e->index;
     uint64_t term = column_get(&e->node->shadow.term, e->index);

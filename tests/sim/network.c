@@ -29,26 +29,25 @@ void network_isolate(struct network *net, uint32_t id)
         net->cut[id][other] = net->cut[other][id] = true;
 }
 
-static bool passes(struct network *net, uint32_t from, uint32_t to, const Hf__Raft__Raft *m)
+static bool passes(struct sim *sim, uint32_t from, uint32_t to, Hf__Raft__Raft *m)
 {
-    if (net->cut[from][to] || (net->filter != NULL && !net->filter(m, from, to)))
+    struct network *net = &sim->network;
+    if (net->cut[from][to] || (net->filter != NULL && !net->filter(sim, m, from, to)))
         return false;
     if (net->no_votes && m->kind == HF__RAFT__KIND__VOTE_REPLY)
         return false;
     return random_below(&net->random, 1000) >= net->lost_permille;
 }
 
-void network_send(struct sim *sim, uint32_t from, uint32_t to, const Hf__Raft__Raft *m)
+void network_send(struct sim *sim, uint32_t from, uint32_t to, const Hf__Raft__Raft *said)
 {
     struct network *net = &sim->network;
-    Hf__Raft__Raft forged = *m;
-    if (m->kind == HF__RAFT__KIND__VOTE_REPLY && planted_bug("sim.refused_vote_counts")) {
-        forged.reject = false;
-        m = &forged;
-    }
+    Hf__Raft__Raft copy = *said, *m = &copy;
+    if (m->kind == HF__RAFT__KIND__VOTE_REPLY && planted_bug("sim.refused_vote_counts"))
+        m->reject = false;
     net->sent++;
     must(to >= 1 && to <= SIM_NODES_MAX);
-    bool pass = passes(net, from, to, m);
+    bool pass = passes(sim, from, to, m);
     sim_trace(sim, from, pass ? "send" : "send_lost", to, (uint64_t)m->kind << 32 | m->term, m->index);
     if (!pass) {
         net->lost++;

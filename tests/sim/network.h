@@ -21,7 +21,8 @@ struct network {
     uint64_t delay_us_min, delay_us_max, late_ms;
     bool no_votes; /* a planted bug */
     uint64_t sent, lost;
-    bool (*filter)(const Hf__Raft__Raft *m, uint32_t from, uint32_t to); /* scenarios; NULL: all pass */
+    /* Of scenarios: false drops the message; it may be shortened. NULL: all pass. */
+    bool (*filter)(struct sim *sim, Hf__Raft__Raft *m, uint32_t from, uint32_t to);
 };
 
 void network_init(struct network *net, uint64_t seed);

@@ -153,6 +153,8 @@ void node_die(struct node *n, enum node_death death)
     }
     forget_requests(n);
     n->state = NODE_DOWN;
+    n->status = (struct engine_status){0};
+    n->was_serving = false;
     n->wake_at = UINT64_MAX;
     n->wake_version++;
     faults_died(n);
