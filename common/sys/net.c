@@ -33,9 +33,13 @@ _Static_assert(sizeof(zmq_msg_t) <= sizeof(struct net_message), "room for ZeroMQ
 struct net *net_new(int io_threads, int sockets_max)
 {
     struct net *net = malloc(sizeof *net);
-    must(net != NULL); /* out of memory */
+    if (net == NULL)
+        return NULL;
     net->context = zmq_ctx_new();
-    must(net->context != NULL);
+    if (net->context == NULL) {
+        free(net);
+        return NULL;
+    }
     must(zmq_ctx_set(net->context, ZMQ_IO_THREADS, io_threads) == 0);
     must(zmq_ctx_set(net->context, ZMQ_MAX_SOCKETS, sockets_max) == 0);
     return net;
@@ -126,7 +130,10 @@ static int open_socket(struct net *net, bool listener, const char *endpoint, con
         return rc;
     }
     struct net_socket *s = malloc(sizeof *s);
-    must(s != NULL); /* out of memory */
+    if (s == NULL) {
+        zmq_close(zmq);
+        return HF_E_NO_MEMORY;
+    }
     *s = (struct net_socket){.zmq = zmq, .listener = listener};
     *out = s;
     return 0;
@@ -134,6 +141,7 @@ static int open_socket(struct net *net, bool listener, const char *endpoint, con
 
 int net_listen(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out)
 {
+    must(net != NULL); /* out of memory ends a server */
     return open_socket(net, true, endpoint, o, out);
 }
 
@@ -291,7 +299,10 @@ int net_poll(struct net_poll_item *items, size_t count, long timeout_ms)
     zmq_pollitem_t few[NET_POLL_ITEMS], *all = few;
     if (count > NET_POLL_ITEMS) {
         all = malloc(count * sizeof *all);
-        must(all != NULL); /* out of memory */
+        for (size_t i = 0; all == NULL && i < count; i++)
+            items[i].readable = false;
+        if (all == NULL)
+            return HF_E_NO_MEMORY;
     }
     for (size_t i = 0; i < count; i++) {
         all[i] = (zmq_pollitem_t){

@@ -15,7 +15,7 @@
 struct net;        /* the context; one a process */
 struct net_socket; /* opaque, owned by its opener */
 
-struct net *net_new(int io_threads, int sockets_max);
+struct net *net_new(int io_threads, int sockets_max); /* NULL: out of memory; net_listen ends the process then */
 void net_free(struct net **net); /* sockets must be closed; LINGER is 0: unsent messages are dropped */
 
 struct net_options {
