@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+# scripts.py: deploy/local-cluster.sh as others rely on it, and a bootstrap that is cut short at each of its crash points.
+import json
+import os
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+from cluster import BUILD, SCRIPT, ClusterTest, StartFailed, tool, wait_for  # noqa: E402
+
+
+class Scripts(ClusterTest):
+    def test_life_of_a_cluster(self):
+        c = self.cluster(shards=3, replicas=3, learners=1, coordinators=2, sets=["log-level=debug"], splits="g,p").up()
+        rows = json.loads(c.script("ps", "--json").stdout)
+        self.assertEqual([r["name"] for r in rows],
+                         [f"{s}/{r}" for s in (1, 2, 3) for r in (1, 2, 3, 4)] + ["coordinator/1", "coordinator/2"])
+        for r in rows:
+            self.assertTrue(r["alive"] and r["pid"], r)
+            self.assertEqual(sorted(r), ["alive", "client", "dir", "http", "name", "pid", "replica", "role", "shard"])
+            for port in (r["client"].rpartition(":")[2], r["http"].rpartition(":")[2]):
+                self.assertTrue(c.ports.base <= int(port) < c.ports.base + 500)
+        self.assertEqual(c.status_of("2/4").role, "learner")
+        exports = subprocess.run(["bash", "-c", f'eval "$("{SCRIPT}" env --dir "{c.dir}")"; '
+                                  'command -v holdfast; echo "$HOLDFAST_COORDINATORS"'], env=c.env, capture_output=True,
+                                 text=True, check=True).stdout.split()
+        self.assertEqual(exports, [tool("holdfast"), f"tcp://127.0.0.1:{c.ports.base},tcp://127.0.0.1:{c.ports.base + 2}"])
+        c.cli("put", "k", "v")
+        c.down()
+        self.assertEqual(c.alive(), [])
+        self.assertTrue(all(not r["alive"] and r["pid"] is None for r in json.loads(c.script("ps", "--json").stdout)))
+        c.script("up")  # what was given at first is remembered
+        self.assertEqual(c.cli("get", "k").stdout, "v\n")
+        self.assertEqual(c.script("up", "--shards", "2", check=False).returncode, 2)
+        c.script("down", "--wipe")
+        self.assertFalse(os.path.exists(c.dir))
+        os.makedirs(os.path.join(c.dir, "log"))
+
+    def test_kill_start_wipe_add(self):
+        c = self.cluster(shards=1).up()
+        leader = c.leader(1)
+        c.script("kill", leader)
+        self.assertIsNone(c.pid(leader))
+        self.assertEqual(c.script("kill", leader, check=False).returncode, 1)
+        begin = time.monotonic()
+        c.script("start", leader)
+        self.assertEqual(c.status_of(leader).state, "ready")
+        print(f"start returned after {time.monotonic() - begin:.2f} s", file=sys.stderr)
+        c.script("start", leader)  # it runs already: ready at once
+        c.script("kill", leader, "-STOP")
+        c.script("kill", leader, "-SIGCONT")
+        self.assertEqual(c.script("wipe", leader, check=False).returncode, 1, "never under a running process")
+        for bad in (["kill", "9/9"], ["start", "nobody"], ["kill"], ["kill", leader, "-NOSUCH"], ["up", "--shards", "x"],
+                    ["frobnicate"], ["add", "1"]):
+            done = c.script(*bad, check=False)
+            self.assertEqual(done.returncode, 2, bad)
+            self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+
+    def test_start_says_why_not(self):
+        c = self.cluster(shards=1).up()
+        name = c.followers(1)[0]
+        c.kill(name)
+        identity = os.path.join(c.data(name), "identity")
+        with open(identity, "r+b") as f:
+            f.seek(15)
+            f.write(b"#")
+        with self.assertRaises(StartFailed) as failed:
+            c.start(name)
+        self.assertEqual(failed.exception.code, 6)
+        self.assertIn("identity", failed.exception.message)
+
+    def test_up_starts_what_is_down(self):
+        c = self.cluster(shards=2).up()
+        c.cli("put", "a", "1")
+        c.kill("1/1", "2/3")
+        os.kill(c.pid("coordinator/1"), 9)
+        c.script("up")
+        self.assertEqual(len(c.alive()), 6)
+        self.assertEqual(c.cli("get", "a").stdout, "1\n")
+        c.cli("status")
+
+    def test_a_foreign_pid_is_never_touched(self):
+        """A pid file left behind whose number belongs to another process now."""
+        c = self.cluster(shards=1, replicas=1).up()
+        c.kill("1/1")
+        with open(os.path.join(c.dir, "run", "1-1.pid"), "w", encoding="ascii") as f:
+            f.write(f"{os.getpid()} 1\n")
+        self.assertEqual(c.script("kill", "1/1", check=False).returncode, 1)
+        c.script("start", "1/1")
+
+    def test_bootstrap_cut_short(self):
+        for point in ("bootstrap.before_identity", "bootstrap.after_identity", "disk.replace.before_rename",
+                      "disk.replace.after_rename"):
+            passes = (2, 3) if point.startswith("disk") else (1,)  # the first replace makes the fresh identity
+            for n in passes:
+                with self.subTest(point=point, n=n):
+                    c = self.cluster(shards=1)
+                    with self.assertRaises(StartFailed):
+                        c.up(env={"HOLDFAST_CRASH_POINT": f"{point}:{n}", "HOLDFAST_START_SECONDS": "3"})
+                    c.up()
+                    c.cli("put", "k", "v")
+                    self.assertEqual(c.cli("get", "k").stdout, "v\n")
+                    c.digests_agree(1)
+
+    def test_bootstrap_is_idempotent_and_refuses_what_disagrees(self):
+        c = self.cluster(shards=2).up()
+        conf = os.path.join(c.dir, "cluster.conf")
+        before = json.loads(c.cli("--json", "status").stdout)["cluster"]
+        c.cli("bootstrap", conf)
+        self.assertEqual(json.loads(c.cli("--json", "status").stdout)["cluster"], before)
+        with open(conf, encoding="ascii") as f:
+            text = f.read()
+        other = os.path.join(c.dir, "other.conf")
+        with open(other, "w", encoding="ascii") as f:
+            f.write(text.replace('end = "l"', 'end = "m"').replace('start = "l"', 'start = "m"'))
+        refused = c.cli("bootstrap", other, code=None)
+        self.assertEqual((refused.returncode, len(refused.stderr.splitlines())), (6, 1), refused.stderr)
+
+    def test_readiness_over_http(self):
+        c = self.cluster(shards=1).up()
+        leader = c.leader(1)
+
+        def http(path):
+            host, port = c.processes[leader]["http"].split(":")
+            done = subprocess.run(["bash", "-c", f"exec 3<>/dev/tcp/{host}/{port}; printf 'GET {path} HTTP/1.0\\r\\n\\r\\n' >&3; "
+                                   "cat <&3"], capture_output=True, text=True, timeout=10, check=True)
+            return done.stdout
+        self.assertIn(" 200 ", http("/healthz").splitlines()[0])
+        self.assertIn(" 200 ", http("/readyz").splitlines()[0])
+        self.assertIn("holdfast_", http("/metrics"))
+        c.kill(*c.followers(1))
+        wait_for("not ready without a majority", 20, lambda: " 503 " in http("/readyz").splitlines()[0])
+
+
+if __name__ == "__main__":
+    assert os.path.isdir(BUILD)
+    unittest.main(verbosity=2)
