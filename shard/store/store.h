@@ -20,7 +20,7 @@ struct store_iterator;
 struct store_config {
     const char *dir;
     bool sync_writes;      /* --fsm-sync-mode=sync: RocksDB's own log on, synced per batch; default off */
-    uint64_t cache_bytes;  /* block cache, indexes and filters included; 0: 16 MiB */
+    uint64_t cache_bytes;  /* block cache, indexes and filters included; 0: 24 MiB */
     uint64_t buffer_bytes; /* memtable, of which there are at most three; 0: 8 MiB */
     /* Length of the prefix of `key` under which point lookups are filtered (bloom), 0: the key has none. Pure. */
     size_t (*prefix)(struct slice key);

@@ -5,7 +5,7 @@
 
 #define STORE_BUFFER_BYTES_DEFAULT ((uint64_t)8 << 20)
 #define STORE_BUFFERS_MAX 3
-#define STORE_BLOCK_BYTES ((size_t)4 << 10)
+#define STORE_BLOCK_BYTES ((size_t)8 << 10)
 #define STORE_BLOOM_BITS 10
 #define STORE_OPEN_FILES_MAX 512
 #define STORE_FILE_BYTES ((uint64_t)32 << 20)

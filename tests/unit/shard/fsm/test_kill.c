@@ -137,7 +137,7 @@ static void killed_at_random(void)
     struct random random = {SEED};
     start(&m, &ref);
     for (uint64_t i = 0; i < KILLS; i++) {
-        uint64_t durable = run_and_kill(m.dir, i, 5 + (unsigned)random_below(&random, 100));
+        uint64_t durable = run_and_kill(m.dir, i, 5 + (unsigned)random_below(&random, 300));
         CU_ASSERT(same_as_reference(&m, &ref, durable));
     }
     CU_ASSERT(fsm_info(ref.machine.fsm)->applied.index > 1000); /* it went on */
@@ -170,7 +170,7 @@ static void split_batches_are_found(void)
     start(&m, &ref);
     setenv("HOLDFAST_PLANTED_BUG", "fsm.split_batch", 1);
     for (uint64_t i = 0; i < 40 && !found; i++)
-        found = !same_as_reference(&m, &ref, run_and_kill(m.dir, i, 25));
+        found = !same_as_reference(&m, &ref, run_and_kill(m.dir, i, 300));
     unsetenv("HOLDFAST_PLANTED_BUG");
     CU_ASSERT(found);
     stop(&m, &ref);
