@@ -62,5 +62,6 @@ struct net_poll_item {
     bool readable; /* out */
 };
 
-/* Waits until an item is readable or `timeout_ms` passed (-1: no limit). Returns how many are readable; EINTR is 0. */
+/* Waits until an item is readable or `timeout_ms` passed (-1: no limit). Returns how many are readable; EINTR is 0.
+ * HF_E_NO_MEMORY: it did not wait (more than a hundred items only). */
 int net_poll(struct net_poll_item *items, size_t count, long timeout_ms);

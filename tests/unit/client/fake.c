@@ -209,6 +209,8 @@ static void serve(struct fake *f, int server, const struct net_peer *peer, const
 static void *run(void *ctx)
 {
     struct fake *f = ctx;
+    if (f->thread_begins)
+        f->thread_begins();
     while (!f->stop) {
         struct net_poll_item items[FAKE_SERVERS];
         for (int i = 0; i < FAKE_SERVERS; i++)

@@ -46,7 +46,8 @@ struct fake {
     pthread_t thread;
     _Atomic bool stop;
     struct fake_session sessions[16];
-    int sessions_count;
+    _Atomic int sessions_count;
+    void (*thread_begins)(void); /* called by the fake's thread first; NULL: nothing */
     const char *keys[FAKE_KEYS]; /* of scans, sorted */
     int keys_count;
 };
