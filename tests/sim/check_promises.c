@@ -14,6 +14,8 @@ struct state {
 static void see(void *ctx, struct sim *sim, const struct check_event *e)
 {
     (void)ctx;
+    if (e->kind != CHECK_VOTED && e->kind != CHECK_ACKNOWLEDGED)
+        return;
     const struct shadow *log = &e->node->shadow;
     if (e->kind == CHECK_VOTED &&
         (log->synced_hard.term < e->term || (log->synced_hard.term == e->term && log->synced_hard.vote != e->peer)))

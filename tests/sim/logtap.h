@@ -1,7 +1,7 @@
 /* logtap.h: what every replica's log holds, in memory and durably, seen at the calls between engine and log.
  *
- * Position: the linker leads the engine's calls of log_open, log_append … through here (-Wl,--wrap); the product's own
- *           libraries are linked unchanged. */
+ * Position: the linker leads the engine's calls of log_open, log_append … through here (-Wl,--wrap); the product's
+ *           own libraries are linked unchanged. */
 #pragma once
 
 #include "shard/log/log.h"
