@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "common/base/error.h"
+#include "common/base/limits.h"
+#include "common/sys/disk.h"
 #include "shard/store/store_internal.h"
 
 #define STORE_CACHE_BYTES_DEFAULT ((uint64_t)24 << 20) /* indexes and filters of 5 M keys take 14 */
@@ -89,8 +91,26 @@ static void destroy(struct store *s)
     free(s);
 }
 
+/* RocksDB would make the directory and a log file in it before it says that nothing is there. */
+static int check_present(const char *dir, char where[256])
+{
+    char path[LIMIT_TEXT_BYTES];
+    bool present = false;
+    if ((size_t)snprintf(path, sizeof path, "%s/CURRENT", dir) >= sizeof path)
+        return HF_E_LIMIT;
+    int rc = disk_posix()->ops->exists(disk_posix(), path, &present);
+    if (rc == HF_OK && !present)
+        rc = HF_E_ABSENT;
+    if (rc != HF_OK)
+        snprintf(where, 256, "%.200s: no store: %s", dir, error_text(rc));
+    return rc;
+}
+
 int store_open(const struct store_config *config, bool create, struct store **out, char where[256])
 {
+    int present = create ? HF_OK : check_present(config->dir, where);
+    if (present != HF_OK)
+        return present;
     struct store *s = calloc(1, sizeof *s);
     must(s != NULL); /* out of memory */
     make_options(s, config);
