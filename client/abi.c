@@ -5,8 +5,8 @@
 
 #define PUBLIC_COUNT(name, number, cls) +1
 #define OWN_COUNT(name, number, cls, text) +1
-_Static_assert((0 HF_PUBLIC_ERRORS(PUBLIC_COUNT)) == (0 HF_ERRORS(OWN_COUNT)),
-               "holdfast.h lists another number of codes");
+enum { PUBLIC_CODES = HF_PUBLIC_ERRORS(PUBLIC_COUNT), OWN_CODES = HF_ERRORS(OWN_COUNT) };
+_Static_assert((int)PUBLIC_CODES == (int)OWN_CODES, "holdfast.h lists another number of codes");
 
 #define OWN_CLASS(name, number, cls, text) OWN_CLASS_##name = (int)(cls),
 enum { HF_ERRORS(OWN_CLASS) OWN_CLASS_END };

@@ -146,7 +146,7 @@ static void session_opened(struct hf *h, struct hf_future *r)
 {
     struct shard *s = r->shard;
     s->opening = false;
-    if (r->code == HF_OK && r->reply->session != 0 && !s->session)
+    if (r->code == HF_OK && r->reply && r->reply->session != 0 && !s->session)
         s->session = session_new(r->reply->session);
     if (s->session || (r->class_ != HF_CLASS_GIVE_UP && r->code != HF_OK) || r->code == HF_E_TIMEOUT)
         return; /* the pump goes on, with the session or with another try */

@@ -82,6 +82,7 @@ static int ask_everybody(struct admin *a, struct hf_cluster_status *s, uint32_t 
 
 static struct status_coordinator *coordinator_at(struct hf_cluster_status *s, uint32_t id, const char *endpoint)
 {
+    must(endpoint);
     for (size_t i = 0; i < s->coordinators_count; i++)
         if (strcmp(s->coordinators[i].endpoint, endpoint) == 0)
             return &s->coordinators[i];
@@ -97,7 +98,7 @@ static int fill_coordinators(struct hf_cluster_status *s)
     for (size_t i = 0; i < s->endpoints_count; i++)
         if (s->asked[i].reply && s->asked[i].reply->cluster)
             most += s->asked[i].reply->cluster->n_coordinators;
-    s->coordinators = calloc(most, sizeof *s->coordinators);
+    s->coordinators = calloc(most + 1, sizeof *s->coordinators);
     if (!s->coordinators)
         return HF_E_NO_MEMORY;
     for (size_t i = 0; i < s->endpoints_count; i++) {

@@ -129,7 +129,7 @@ static void table_status(const struct hf_cluster_status *s)
         }
 }
 
-/* Asks once. HF_OK and *out, or an exit code after saying why. */
+/* Asks once. HF_OK and *out, or an exit code after saying why and *out NULL as before. */
 static int collect(struct cli *c, struct hf_cluster_status **out)
 {
     struct admin *a = admin_open();
@@ -143,9 +143,9 @@ static int collect(struct cli *c, struct hf_cluster_status **out)
 int cluster_status(struct cli *c)
 {
     for (;;) {
-        struct hf_cluster_status *s;
+        struct hf_cluster_status *s = NULL;
         int rc = collect(c, &s);
-        if (rc)
+        if (!s)
             return rc;
         if (c->watch && !c->json)
             fputs("\x1b[H\x1b[2J", stdout);
@@ -167,7 +167,7 @@ int cluster_status(struct cli *c)
 static int collect_routes(struct cli *c, struct hf_cluster_status **out)
 {
     int rc = collect(c, out);
-    if (rc || (*out)->routes)
+    if (!*out || (*out)->routes)
         return rc;
     status_free(out);
     return cli_error(c, HF_E_UNAVAILABLE,
@@ -192,9 +192,9 @@ static void member_json(uint32_t shard, const struct status_replica *r)
 
 int cluster_members(struct cli *c)
 {
-    struct hf_cluster_status *s;
+    struct hf_cluster_status *s = NULL;
     int rc = collect_routes(c, &s);
-    if (rc)
+    if (!s)
         return rc;
     fputs(c->json ? "{\"members\":[" : "MEMBER  ROLE     STATE        CLIENT                        RAFT\n", stdout);
     const char *comma = "";
@@ -231,9 +231,9 @@ static void route_json(const Hf__Catalog__Route *r)
 
 int cluster_routes(struct cli *c)
 {
-    struct hf_cluster_status *s;
+    struct hf_cluster_status *s = NULL;
     int rc = collect_routes(c, &s);
-    if (rc)
+    if (!s)
         return rc;
     const Hf__Catalog__Routes *routes = s->routes;
     if (c->json)

@@ -248,7 +248,7 @@ int main(int argc, char **argv)
                     .json = wants_json(argc, argv)};
     struct parse p = {.c = &c, .argc = argc, .argv = argv};
     int rc = parse_all(&p);
-    if (rc == HF_OK)
+    if (rc == HF_OK && p.command)
         rc = p.command->run(&c);
     hf_close(&c.h);
     arena_deinit(&c.arena);

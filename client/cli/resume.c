@@ -1,13 +1,33 @@
 /* resume.c: see resume.h. */
 #include "client/cli/resume.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "common/base/error.h"
 #include "common/sys/disk.h"
 
 #define BYTES_MAX 128
+
+/* "RECORDS OFFSET LINES\n" and nothing else. */
+static bool parse(const char *text, struct resume *out)
+{
+    uint64_t numbers[3];
+    for (int i = 0; i < 3; i++) {
+        char *end;
+        errno = 0;
+        numbers[i] = strtoull(text, &end, 10);
+        if (*text < '0' || *text > '9' || errno != 0 || *end != (i < 2 ? ' ' : '\n'))
+            return false;
+        text = end + 1;
+    }
+    if (*text != 0)
+        return false;
+    *out = (struct resume){numbers[0], numbers[1], numbers[2]};
+    return true;
+}
 
 int resume_read(const char *path, struct resume *out)
 {
@@ -15,14 +35,8 @@ int resume_read(const char *path, struct resume *out)
     *out = (struct resume){0};
     int rc = disk_read_all(disk_posix(), path, BYTES_MAX, &text);
     if (rc == HF_OK) {
-        struct resume r;
-        char end;
         buf_append(&text, "", 1);
-        int n = sscanf((const char *)text.data, "%" SCNu64 " %" SCNu64 " %" SCNu64 "%c", &r.records, &r.offset,
-                       &r.lines, &end);
-        if (n == 4 && end == '\n')
-            *out = r;
-        else
+        if (!parse((const char *)text.data, out))
             rc = HF_E_CORRUPT;
     }
     buf_deinit(&text);

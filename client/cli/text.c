@@ -39,6 +39,15 @@ static int nibble(uint8_t c)
     return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
+static bool hex_byte(const uint8_t two[2], uint8_t *out)
+{
+    int high = nibble(two[0]), low = nibble(two[1]);
+    if (high < 0 || low < 0)
+        return false;
+    *out = (uint8_t)(high * 16 + low);
+    return true;
+}
+
 /* The escape that begins behind the backslash at `at`; how many characters it has, 0: none. */
 static size_t escape(struct slice s, size_t at, uint8_t *out)
 {
@@ -55,10 +64,7 @@ static size_t escape(struct slice s, size_t at, uint8_t *out)
         *out = '\\';
         return 1;
     case 'x':
-        if (at + 2 >= s.size || nibble(s.data[at + 1]) < 0 || nibble(s.data[at + 2]) < 0)
-            return 0;
-        *out = (uint8_t)(nibble(s.data[at + 1]) << 4 | nibble(s.data[at + 2]));
-        return 3;
+        return at + 2 < s.size && hex_byte(s.data + at + 1, out) ? 3 : 0;
     default:
         return 0;
     }
@@ -98,10 +104,8 @@ bool text_unhex(struct slice s, uint8_t *out, size_t *out_size)
     if (s.size % 2 != 0)
         return false;
     for (size_t i = 0; i < s.size; i += 2) {
-        int high = nibble(s.data[i]), low = nibble(s.data[i + 1]);
-        if (high < 0 || low < 0)
+        if (!hex_byte(s.data + i, &out[i / 2]))
             return false;
-        out[i / 2] = (uint8_t)(high << 4 | low);
     }
     *out_size = s.size / 2;
     return true;

@@ -309,6 +309,8 @@ static void scan_all(struct hf *h, int reverse)
         }
         const char *want = fake.keys[reverse ? fake.keys_count - 1 - i : i];
         CU_ASSERT_PTR_NOT_NULL_FATAL(item);
+        if (!item)
+            break;
         CU_ASSERT_TRUE(item->key.size == strlen(want) && memcmp(item->key.data, want, item->key.size) == 0);
     }
     hf_cursor_close(c);
