@@ -84,7 +84,7 @@ static struct status_coordinator *coordinator_at(struct hf_cluster_status *s, ui
 {
     must(endpoint);
     for (size_t i = 0; i < s->coordinators_count; i++)
-        if (strcmp(s->coordinators[i].endpoint, endpoint) == 0)
+        if (s->coordinators[i].endpoint && strcmp(s->coordinators[i].endpoint, endpoint) == 0)
             return &s->coordinators[i];
     struct status_coordinator *c = &s->coordinators[s->coordinators_count++];
     *c = (struct status_coordinator){.id = id, .endpoint = endpoint};
