@@ -319,7 +319,8 @@ static int write_frame(struct log *log)
     log->sequence++;
     note_synced(log);
     tail_done(&log->tail);
-    return 0;
+    rc = segments_prepare(&log->segments, frame.size);
+    return rc == 0 ? 0 : fail(log, rc, "preparing the next segment");
 }
 
 int log_sync(struct log *log)

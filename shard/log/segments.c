@@ -27,6 +27,8 @@ void segments_deinit(struct segments *s)
         s->disk->ops->close(s->disk, &s->active);
     if (s->reading != NULL)
         s->disk->ops->close(s->disk, &s->reading);
+    if (s->filling != NULL)
+        s->disk->ops->close(s->disk, &s->filling);
     free(s->items);
     free(s->dir);
     *s = (struct segments){0};
@@ -99,7 +101,12 @@ static int size_of(struct disk *disk, const char *path, uint64_t *out_bytes)
     return rc;
 }
 
-/* Keeps a spare file of the right size, removes any other. */
+static size_t spares_of(const struct segments *s)
+{
+    return s->spare_count + (s->next.id != 0);
+}
+
+/* Keeps a spare file of the right size, or one shorter file to go on with; removes any other. */
 static int sort_spare(struct segments *s, uint64_t id)
 {
     char path[SEGMENTS_PATH_BYTES];
@@ -110,9 +117,13 @@ static int sort_spare(struct segments *s, uint64_t id)
         return rc;
     if (id > s->id_max)
         s->id_max = id;
-    if (bytes != s->segment_bytes || s->spare_count == SEGMENTS_SPARES_MAX)
+    bool room = spares_of(s) < SEGMENTS_SPARES_MAX;
+    if (bytes == s->segment_bytes && room)
+        s->spares[s->spare_count++] = id;
+    else if (bytes < s->segment_bytes && room && s->next.id == 0)
+        s->next = (struct segment){.id = id, .bytes = bytes};
+    else
         return s->disk->ops->remove(s->disk, path);
-    s->spares[s->spare_count++] = id;
     return 0;
 }
 
@@ -142,41 +153,98 @@ int segments_resume(struct segments *s, uint64_t end)
     return s->disk->ops->open(s->disk, path, DISK_WRITE, &s->active);
 }
 
-/* A new file called spare-<id>.log, zero-filled, open for writing. On failure it is gone again. */
-static int make_spare(struct segments *s, uint64_t id, uint64_t bytes, struct disk_file **out)
+/* Of the segment after the last one: an idle log stays small. */
+static uint64_t next_bytes(const struct segments *s)
+{
+    uint64_t bytes = s->count == 0 ? 0 : 2 * (s->items[s->count - 1].bytes / BLOCK_BYTES * BLOCK_BYTES);
+    bytes = bytes < SEGMENTS_FIRST_BYTES ? SEGMENTS_FIRST_BYTES : bytes;
+    return bytes < s->segment_bytes ? bytes : s->segment_bytes;
+}
+
+static int open_next(struct segments *s)
 {
     char path[SEGMENTS_PATH_BYTES];
-    struct disk_file *file = NULL;
-    path_of(s, "spare", id, path);
-    int rc = s->disk->ops->open(s->disk, path, DISK_CREATE, &file);
-    if (rc != 0)
-        return rc;
-    rc = s->disk->ops->zero_fill(s->disk, file, bytes); /* synced with the header */
-    if (rc == 0) {
-        *out = file;
+    if (s->filling != NULL)
         return 0;
+    bool made = s->next.id == 0;
+    uint64_t id = made ? s->id_max + 1 : s->next.id;
+    path_of(s, "spare", id, path);
+    int rc = s->disk->ops->open(s->disk, path, made ? DISK_CREATE : DISK_WRITE, &s->filling);
+    if (rc == 0 && made) {
+        s->next = (struct segment){.id = id};
+        s->id_max = id;
     }
-    s->disk->ops->close(s->disk, &file);
+    return rc;
+}
+
+/* The spare file being filled, made if there is none, gets `bytes` at least; not synced. On failure it is gone. */
+static int fill_next(struct segments *s, uint64_t bytes)
+{
+    int rc = open_next(s);
+    if (rc != 0 && s->next.id == 0)
+        return rc;
+    if (rc == 0 && s->next.bytes < bytes) {
+        rc = s->disk->ops->zero_fill(s->disk, s->filling, bytes);
+        if (rc == 0)
+            s->next.bytes = bytes;
+    }
+    if (rc == 0)
+        return 0;
+    char path[SEGMENTS_PATH_BYTES];
+    path_of(s, "spare", s->next.id, path);
+    s->disk->ops->close(s->disk, &s->filling);
+    s->next = (struct segment){0};
     int removed = s->disk->ops->remove(s->disk, path);
     return removed != 0 ? removed : rc;
 }
 
-/* The file of the next segment, still under its spare name (*out_id). */
-static int take_spare(struct segments *s, uint64_t bytes, struct disk_file **out, uint64_t *out_id)
+int segments_prepare(struct segments *s, uint64_t written)
 {
-    if (bytes != s->segment_bytes || s->spare_count == 0) {
-        int rc = make_spare(s, s->id_max + 1, bytes, out);
-        *out_id = s->id_max + 1;
-        return rc;
+    uint64_t goal = next_bytes(s), from = s->next.bytes;
+    if (s->spare_count > 0 || s->refused || from >= goal)
+        return 0;
+    uint64_t rest = goal - from, room = s->items[s->count - 1].bytes - s->end + written;
+    must(written > 0 && written <= room && written <= FRAME_BYTES_MAX && rest <= UINT64_MAX / FRAME_BYTES_MAX);
+    uint64_t piece = rest * written / room, most = written + written / 4;
+    piece += piece / 4 + BLOCK_BYTES;
+    most = most > SEGMENTS_PREPARE_BYTES ? most : SEGMENTS_PREPARE_BYTES;
+    piece = piece < most ? piece : most;
+    uint64_t to = piece < rest ? (from + piece) / BLOCK_BYTES * BLOCK_BYTES : goal;
+    int rc = fill_next(s, to);
+    if (rc == HF_E_NO_SPACE) {
+        s->refused = true;
+        return 0;
     }
-    char path[SEGMENTS_PATH_BYTES];
-    uint64_t id = s->spares[s->spare_count - 1];
-    path_of(s, "spare", id, path);
-    int rc = s->disk->ops->open(s->disk, path, DISK_WRITE, out);
-    if (rc == 0)
-        s->spare_count--;
-    *out_id = id;
+    crash_point("log.prepared");
+    if (rc == 0 && (to == goal || to / SEGMENTS_PREPARE_BYTES != from / SEGMENTS_PREPARE_BYTES))
+        rc = s->disk->ops->sync(s->disk, s->filling) == 0 ? 0 : HF_E_IO; /* so that no heap of dirty pages builds up */
     return rc;
+}
+
+/* A file of `bytes` at least for the next segment, still under its spare name. */
+static int take_spare(struct segments *s, uint64_t bytes, struct disk_file **out, struct segment *out_spare)
+{
+    int rc;
+    if (bytes <= s->segment_bytes && s->spare_count > 0) {
+        char path[SEGMENTS_PATH_BYTES];
+        struct segment spare = {.id = s->spares[s->spare_count - 1], .bytes = s->segment_bytes};
+        path_of(s, "spare", spare.id, path);
+        rc = s->disk->ops->open(s->disk, path, DISK_WRITE, out);
+        if (rc != 0)
+            return rc;
+        s->spare_count--;
+        *out_spare = spare;
+        return 0;
+    }
+    uint64_t least = next_bytes(s);
+    rc = fill_next(s, bytes > least ? bytes : least); /* synced with the header */
+    if (rc != 0)
+        return rc;
+    *out = s->filling;
+    *out_spare = s->next;
+    s->filling = NULL;
+    s->next = (struct segment){0};
+    return 0;
 }
 
 /* Header, then name: after this the file is the segment header->id. */
@@ -203,18 +271,19 @@ static int christen(struct segments *s, struct disk_file *file, uint64_t spare, 
 int segments_add(struct segments *s, struct frame_segment header, uint64_t frame_bytes)
 {
     uint64_t need = FRAME_SEGMENT_HEADER_BYTES + (frame_bytes + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
-    uint64_t bytes = need > s->segment_bytes ? need : s->segment_bytes, spare = 0;
+    struct segment spare = {0};
     struct disk_file *file = NULL;
-    int rc = take_spare(s, bytes, &file, &spare);
+    int rc = take_spare(s, need, &file, &spare);
     if (rc != 0)
         return rc;
-    header.id = s->id_max + 1;
-    rc = christen(s, file, spare, &header);
+    bool unused = s->count == 0 || spare.id > segments_active(s); /* as an id of a segment: ids rise */
+    header.id = unused ? spare.id : s->id_max + 1;
+    rc = christen(s, file, spare.id, &header);
     if (rc != 0) {
         s->disk->ops->close(s->disk, &file);
         if (rc == HF_E_NO_SPACE) { /* no spare file may be forgotten: its name would be in the way of the next */
             char path[SEGMENTS_PATH_BYTES];
-            path_of(s, "spare", spare, path);
+            path_of(s, "spare", spare.id, path);
             int removed = s->disk->ops->remove(s->disk, path);
             return removed != 0 ? removed : rc;
         }
@@ -222,8 +291,9 @@ int segments_add(struct segments *s, struct frame_segment header, uint64_t frame
     }
     if (s->active != NULL)
         s->disk->ops->close(s->disk, &s->active);
-    push(s, (struct segment){.id = header.id, .bytes = bytes});
+    push(s, (struct segment){.id = header.id, .bytes = spare.bytes});
     s->active = file;
+    s->refused = false;
     s->end = FRAME_SEGMENT_HEADER_BYTES;
     return 0;
 }
@@ -268,7 +338,7 @@ static int drop_oldest(struct segments *s)
         s->disk->ops->close(s->disk, &s->reading);
     path_of(s, "seg", oldest.id, from);
     path_of(s, "spare", oldest.id, to);
-    bool keep = oldest.bytes == s->segment_bytes && s->spare_count < SEGMENTS_SPARES_MAX;
+    bool keep = oldest.bytes == s->segment_bytes && spares_of(s) < SEGMENTS_SPARES_MAX;
     int rc = keep ? s->disk->ops->rename(s->disk, from, to) : s->disk->ops->remove(s->disk, from);
     if (rc != 0)
         return rc;
@@ -293,7 +363,7 @@ int segments_drop(struct segments *s, uint64_t id)
 
 uint64_t segments_bytes(const struct segments *s)
 {
-    uint64_t bytes = s->spare_count * s->segment_bytes;
+    uint64_t bytes = s->spare_count * s->segment_bytes + s->next.bytes;
     for (size_t i = 0; i < s->count; i++)
         bytes += s->items[i].bytes;
     return bytes;

@@ -13,10 +13,10 @@
 
 static struct model before, after, now; /* large */
 
-static void begin(struct rig *rig, uint64_t seed, struct random *random)
+static void begin(struct rig *rig, uint64_t seed, struct random *random, uint64_t segment_bytes)
 {
     *random = (struct random){.state = seed};
-    rig_create(rig, SEGMENT_BYTES, CACHE_BYTES, 0, 0);
+    rig_create(rig, segment_bytes, CACHE_BYTES, 0, 0);
     memset(&now, 0, sizeof now);
 }
 
@@ -41,14 +41,21 @@ static bool go_on(struct rig *rig, struct random *random)
     return rc == 0 && model_recovered(&now, &after, &after, rig);
 }
 
+struct cut_case {
+    uint64_t segment_bytes;
+    size_t entry_bytes;
+    int turns;
+};
+
 /* The process is gone (kind 0) or the power (others) after `n` operations. False: all turns were done before. */
-static bool cut_after(uint64_t n, uint64_t kind)
+static bool cut_after(const struct cut_case *c, uint64_t n, uint64_t kind)
 {
     struct rig rig;
     struct random random;
-    begin(&rig, 4711, &random);
+    begin(&rig, 4711, &random, c->segment_bytes);
+    rig.size = c->entry_bytes;
     simdisk_halt_after(rig.sim, SIMDISK_CHANGES, n);
-    int rc = run(&rig, &random, TURNS);
+    int rc = run(&rig, &random, c->turns);
     bool cut = rc != 0;
     if (cut) {
         CU_ASSERT_EQUAL(rc, HF_E_IO);
@@ -79,10 +86,21 @@ static bool cut_after(uint64_t n, uint64_t kind)
 
 static void test_cut_between_any_two_operations(void)
 {
+    static const struct cut_case c = {.segment_bytes = SEGMENT_BYTES, .entry_bytes = 40, .turns = TURNS};
     uint64_t n = 0;
     for (bool more = true; more; n++)
         for (uint64_t kind = 0; kind < 5; kind++)
-            more = cut_after(n, kind);
+            more = cut_after(&c, n, kind);
+    CU_ASSERT(n > 180);
+}
+
+/* Segments of 1, 2 and 4 MiB, each spare filled in many pieces and synced in between. */
+static void test_cut_while_segments_grow(void)
+{
+    static const struct cut_case c = {.segment_bytes = 4u * 1024 * 1024, .entry_bytes = 6000, .turns = TURNS};
+    uint64_t n = 0;
+    for (bool more = true; more; n += 3)
+        more = cut_after(&c, n, n % 5);
     CU_ASSERT(n > 150);
 }
 
@@ -92,7 +110,7 @@ static void test_cut_while_recovering(void)
     for (uint64_t seed = 1; seed <= 40; seed++) {
         struct rig rig;
         struct random random;
-        begin(&rig, seed, &random);
+        begin(&rig, seed, &random, SEGMENT_BYTES);
         simdisk_halt_after(rig.sim, SIMDISK_CHANGES, 40 + seed * 3);
         CU_ASSERT_EQUAL(run(&rig, &random, TURNS * 4), HF_E_IO);
         rig_close(&rig);
@@ -147,7 +165,7 @@ static bool fail_at(uint64_t n, unsigned ops)
 {
     struct rig rig;
     struct random random;
-    begin(&rig, 42, &random);
+    begin(&rig, 42, &random, SEGMENT_BYTES);
     simdisk_fail(rig.sim, ops, n, HF_E_IO, 1);
     int rc = run(&rig, &random, TURNS);
     bool failed = rc != 0;
@@ -186,17 +204,25 @@ static void test_each_operation_fails(void)
     CU_ASSERT(n > 10);
 }
 
-/* The n-th operation that needs room finds none, some times: nothing is lost, the next try does it. */
-static bool no_space_at(uint64_t n)
+static uint64_t room_asked(const struct rig *rig)
+{
+    return simdisk_count(rig->sim, SIMDISK_OPEN_CREATE) + simdisk_count(rig->sim, SIMDISK_WRITE) +
+           simdisk_count(rig->sim, SIMDISK_ZERO_FILL) + simdisk_count(rig->sim, SIMDISK_RENAME);
+}
+
+/* The n-th operation that needs room finds none, some times: nothing is lost, the next try does it; and when only the
+ * next spare file was refused, nobody is told. */
+static bool no_space_at(uint64_t n, uint64_t *refused)
 {
     struct rig rig;
     struct random random;
-    begin(&rig, 99, &random);
-    uint64_t times = 1 + n % 3;
+    begin(&rig, 99, &random, SEGMENT_BYTES);
+    uint64_t times = 1 + n % 3, asked = room_asked(&rig);
     simdisk_fail(rig.sim, SIMDISK_OPEN_CREATE | SIMDISK_WRITE | SIMDISK_ZERO_FILL | SIMDISK_RENAME, n, HF_E_NO_SPACE,
                  times);
     int rc = run(&rig, &random, TURNS);
-    bool refused = rc != 0;
+    bool reached = rc != 0 || room_asked(&rig) - asked >= n;
+    *refused += rc != 0;
     for (uint64_t i = 0; rc != 0 && i <= times; i++) {
         CU_ASSERT_EQUAL(rc, HF_E_NO_SPACE);
         CU_ASSERT(log_dirty(rig.log));
@@ -223,15 +249,15 @@ static bool no_space_at(uint64_t n)
     CU_ASSERT(model_recovered(&now, &before, &after, &rig));
     CU_ASSERT(go_on(&rig, &random));
     rig_end(&rig);
-    return refused || n < 20;
+    return reached;
 }
 
 static void test_no_space(void)
 {
-    uint64_t n = 1;
-    while (no_space_at(n))
+    uint64_t n = 1, refused = 0;
+    while (no_space_at(n, &refused))
         n++;
-    CU_ASSERT(n > 50);
+    CU_ASSERT(refused > 50 && refused + 5 < n); /* some refused a spare file only */
 }
 
 static void test_full_disk(void)
@@ -266,7 +292,7 @@ static bool random_seed(uint64_t seed, int turns)
 {
     struct rig rig;
     struct random random;
-    begin(&rig, seed, &random);
+    begin(&rig, seed, &random, SEGMENT_BYTES);
     rig.config.cache_bytes = random_below(&random, 3) * 64 * 1024;
     rig.size = 10 + random_below(&random, 3) * 300;
     bool good = true;
@@ -318,6 +344,7 @@ int main(int argc, char **argv)
 {
     static const struct unit_case cases[] = {
         {"cut between any two operations", test_cut_between_any_two_operations},
+        {"cut while segments grow", test_cut_while_segments_grow},
         {"cut while recovering", test_cut_while_recovering},
         {"cut while creating", test_cut_while_creating},
         {"each operation fails", test_each_operation_fails},

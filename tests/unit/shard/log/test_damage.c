@@ -106,7 +106,7 @@ static void torn(bool recycled)
 {
     struct rig rig;
     char path[128];
-    uint64_t offsets[64], id = recycled ? 8 : 1;
+    uint64_t offsets[64] = {0}, id = recycled ? 8 : 1;
     uint8_t rest[4 * KIB], whole[4 * KIB], mix[4 * KIB], zeros[64] = {0};
     rig_create(&rig, 16 * KIB, 0, 0, 1);
     reach(&rig, id, true);
@@ -127,10 +127,11 @@ static void torn(bool recycled)
         memcpy(mix, rest, sizeof mix);
         memcpy(mix, whole, cut);
         bool complete = memcmp(mix, whole, size) == 0;
+        bool header = memcmp(mix, whole, FRAME_HEADER_BYTES) == 0; /* also when the last byte was the same before */
         put(&rig, path, offset, mix, sizeof mix);
         CU_ASSERT_EQUAL_FATAL(rig_open(&rig), 0);
         CU_ASSERT_EQUAL(log_last(rig.log), complete ? last + 6 : last);
-        CU_ASSERT_EQUAL(rig.report.torn_bytes, cut >= FRAME_HEADER_BYTES && !complete ? size : 0);
+        CU_ASSERT_EQUAL(rig.report.torn_bytes, header && !complete ? size : 0);
         get(&rig, path, complete ? offset + size : offset, mix, size); /* what may be torn is gone */
         CU_ASSERT(mix[0] == 0 && memcmp(mix, mix + 1, size - 1) == 0);
         if (cut % 16 == 0) {
@@ -153,7 +154,7 @@ static void test_flips_in_two_segments(void)
 {
     struct rig rig;
     char first[128], second[128];
-    uint64_t a[64], b[64];
+    uint64_t a[64] = {0}, b[64] = {0};
     rig_create(&rig, 12 * KIB, 0, 0, 1);
     segment_path(1, first);
     segment_path(2, second);
@@ -201,7 +202,7 @@ static void test_two_bad_frames_are_damage(void)
 {
     struct rig rig;
     char path[128];
-    uint64_t offsets[64];
+    uint64_t offsets[64] = {0};
     rig_create(&rig, 64 * KIB, 0, 0, 1);
     for (int i = 0; i < 4; i++)
         rig_turn(&rig, 5);
@@ -219,7 +220,7 @@ static void test_foreign_frames_are_not_read(void)
 {
     struct rig rig;
     char first[128], second[128];
-    uint64_t a[64], b[64];
+    uint64_t a[64] = {0}, b[64] = {0};
     uint8_t frame[4 * KIB];
     rig_create(&rig, 12 * KIB, 0, 0, 1);
     segment_path(1, first);
@@ -273,7 +274,7 @@ static void test_contradicting_frames_are_damage(void)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct rig rig;
         char path[128];
-        uint64_t offsets[8];
+        uint64_t offsets[8] = {0};
         uint8_t frame[FRAME_HEADER_BYTES + FRAME_RECORD_BYTES + FRAME_ENTRY_BYTES] = {0};
         rig_create(&rig, 64 * KIB, 0, 0, 1);
         rig_turn(&rig, 5);

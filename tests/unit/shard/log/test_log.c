@@ -53,6 +53,7 @@ static void test_create_removes_what_was_there(void)
     rig_power_loss(&rig, 5);
     CU_ASSERT_EQUAL(log_last(rig.log), 9);
     CU_ASSERT_EQUAL(rig.report.segments, 1);
+    CU_ASSERT_EQUAL(simdisk_used(rig.sim), (16 + 8) * KIB); /* no spare file either, finished or not */
     rig_end(&rig);
 }
 
@@ -90,11 +91,14 @@ static void test_one_write_and_one_sync_a_turn(void)
     rig_turn(&rig, 3);
     for (size_t i = 0; i < 50; i++) {
         uint64_t writes = simdisk_count(rig.sim, SIMDISK_WRITE), syncs = simdisk_count(rig.sim, SIMDISK_SYNC);
+        uint64_t fills = simdisk_count(rig.sim, SIMDISK_ZERO_FILL);
         rig_turn(&rig, i % 10 + 1);
+        CU_ASSERT(simdisk_count(rig.sim, SIMDISK_ZERO_FILL) <= fills + 1); /* of the next segment */
         CU_ASSERT_EQUAL(simdisk_count(rig.sim, SIMDISK_WRITE), writes + 1);
         CU_ASSERT_EQUAL(simdisk_count(rig.sim, SIMDISK_SYNC), syncs + 1);
     }
     uint64_t syncs = simdisk_count(rig.sim, SIMDISK_SYNC), writes = simdisk_count(rig.sim, SIMDISK_WRITE);
+    uint64_t used = simdisk_used(rig.sim);
     struct log_hard_state hs = log_hard_state(rig.log);
     hs.commit = log_last(rig.log);
     log_set_hard_state(rig.log, hs);
@@ -102,6 +106,11 @@ static void test_one_write_and_one_sync_a_turn(void)
     CU_ASSERT_EQUAL(log_sync(rig.log), 0);
     CU_ASSERT_EQUAL(simdisk_count(rig.sim, SIMDISK_SYNC), syncs);
     CU_ASSERT_EQUAL(simdisk_count(rig.sim, SIMDISK_WRITE), writes);
+    hs.term++; /* no frame: nothing to prepare for */
+    hs.vote = 2;
+    log_set_hard_state(rig.log, hs);
+    CU_ASSERT_EQUAL(log_sync(rig.log), 0);
+    CU_ASSERT_EQUAL(simdisk_used(rig.sim), used);
     rig_turn(&rig, 1); /* the commit rides along */
     rig_power_loss(&rig, 1);
     CU_ASSERT_EQUAL(log_hard_state(rig.log).commit, hs.commit);
@@ -202,6 +211,103 @@ static void test_trim_recycles(void)
     CU_ASSERT_EQUAL(log_disk_bytes(rig.log) + 2 * 4096, simdisk_used(rig.sim));
     uint64_t fills = simdisk_count(rig.sim, SIMDISK_ZERO_FILL);
     CU_ASSERT(fills < 30); /* of some 100 segments that were begun */
+    rig_end(&rig);
+}
+
+/* How many files of the log's directory are spare ones. */
+static void count_spare(void *ctx, const char *name)
+{
+    *(size_t *)ctx += strncmp(name, "spare-", 6) == 0;
+}
+
+static size_t spares(const struct rig *rig)
+{
+    size_t count = 0;
+    struct disk *disk = rig->config.disk;
+    CU_ASSERT_EQUAL(disk->ops->list(disk, RIG_DIR, count_spare, &count), 0);
+    return count;
+}
+
+/* Written to the disk by one turn of about 16 KiB, as bytes that files have grown. */
+static uint64_t growth_of_turn(struct rig *rig)
+{
+    uint64_t used = simdisk_used(rig->sim);
+    rig_turn(rig, 1);
+    return simdisk_used(rig->sim) - used;
+}
+
+/* Segments of 1, 2, 4 and 8 MiB, then of 8 MiB: a turn never fills much of the next one, least of all the turn that
+ * begins it; and no more is on the disk than what was written asks for. */
+static void test_next_segment_is_ready(void)
+{
+    struct rig rig;
+    rig_create(&rig, 8192 * KIB, 0, 0, 1);
+    rig.size = 16 * KIB;
+    CU_ASSERT_EQUAL(log_disk_bytes(rig.log), 1024 * KIB);
+    bool lost = false;
+    uint64_t written = 0, renames = simdisk_count(rig.sim, SIMDISK_RENAME);
+    for (int i = 0; i < 3000; i++) {
+        uint64_t most = growth_of_turn(&rig);
+        written += 8 * KIB;                         /* at least */
+        CU_ASSERT(most <= (lost ? 256 : 80) * KIB); /* faster when a power loss took the file and time is short */
+        CU_ASSERT(spares(&rig) <= 1);
+        CU_ASSERT(log_disk_bytes(rig.log) <= 8 * written + 1024 * KIB);
+        CU_ASSERT_EQUAL(log_disk_bytes(rig.log) + 8 * KIB, simdisk_used(rig.sim));
+        if (i % 500 == 250) { /* what was filled is gone on with */
+            uint64_t used = simdisk_used(rig.sim);
+            lost = i % 1000 == 750;
+            if (lost)
+                rig_power_loss(&rig, (uint64_t)i);
+            else
+                rig_reopen(&rig);
+            CU_ASSERT(lost || simdisk_used(rig.sim) == used);
+            CU_ASSERT_EQUAL(log_disk_bytes(rig.log) + 8 * KIB, simdisk_used(rig.sim));
+        }
+    }
+    CU_ASSERT(simdisk_count(rig.sim, SIMDISK_RENAME) >= renames + 6); /* segments begun */
+    CU_ASSERT(rig_check(&rig));
+    rig_end(&rig);
+}
+
+/* A frame as long as a good part of a segment: as much again is filled behind it, not a whole segment at once. */
+static void test_long_frames_prepare_as_much(void)
+{
+    struct rig rig;
+    rig_create(&rig, 16384 * KIB, 0, 0, 1);
+    rig.size = 3072 * KIB;
+    for (int i = 0; i < 30; i++) {
+        uint64_t growth = growth_of_turn(&rig);
+        CU_ASSERT(i < 8 || growth <= 2 * 4608 * KIB);
+    }
+    CU_ASSERT(rig_check(&rig));
+    rig_end(&rig);
+}
+
+/* No room for the next spare file: nobody is told before a segment is needed, and nothing is left lying about. */
+static void test_no_room_to_prepare(void)
+{
+    struct rig rig;
+    rig_create(&rig, 1024 * KIB, 0, 0, 1);
+    rig.size = 16 * KIB;
+    simdisk_limit(rig.sim, (1024 + 8 + 200) * KIB);
+    int turns = 0, rc = 0;
+    while (rc == 0) {
+        turns++;
+        rig_append(&rig, 1);
+        rc = log_sync(rig.log);
+        CU_ASSERT(log_synced(rig.log) + (rc != 0) == log_last(rig.log));
+    }
+    CU_ASSERT_EQUAL(rc, HF_E_NO_SPACE);
+    CU_ASSERT(turns > 40);
+    CU_ASSERT_EQUAL(spares(&rig), 0);
+    uint64_t fills = simdisk_count(rig.sim, SIMDISK_ZERO_FILL);
+    CU_ASSERT(fills < 20); /* not tried again and again */
+    simdisk_limit(rig.sim, 0);
+    CU_ASSERT_EQUAL(log_sync(rig.log), 0);
+    rig_turn(&rig, 1);
+    CU_ASSERT_EQUAL(spares(&rig), 1); /* the new segment prepares again */
+    rig_reopen(&rig);
+    CU_ASSERT(rig_check(&rig));
     rig_end(&rig);
 }
 
@@ -333,6 +439,9 @@ int main(void)
         {"truncate, then append", test_truncate_then_append},
         {"unsynced changes are lost", test_unsynced_changes_are_lost},
         {"trim recycles", test_trim_recycles},
+        {"next segment is ready", test_next_segment_is_ready},
+        {"long frames prepare as much", test_long_frames_prepare_as_much},
+        {"no room to prepare", test_no_room_to_prepare},
         {"trim everything", test_trim_everything},
         {"truncate across a trimmed segment", test_truncate_across_a_trimmed_segment},
         {"big entries", test_big_entries},
