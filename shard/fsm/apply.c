@@ -263,8 +263,8 @@ static void apply_session(struct applying *a, const Hf__Entry__SessionEntry *e)
     if (e->fence_session != 0) {
         fence(a, e, &result);
     } else {
-        result.code = sessions_open(&a->fsm->sessions, a->entry->index, (struct hlc){e->timestamp});
-        result.session = result.code == HF_OK ? a->entry->index : 0;
+        sessions_open(&a->fsm->sessions, a->entry->index, (struct hlc){e->timestamp}, &a->digest);
+        result.session = a->entry->index;
     }
     add_result(a, 0, &result);
 }

@@ -65,29 +65,45 @@ static void mark_dirty(struct sessions *s, struct session *session)
         list_push(&s->dirty, &session->dirty);
 }
 
-int sessions_open(struct sessions *s, uint64_t id, struct hlc now)
-{
-    if (s->by_id.count >= LIMIT_SESSIONS)
-        return HF_E_LIMIT;
-    struct session *session = insert(s, id);
-    session->created = true;
-    session->state.last_used = now;
-    mark_dirty(s, session);
-    return HF_OK;
-}
-
 static bool expired(const struct session *session, struct hlc now)
 {
     uint64_t last = hlc_ms(session->state.last_used);
     return hlc_ms(now) > last && hlc_ms(now) - last > SESSIONS_TTL_MS;
 }
 
-static void remove_session(struct sessions *s, struct session *session)
+static void remove_session(struct sessions *s, struct session *session, struct digest *digest)
 {
+    if (digest != NULL) {
+        uint8_t id[8];
+        put_le64(id, session->state.id);
+        digest_add(digest, slice_make(id, sizeof id));
+    }
     hashmap_remove(&s->by_id, session->state.id);
     list_remove(&session->dirty);
     list_remove(&session->link);
     list_push(&s->gone, &session->link);
+}
+
+static struct session *longest_unused(const struct sessions *s)
+{
+    struct session *found = NULL;
+    LIST_EACH (at, &s->all) {
+        struct session *session = LIST_OWNER(at, struct session, link);
+        if (found == NULL || session->state.last_used.t < found->state.last_used.t)
+            found = session;
+    }
+    must(found != NULL);
+    return found;
+}
+
+void sessions_open(struct sessions *s, uint64_t id, struct hlc now, struct digest *digest)
+{
+    if (s->by_id.count >= LIMIT_SESSIONS)
+        remove_session(s, longest_unused(s), digest);
+    struct session *session = insert(s, id);
+    session->created = true;
+    session->state.last_used = now;
+    mark_dirty(s, session);
 }
 
 /* Before the first change of a batch: a copy to go back to. */
@@ -109,7 +125,7 @@ struct session *sessions_use(struct sessions *s, uint64_t id, struct hlc now, st
     if (session == NULL)
         return NULL;
     if (expired(session, now)) {
-        remove_session(s, session);
+        remove_session(s, session, NULL); /* the refusal it leads to is in the digest */
         return NULL;
     }
     keep_backup(session, arena);
@@ -122,12 +138,8 @@ void sessions_sweep(struct sessions *s, struct hlc now, struct digest *digest)
 {
     LIST_EACH (at, &s->all) {
         struct session *session = LIST_OWNER(at, struct session, link);
-        if (!expired(session, now))
-            continue;
-        uint8_t id[8];
-        put_le64(id, session->state.id);
-        digest_add(digest, slice_make(id, sizeof id));
-        remove_session(s, session);
+        if (expired(session, now))
+            remove_session(s, session, digest);
     }
 }
 

@@ -310,11 +310,22 @@ static void session_limit(void)
 {
     machine_start(&m, "", "", false);
     struct slice data = machine_session(&m.arena, m.t, 0, 0);
-    for (size_t i = 0; i < LIMIT_SESSIONS; i++)
+    uint64_t first = machine_apply(&m, LOG_COMMAND, data)->session;
+    m.t += 65536;
+    data = machine_session(&m.arena, m.t, 0, 0);
+    uint64_t second = machine_apply(&m, LOG_COMMAND, data)->session;
+    for (size_t i = 2; i < LIMIT_SESSIONS; i++)
         must(machine_apply(&m, LOG_COMMAND, data)->code == HF_OK);
-    const struct fsm_result *r = machine_apply(&m, LOG_COMMAND, data);
-    CU_ASSERT_EQUAL(r->code, HF_E_LIMIT);
-    CU_ASSERT_EQUAL(r->session, 0);
+    m.t += 65536;
+    CU_ASSERT_EQUAL(once(first, 1, 0, "kept"), HF_OK); /* used lately: the second is the oldest now */
+    const struct fsm_result *r = machine_apply(&m, LOG_COMMAND, machine_session(&m.arena, m.t, 0, 0));
+    CU_ASSERT_EQUAL(r->code, HF_OK);
+    CU_ASSERT_EQUAL(fsm_info(m.fsm)->sessions, LIMIT_SESSIONS);
+    uint64_t newest = r->session;
+    CU_ASSERT_EQUAL(once(second, 1, 0, "replaced"), HF_E_SESSION_UNKNOWN);
+    CU_ASSERT_EQUAL(once(newest, 1, 0, "new"), HF_OK);
+    CU_ASSERT_EQUAL(once(first, 1, 0, "again"), HF_OK);
+    CU_ASSERT(machine_holds(&m, "k", "new")); /* the repeated request did not run again */
     machine_stop(&m);
 }
 
