@@ -30,7 +30,8 @@ static int check_value(ProtobufCBinaryData value, char message[256])
 
 static int check_bound(ProtobufCBinaryData bound, char message[256])
 {
-    return bound.len > LIMIT_KEY_BYTES ? too_large(message, "a bound", bound.len, LIMIT_KEY_BYTES) : HF_OK;
+    size_t most = LIMIT_KEY_BYTES + 1; /* the successor of the largest key */
+    return bound.len > most ? too_large(message, "a bound", bound.len, most) : HF_OK;
 }
 
 /* A timestamp served before a change of leaders must mean the same after it; until leaders keep that promise none is
