@@ -71,6 +71,11 @@ static int check_key(ProtobufCBinaryData key, char *text, size_t text_bytes)
     return check_size("key", key, LIMIT_KEY_BYTES, text, text_bytes);
 }
 
+static int check_bound(ProtobufCBinaryData bound, char *text, size_t text_bytes)
+{
+    return check_size("bound", bound, LIMIT_KEY_BYTES + 1, text, text_bytes); /* the successor of the largest key */
+}
+
 int front_check(const Hf__Client__Request *request, char *text, size_t text_bytes)
 {
     int rc = HF_OK;
@@ -98,8 +103,8 @@ int front_check(const Hf__Client__Request *request, char *text, size_t text_byte
     case HF__CLIENT__REQUEST__OP_GET:
         return check_key(request->get->key, text, text_bytes);
     case HF__CLIENT__REQUEST__OP_SCAN:
-        rc = check_key(request->scan->start, text, text_bytes);
-        return rc ? rc : check_key(request->scan->end, text, text_bytes);
+        rc = check_bound(request->scan->start, text, text_bytes);
+        return rc ? rc : check_bound(request->scan->end, text, text_bytes);
     case HF__CLIENT__REQUEST__OP__NOT_SET:
     case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
     case HF__CLIENT__REQUEST__OP_SESSION_FENCE:

@@ -59,7 +59,9 @@ static int check_op(const Hf__Client__Request *q, char message[256])
             rc = check_value(q->cas->expected, message);
         return rc ? rc : check_value(q->cas->value, message);
     case HF__CLIENT__REQUEST__OP_DELETE_PREFIX:
-        return check_bound(q->delete_prefix->key, message);
+        return q->delete_prefix->key.len > LIMIT_KEY_BYTES
+                   ? too_large(message, "the prefix", q->delete_prefix->key.len, LIMIT_KEY_BYTES)
+                   : HF_OK;
     case HF__CLIENT__REQUEST__OP_GET:
         rc = check_at(q->get->at, message);
         return rc ? rc : check_key(q->get->key, message);

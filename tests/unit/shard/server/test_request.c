@@ -46,6 +46,33 @@ static void keys_and_values_are_bounded(void)
     CU_ASSERT_STRING_EQUAL(message, "the value has 8388609 bytes, the limit is 8388608");
 }
 
+static int check_range(size_t start_bytes, size_t end_bytes, bool prefix)
+{
+    uint8_t *memory = calloc(1, start_bytes + end_bytes + 1);
+    Hf__Client__Scan scan = HF__CLIENT__SCAN__INIT;
+    Hf__Client__Key key = HF__CLIENT__KEY__INIT;
+    scan.start = key.key = (ProtobufCBinaryData){start_bytes, memory};
+    scan.end = (ProtobufCBinaryData){end_bytes, memory};
+    Hf__Client__Request q = request(prefix ? HF__CLIENT__REQUEST__OP_DELETE_PREFIX : HF__CLIENT__REQUEST__OP_SCAN);
+    if (prefix)
+        q.delete_prefix = &key;
+    else
+        q.scan = &scan;
+    int rc = request_check(&q, message);
+    free(memory);
+    return rc;
+}
+
+static void bounds_are_keys_or_their_successors(void)
+{
+    CU_ASSERT_EQUAL(check_range(0, 0, false), HF_OK);
+    CU_ASSERT_EQUAL(check_range(LIMIT_KEY_BYTES + 1, LIMIT_KEY_BYTES + 1, false), HF_OK);
+    CU_ASSERT_EQUAL(check_range(LIMIT_KEY_BYTES + 2, 0, false), HF_E_LIMIT);
+    CU_ASSERT_EQUAL(check_range(0, LIMIT_KEY_BYTES + 2, false), HF_E_LIMIT);
+    CU_ASSERT_EQUAL(check_range(LIMIT_KEY_BYTES, 0, true), HF_OK);
+    CU_ASSERT_EQUAL(check_range(LIMIT_KEY_BYTES + 1, 0, true), HF_E_LIMIT);
+}
+
 static void unknown_versions_spaces_and_operations(void)
 {
     Hf__Client__Request q = request(HF__CLIENT__REQUEST__OP_STATUS);
@@ -127,6 +154,7 @@ int main(void)
 {
     static const struct unit_case cases[] = {
         {"bounds", keys_and_values_are_bounded},
+        {"ranges", bounds_are_keys_or_their_successors},
         {"unknown versions, spaces, operations", unknown_versions_spaces_and_operations},
         {"reads at a timestamp", reads_at_a_timestamp_are_refused},
         {"sessions", sessions_and_sequence_numbers_go_together},
