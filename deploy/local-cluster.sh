@@ -317,6 +317,28 @@ bootstrap() {
     : >"$dir/bootstrapped"
 }
 
+# Every process is ready; a new coordinator may still have to wait for the end of the old one's lease.
+await_healthy() {
+    local said until=$((SECONDS + start_seconds))
+    until said=$(HOLDFAST_COORDINATORS=$(coordinator_list) "$HF_BUILD/bin/holdfast" status 2>&1 </dev/null); do
+        ((SECONDS <= until)) || {
+            hf_say "not healthy after $start_seconds s:"
+            hf_say "$said"
+            return 3
+        }
+        sleep 0.05
+    done
+}
+
+coordinator_list() {
+    local c list=''
+    for ((c = 1; c <= coordinators; c++)); do
+        ports coordinator "$c"
+        list+=,tcp://127.0.0.1:$client_port
+    done
+    printf '%s\n' "${list#,}"
+}
+
 do_up() {
     local all replica_names coordinator_names code
     hf_build -DBUILD_TESTING=OFF
@@ -336,6 +358,7 @@ do_up() {
     fi
     start_all /readyz "${replica_names[@]}" "${coordinator_names[@]+"${coordinator_names[@]}"}"
     code=$?
+    ((code == 0 && coordinators > 0)) && { await_healthy || code=$?; }
     flock -u 9
     exit "$code"
 }
@@ -408,14 +431,9 @@ do_ps() {
 }
 
 do_env() {
-    local c list=
     settings_read
-    for ((c = 1; c <= coordinators; c++)); do
-        ports coordinator "$c"
-        list+=,tcp://127.0.0.1:$client_port
-    done
     # shellcheck disable=SC2016 # $PATH is for the reader's shell
-    printf 'export PATH=%q:"$PATH"\nexport HOLDFAST_COORDINATORS=%s\n' "$HF_BUILD/bin" "${list#,}"
+    printf 'export PATH=%q:"$PATH"\nexport HOLDFAST_COORDINATORS=%s\n' "$HF_BUILD/bin" "$(coordinator_list)"
     exit 0
 }
 

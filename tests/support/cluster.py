@@ -1,4 +1,5 @@
 # cluster.py: a cluster of real processes for a test: deploy/local-cluster.sh, ports of its own, waits for events, judges logs.
+import atexit
 import fcntl
 import json
 import os
@@ -60,12 +61,34 @@ class Ports:
             except OSError:
                 self.lock.close()
                 continue
+            if self.busy(base):  # left over by a test that was killed
+                self.lock.close()
+                continue
             self.base = base
             return
         raise RuntimeError("no free ports for a test")
 
+    @staticmethod
+    def busy(base):
+        with open("/proc/net/tcp", encoding="ascii") as f:
+            listening = {int(line.split()[1].rpartition(":")[2], 16) for line in list(f)[1:] if line.split()[3] == "0A"}
+        return any(base <= port < base + PORTS_STEP for port in listening)
+
     def free(self):
         self.lock.close()
+
+
+_open_clusters = []
+
+
+def _end_all(*_):
+    """However this process ends (SIGKILL apart), it leaves no processes behind."""
+    while _open_clusters:
+        _open_clusters[-1].close(keep=True)
+
+
+atexit.register(_end_all)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 class Cluster:
@@ -77,6 +100,7 @@ class Cluster:
         self.shape = dict(shards=shards, replicas=replicas, coordinators=coordinators, learners=learners)
         self.sets, self.splits = list(sets), splits
         self.hammers = []
+        _open_clusters.append(self)
         self.env = dict(os.environ, HOLDFAST_BUILD_DIR=BUILD, HOLDFAST_SKIP_BUILD="1", HOLDFAST_START_SECONDS="120",
                         PATH=os.path.join(BUILD, "bin") + ":" + os.environ["PATH"], **(env or {}))
         self.env["HOLDFAST_COORDINATORS"] = ",".join(
@@ -232,6 +256,8 @@ class Cluster:
         return bad
 
     def close(self, keep):
+        if self in _open_clusters:
+            _open_clusters.remove(self)
         for h in self.hammers:
             h.kill()
         for name in getattr(self, "processes", {}):
