@@ -22,7 +22,7 @@ asan=${HOLDFAST_TEST_ASAN:-$HF_ROOT/build/asan}
 jobs=${JOBS:-$(nproc)}
 logs=$HF_ROOT/build/test-logs
 test_packages=(libcunit1-dev clang clang-format clang-tidy ccache python3 python3-zmq python3-protobuf
-    protobuf-compiler shellcheck binutils procps jq)
+    protobuf-compiler shellcheck binutils jq)
 passed=0 failed=0 failures=()
 mkdir -p "$logs"
 begin_all=$SECONDS
@@ -95,7 +95,8 @@ stage gcc-werror build "$plain" || finish
 stage clang-configure configure clang "$HF_ROOT/build/clang" || finish
 stage clang-werror cmake --build "$HF_ROOT/build/clang" -j "$jobs"
 ctest_stage unit-tidy "$plain" -L '^(unit|tidy)$' -j "$jobs"
-ctest_stage sim "$plain" -L '^sim$' -j "$jobs"
+ctest_stage sim "$plain" -L '^sim$'
+((full)) && stage sim-seeds "$plain/bin/hf_sim" --seeds 5000
 ctest_stage integration "$plain" -L '^integration$'
 ctest_stage chaos "$plain" -L '^chaos$'
 ((full)) && stage clang-tidy tests/tidy/clang-tidy.sh "$plain"
@@ -103,9 +104,10 @@ ctest_stage chaos "$plain" -L '^chaos$'
 stage asan-configure configure asan "$asan" || finish
 stage asan-build cmake --build "$asan" -j "$jobs" || finish
 export HOLDFAST_TEST_ASAN_RUN=1
-export ASAN_OPTIONS=detect_stack_use_after_return=1:abort_on_error=1:handle_abort=0
+export ASAN_OPTIONS=detect_stack_use_after_return=1:abort_on_error=1
 export UBSAN_OPTIONS=print_stacktrace=1
 ctest_stage asan-unit "$asan" -L '^unit$' -j "$jobs"
-HOLDFAST_SIM_SEEDS=${HOLDFAST_SIM_SEEDS:-$((full ? 500 : 60))} ctest_stage asan-sim "$asan" -L '^sim$' -j "$jobs"
+stage asan-sim-seeds "$asan/bin/hf_sim" --no-keep --seeds $((full ? 500 : 60))
+ctest_stage asan-sim "$asan" -L '^sim$' -E '^sim_seeds$'
 ctest_stage asan-integration "$asan" -L '^integration$'
 finish
