@@ -110,20 +110,24 @@ hf_http_ok() {
     [[ $line == *' 200 '* || $line == *' 200'$'\r' ]]
 }
 
-# hf_port_busy PORT: true when something listens on it (any address, TCP over IPv4 or IPv6).
-hf_port_busy() {
-    local hex
-    printf -v hex ':%04X ' "$1"
-    awk -v p="$hex" '$4 == "0A" && index($2 " ", p) { found = 1 } END { exit !found }' /proc/net/tcp /proc/net/tcp6 2>/dev/null
+# hf_busy_ports PORT…: those that something listens on (any address, TCP over IPv4 or IPv6), one a line.
+hf_busy_ports() {
+    local wanted
+    printf -v wanted '%04X ' "$@"
+    awk -v wanted="$wanted" 'BEGIN { count = split(wanted, port) }
+        $4 == "0A" { for (i = 1; i <= count; i++) if ($2 ~ ":" port[i] "$") busy[i] = 1 }
+        END { for (i = 1; i <= count; i++) if (i in busy) print i }' /proc/net/tcp /proc/net/tcp6 2>/dev/null |
+        while read -r wanted; do
+            printf '%s\n' "${!wanted}"
+        done
 }
 
 # hf_free_base BASE COUNT: the first of BASE, BASE + 500, … whose COUNT first ports nobody listens on.
 hf_free_base() {
-    local base port
+    local base
     for ((base = $1; base < 32000; base += 500)); do
-        for ((port = base; port < base + $2; port++)); do
-            hf_port_busy "$port" && continue 2
-        done
+        # shellcheck disable=SC2046 # one word a port
+        [[ -z $(hf_busy_ports $(seq "$base" $((base + $2 - 1)))) ]] || continue
         printf '%s\n' "$base"
         return 0
     done

@@ -71,6 +71,17 @@ class Scripts(ClusterTest):
         self.assertEqual(failed.exception.code, 6)
         self.assertIn("identity", failed.exception.message)
 
+    def test_ports_of_another_cluster_are_refused(self):
+        c = self.cluster(shards=1, replicas=1).up()
+        before = c.log("1/1")
+        other = os.path.join(c.dir, "other")
+        done = subprocess.run([SCRIPT, "up", "--dir", other, "--shards", "1", "--replicas", "1", "--port-base",
+                               str(c.ports.base)], env=c.env, capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("in use", done.stderr)
+        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
+        self.assertEqual(c.log("1/1"), before)
+
     def test_up_starts_what_is_down(self):
         c = self.cluster(shards=2).up()
         c.cli("put", "a", "1")
