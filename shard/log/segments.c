@@ -198,18 +198,29 @@ static int fill_next(struct segments *s, uint64_t bytes)
     return removed != 0 ? removed : rc;
 }
 
+/* By how much the next spare file, `rest` bytes short, should grow for a frame of `written` bytes. */
+static uint64_t due(const struct segments *s, uint64_t rest, uint64_t written)
+{
+    uint64_t room = s->items[s->count - 1].bytes - s->end + written;
+    must(written > 0 && written <= room && written <= FRAME_BYTES_MAX && rest <= UINT64_MAX / FRAME_BYTES_MAX);
+    uint64_t share = rest * written / room;
+    return share + share / 4 + BLOCK_BYTES;
+}
+
 int segments_prepare(struct segments *s, uint64_t written)
 {
     uint64_t goal = next_bytes(s), from = s->next.bytes;
     if (s->spare_count > 0 || s->refused || from >= goal)
         return 0;
-    uint64_t rest = goal - from, room = s->items[s->count - 1].bytes - s->end + written;
-    must(written > 0 && written <= room && written <= FRAME_BYTES_MAX && rest <= UINT64_MAX / FRAME_BYTES_MAX);
-    uint64_t piece = rest * written / room, most = written + written / 4;
-    piece += piece / 4 + BLOCK_BYTES;
+    uint64_t rest = goal - from, least = goal / 16, most = written + written / 4;
+    least = least < SEGMENTS_PREPARE_BYTES ? least : SEGMENTS_PREPARE_BYTES; /* few long writes cost less than many */
     most = most > SEGMENTS_PREPARE_BYTES ? most : SEGMENTS_PREPARE_BYTES;
-    piece = piece < most ? piece : most;
+    s->owed += due(s, rest, written);
+    if (s->owed < least && s->owed < rest)
+        return 0;
+    uint64_t piece = s->owed < most ? s->owed : most;
     uint64_t to = piece < rest ? (from + piece) / BLOCK_BYTES * BLOCK_BYTES : goal;
+    s->owed = 0; /* what is short of it raises the share of the frames to come */
     int rc = fill_next(s, to);
     if (rc == HF_E_NO_SPACE) {
         s->refused = true;

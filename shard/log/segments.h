@@ -21,7 +21,7 @@
 #define SEGMENTS_NAME_BYTES 48
 #define SEGMENTS_SPARES_MAX 2                          /* with the one being filled */
 #define SEGMENTS_FIRST_BYTES ((uint64_t)1024 * 1024)   /* of a log's first segment; doubled up to segment_bytes */
-#define SEGMENTS_PREPARE_BYTES ((uint64_t)1024 * 1024) /* filled at a time, unless the frame was about as long */
+#define SEGMENTS_PREPARE_BYTES ((uint64_t)1024 * 1024) /* filled at a time; more only behind a longer frame */
 
 struct segment {
     uint64_t id;
@@ -38,6 +38,7 @@ struct segments {
     size_t spare_count;
     struct segment next;       /* the spare file being filled, with its size so far; id 0: none */
     struct disk_file *filling; /* owned; that file, open for writing; NULL: not opened yet */
+    uint64_t owed;             /* bytes it should have by now: too few yet for a write */
     bool refused;              /* there was no room to fill it: not before a segment is needed */
     uint64_t id_max;           /* of any file seen or made */
     struct disk_file *active;  /* owned; the last segment, open for writing */
