@@ -38,7 +38,7 @@ void clients_act(struct sim *sim)
     if (count > 0) {
         uint32_t target = leaders[random_below(&c->random, count)];
         uint64_t burst = random_below(&c->random, 40) == 0 ? 1 + random_below(&c->random, 60) : 1;
-        bool read = random_below(&c->random, 3) == 0;
+        bool read = random_below(&c->random, 3) == 0 || (sim->faults.siege > 0 && count < 2);
         for (uint64_t i = 0; i < burst; i++) {
             bool large = random_below(&c->random, 100) == 0;
             uint64_t size = 8 + random_below(&c->random, large ? NODE_PAYLOAD_MAX - 8 : 120);

@@ -84,6 +84,35 @@ static void crash(struct sim *sim)
             node_die(&sim->nodes[id], one_in(sim, 2) ? DEATH_KILL : DEATH_POWER);
 }
 
+/* The leader sees a bare quorum; the others, cut off from it, campaign, while those it sees restart fast and forget
+ * whom they follow: what a lease must survive. */
+static void siege_begin(struct sim *sim)
+{
+    struct faults *f = &sim->faults;
+    f->besieged = sim_leader(sim);
+    f->surrounded = false;
+    f->siege = f->besieged == 0 || f->besieged > sim->replicas ? 0 : 5 + below(sim, 20);
+    network_heal(&sim->network);
+    sim_trace(sim, f->besieged, "siege", f->siege, 0, 0);
+}
+
+static void siege_go_on(struct sim *sim)
+{
+    struct faults *f = &sim->faults;
+    uint32_t leader = f->besieged, id = leader;
+    f->siege--;
+    for (uint32_t i = 0; i < (sim->replicas - 1) / 2 && !f->surrounded; i++) {
+        id = id % sim->replicas + 1;
+        sim->network.cut[leader][id] = sim->network.cut[id][leader] = true;
+    }
+    f->surrounded = true;
+    id = 1 + (uint32_t)below(sim, sim->replicas);
+    if (id == leader || sim->network.cut[leader][id] || !f->crashes || one_in(sim, 3))
+        return;
+    node_die(&sim->nodes[id], one_in(sim, 2) ? DEATH_KILL : DEATH_POWER);
+    sim_schedule(sim, (struct sim_event){.kind = EVENT_START, .node = id}, sim->now + below(sim, 30) * SIM_MS);
+}
+
 static void pause(struct sim *sim)
 {
     uint32_t id = victim(sim);
@@ -238,10 +267,10 @@ static void trim(struct sim *sim)
         sim->nodes[id].want_trim = min > 20 ? min - below(sim, 20) : 0;
 }
 
-void faults_act(struct sim *sim)
+static void any(struct sim *sim)
 {
     const struct faults *f = &sim->faults;
-    uint64_t kind = below(sim, 16);
+    uint64_t kind = below(sim, 17);
     if (kind < 4 && f->crashes)
         crash(sim);
     else if (kind < 6 && f->pauses)
@@ -258,9 +287,22 @@ void faults_act(struct sim *sim)
         change(sim);
     else if (kind == 14 && f->disks)
         disk(sim);
+    else if (kind == 15 && f->partitions)
+        siege_begin(sim);
     else
         trim(sim);
-    sim_schedule(sim, (struct sim_event){.kind = EVENT_FAULT}, sim->now + (1 + below(sim, 2 * f->gap_ms)) * SIM_MS);
+}
+
+void faults_act(struct sim *sim)
+{
+    uint64_t gap_ms = 1 + below(sim, 2 * sim->faults.gap_ms);
+    if (sim->faults.siege > 0)
+        siege_go_on(sim);
+    else
+        any(sim);
+    if (sim->faults.siege > 0)
+        gap_ms = 20 + below(sim, 150);
+    sim_schedule(sim, (struct sim_event){.kind = EVENT_FAULT}, sim->now + gap_ms * SIM_MS);
 }
 
 void faults_heal(struct sim *sim)

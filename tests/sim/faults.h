@@ -14,8 +14,11 @@ struct faults {
     struct random random;
     uint64_t gap_ms;                                         /* between two faults, on average */
     bool changes, disks, pauses, partitions, crashes, power; /* kinds of this run */
-    uint64_t flush_permille;                                 /* per applied batch: the state machine becomes durable */
-    uint64_t hold_permille;                                  /* per applied batch: no space, it waits */
+    uint64_t siege;    /* steps still to come of a siege; clients write nothing meanwhile, so that logs are equal */
+    uint32_t besieged; /* the leader */
+    bool surrounded;   /* the cuts are made */
+    uint64_t flush_permille; /* per applied batch: the state machine becomes durable */
+    uint64_t hold_permille;  /* per applied batch: no space, it waits */
 };
 
 void faults_init(struct faults *f, uint64_t seed);

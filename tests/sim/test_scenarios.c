@@ -101,6 +101,46 @@ static void all_killed_and_still_a_leader_comes(void)
     }
 }
 
+static void change_role(struct sim *sim, uint32_t replica, bool learner)
+{
+    struct node *leader = &sim->nodes[1];
+    struct configuration *c = &leader->change;
+    uint32_t i = 0;
+    configuration_from(leader->ops->members(leader->engine), c);
+    while (i < c->count && c->member[i].replica != replica)
+        i++;
+    c->member[i].replica = replica;
+    c->member[i].learner = learner;
+    c->count += i == c->count;
+    leader->want_change = true;
+    CU_ASSERT(scenario_write(sim, 1)); /* committed with it */
+    CU_ASSERT_EQUAL(leader->machine.config.count, c->count);
+}
+
+/* Ongaro 2014, 4.1: requests are served whatever one's own configuration: a learner that was promoted and does not know
+ * it may be the vote that is missing. */
+static void a_promoted_replica_votes_before_it_knows(void)
+{
+    struct sim *sim = scenario_new(4, 3);
+    node_create(&sim->nodes[4], sim, 4, &sim->nodes[1].durable);
+    node_start(&sim->nodes[4]);
+    change_role(sim, 4, true);
+    CU_ASSERT(sim_run_ms(sim, 500));
+    CU_ASSERT_EQUAL(sim->nodes[4].machine.index, sim->nodes[1].machine.index);
+    network_isolate(&sim->network, 4);
+    change_role(sim, 4, false);
+    node_die(&sim->nodes[3], DEATH_KILL); /* for good: the other three are just a quorum */
+    node_die(&sim->nodes[1], DEATH_KILL);
+    scenario_start(sim, 1);
+    network_heal(&sim->network);
+    CU_ASSERT_EQUAL(sim->nodes[4].status.role, ENGINE_LEARNER);
+    CU_ASSERT(scenario_elect(sim, 1));
+    CU_ASSERT(scenario_write(sim, 1));
+    CU_ASSERT(sim_run_ms(sim, 300));
+    CU_ASSERT_EQUAL(sim->nodes[4].status.role, ENGINE_FOLLOWER);
+    scenario_end(&sim);
+}
+
 /* ---- commitment ---- */
 
 /* Appends carry entries of older terms only: the leader's own never leave. */
@@ -336,6 +376,47 @@ static void a_transfer_drops_the_lease(void)
     scenario_end(&sim);
 }
 
+static bool late_timeout_now(struct sim *sim, Hf__Raft__Raft *m, uint32_t from, uint32_t to)
+{
+    if (m->kind != HF__RAFT__KIND__TIMEOUT_NOW)
+        return true;
+    struct message *message = malloc(sizeof *message + hf__raft__raft__get_packed_size(m));
+    must(message != NULL);
+    *message = (struct message){.from = from, .to = to, .size = hf__raft__raft__pack(m, message->bytes)};
+    uint64_t at = sim->now + 2 * SIM_ELECTION_MS * SIM_MS; /* when the leader has given the transfer up */
+    sim_schedule(sim, (struct sim_event){.kind = EVENT_DELIVER, .node = to, .message = message}, at);
+    timeouts_now++;
+    return false;
+}
+
+/* A TIMEOUT_NOW that arrives when the transfer was given up makes its receiver campaign all the same, past those who
+ * hear the leader; so a leader that sent one has no lease in that term any more. */
+static void a_late_timeout_now_meets_no_lease(void)
+{
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct sim *sim = scenario_new(seed, 3);
+        timeouts_now = 0;
+        CU_ASSERT(scenario_write(sim, 1));
+        scenario_filter(late_timeout_now);
+        sim->nodes[1].want_transfer = 2;
+        CU_ASSERT(sim_run_ms(sim, 2 * SIM_ELECTION_MS - 50));
+        CU_ASSERT(timeouts_now > 0);
+        CU_ASSERT_EQUAL(sim_leader(sim), 1);
+        scenario_candidate(2);
+        sim->network.cut[2][1] = true; /* the old leader hears of the new one from 3, at its next heartbeat */
+        for (int i = 0; i < 1000 && !sim->result.failed; i++) {
+            uint32_t leader = sim_leader(sim);
+            if (leader == 2)
+                clients_write(sim, 2, 16);
+            if (sim->nodes[1].status.role == ENGINE_LEADER)
+                clients_read(sim, 1);
+            (void)sim_run_ms(sim, 1);
+        }
+        CU_ASSERT_EQUAL(sim_leader(sim), 2);
+        scenario_end(&sim);
+    }
+}
+
 /* ---- the disk ---- */
 
 /* A power loss inside the sync of a frame leaves a torn tail: it is cut, and what was acknowledged is in front of it.
@@ -452,6 +533,7 @@ int main(void)
         {"a returning replica deposes nobody", a_returning_replica_deposes_nobody},
         {"a leader without a quorum steps down", a_leader_without_a_quorum_steps_down},
         {"all killed and still a leader comes", all_killed_and_still_a_leader_comes},
+        {"a promoted replica votes before it knows", a_promoted_replica_votes_before_it_knows},
         {"figure 8", figure_8},
 #ifdef HF_FAILPOINTS
         {"figure 8 would be found", figure_8_would_be_found},
@@ -461,6 +543,7 @@ int main(void)
         {"a fast restart does not break a lease", a_fast_restart_does_not_break_a_lease},
         {"a lease counts from the round a quorum acknowledged", a_lease_counts_from_the_round_a_quorum_acknowledged},
         {"a transfer drops the lease", a_transfer_drops_the_lease},
+        {"a late TIMEOUT_NOW meets no lease", a_late_timeout_now_meets_no_lease},
         {"a torn tail is cut", a_torn_tail_is_cut},
         {"a damaged middle is refused", a_damaged_middle_is_refused},
         {"the page cache lies", the_page_cache_lies},
