@@ -1,25 +1,30 @@
 /* pack.c: see pack.h. */
 #include "proto/pack.h"
 
-static void *arena_take(void *data, size_t size)
+struct budget { /* of one unpacking */
+    struct arena *arena;
+    size_t left; /* bytes */
+};
+
+static void *budget_take(void *data, size_t size)
 {
-    return arena_alloc(data, size);
+    struct budget *b = data;
+    if (size > b->left)
+        return NULL; /* protobuf-c gives up */
+    b->left -= size;
+    return arena_alloc(b->arena, size);
 }
 
-static void arena_leave(void *data, void *pointer)
+static void budget_leave(void *data, void *pointer) /* the memory goes with the arena */
 {
     (void)data;
     (void)pointer;
 }
 
-ProtobufCAllocator pack_allocator(struct arena *arena)
-{
-    return (ProtobufCAllocator){.alloc = arena_take, .free = arena_leave, .allocator_data = arena};
-}
-
 void *pack_unpack(const ProtobufCMessageDescriptor *type, struct slice bytes, struct arena *arena)
 {
-    ProtobufCAllocator allocator = pack_allocator(arena);
+    struct budget budget = {.arena = arena, .left = bytes.size * PACK_GROWTH_MAX + PACK_GROWTH_FREE};
+    ProtobufCAllocator allocator = {.alloc = budget_take, .free = budget_leave, .allocator_data = &budget};
     return protobuf_c_message_unpack(type, &allocator, bytes.size, bytes.data);
 }
 

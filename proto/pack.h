@@ -8,10 +8,13 @@
 #include "common/base/arena.h"
 #include "common/base/buf.h"
 
-/* A protobuf-c allocator over `arena`: free does nothing; the memory goes with arena_reset. One per arena, by value. */
-ProtobufCAllocator pack_allocator(struct arena *arena);
+/* What an unpacked message may take: a few bytes of a hostile one can stand for a structure each (I12). The messages of
+ * correct senders stay far below. */
+#define PACK_GROWTH_MAX 8
+#define PACK_GROWTH_FREE ((size_t)1024 * 1024)
 
-/* Unpacks `bytes` as `type` into `arena`. NULL: malformed (I11), with nothing to undo. */
+/* Unpacks `bytes` as `type` into `arena`. NULL: malformed, or its structures would take more than PACK_GROWTH_MAX times
+ * its size and PACK_GROWTH_FREE (I11, I12); with nothing to undo. */
 void *pack_unpack(const ProtobufCMessageDescriptor *type, struct slice bytes, struct arena *arena);
 
 /* Appends the packed message to `out`. */
