@@ -35,17 +35,25 @@ void reads_deinit(struct reads *r)
 
 int reads_queue(struct reads *r, struct replica_read *read)
 {
-    if (r->count >= LIMIT_PENDING_REQUESTS)
+    if (r->count >= LIMIT_PENDING_REQUESTS || r->bytes + read->bytes > LIMIT_PENDING_BYTES)
         return HF_E_BUSY;
     r->count++;
+    r->bytes += read->bytes;
     list_push(&r->fresh, &read->link);
     return HF_OK;
 }
 
-static void fail(struct reads *r, struct replica_read *read, int code)
+static void release(struct reads *r, struct replica_read *read)
 {
+    must(r->count > 0 && r->bytes >= read->bytes);
     list_remove(&read->link);
     r->count--;
+    r->bytes -= read->bytes;
+}
+
+static void fail(struct reads *r, struct replica_read *read, int code)
+{
+    release(r, read);
     r->calls.fail(r->calls.ctx, read, code);
 }
 
@@ -119,8 +127,7 @@ static void send_round(struct reads *r, struct list *round)
 {
     LIST_EACH (it, round) {
         struct replica_read *read = LIST_OWNER(it, struct replica_read, link);
-        list_remove(it);
-        r->count--;
+        release(r, read);
         metric_add(&metrics[read->barrier ? M_BARRIER : M_LEASE], 1);
         r->calls.send(r->calls.ctx, read);
     }

@@ -14,6 +14,7 @@ struct replica_read {
     struct list link;
     uint64_t index;       /* look when this is applied */
     uint64_t barrier;     /* id it waits for; 0: it stands under the lease */
+    size_t bytes;         /* about, for the bound on what is held */
     uint64_t deadline_ns; /* CLOCK_BOOTTIME */
 };
 
@@ -27,9 +28,9 @@ struct reads_calls {
 };
 
 struct reads {
-    struct list fresh;   /* came in this turn */
-    struct list waiting; /* for a barrier or for apply, oldest first */
-    size_t count;
+    struct list fresh;     /* came in this turn */
+    struct list waiting;   /* for a barrier or for apply, oldest first */
+    size_t count, bytes;   /* of all held */
     uint64_t barrier_last; /* id of the newest barrier asked for */
     struct reads_calls calls;
 };

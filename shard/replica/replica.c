@@ -13,6 +13,7 @@
 
 #define TURN_EVENTS_MAX 1024 /* messages of a kind in one turn */
 #define HOUSEKEEPING_NS (50 * CLOCK_NS_PER_MS)
+#define SESSION_WAIT_NS (1000 * CLOCK_NS_PER_MS)
 #define STOP_TRANSFER_ROUNDS 3 /* election time-outs a stopping leader waits for its successor */
 
 enum { M_TURNS, M_COMMIT, M_APPLIED, M_TERM, M_LEADER, M_READY, M_APPLY_HELD, M_ROLE_CHANGES, M_COUNT };
@@ -45,6 +46,8 @@ struct replica {
     struct engine_status status; /* as of the last look */
     uint64_t led_term;           /* the term in which this replica last was seen to lead, 0: none, or told of its end */
     bool was_serving;            /* this term's leader may stamp: it knows the highest applied version */
+    bool beat_heard;             /* since it serves: its clock is the coordinator's, not an old ceiling */
+    uint64_t serving_ns;         /* since when */
     uint64_t ready_at;           /* index to apply before being ready; UINT64_MAX: no leader was heard yet */
     bool ready;
     bool held_log, held_apply; /* the disk is full: writes are refused until it is not */
@@ -171,6 +174,19 @@ static int may_serve(const struct replica *r)
     return r->was_serving ? HF_OK : HF_E_NOT_READY;
 }
 
+/* A time to live, and a session's age, count from the stamp: before the first beat that may lie far in the past. A new
+ * session waits a second for it, since existing clients must go on without a coordinator; a time to live means nothing
+ * without one. */
+static bool needs_clock(const struct replica *r, const struct replica_write *w)
+{
+    if (r->beat_heard)
+        return false;
+    if (w->kind == WRITE_COMMAND)
+        return w->command.ttl_ms > 0;
+    return w->kind == WRITE_SESSION && w->session.fence_session == 0 &&
+           clock_boot_ns() - r->serving_ns < SESSION_WAIT_NS;
+}
+
 int replica_write(struct replica *r, struct replica_write *w)
 {
     int rc = may_serve(r);
@@ -178,7 +194,7 @@ int replica_write(struct replica *r, struct replica_write *w)
         return rc;
     if (r->held_log || r->held_apply)
         return HF_E_NO_SPACE;
-    return writes_queue(&r->writes, w);
+    return needs_clock(r, w) ? HF_E_NOT_READY : writes_queue(&r->writes, w);
 }
 
 int replica_read(struct replica *r, struct replica_read *read)
@@ -192,6 +208,7 @@ int replica_observe(struct replica *r, struct hlc t)
     if (t.t >= fsm_info(r->fsm)->ceiling.t)
         return HF_E_FUTURE_TIMESTAMP;
     stamp_observe(&r->stamp, t);
+    r->beat_heard = true;
     return HF_OK;
 }
 
@@ -300,8 +317,12 @@ static bool apply(struct replica *r)
     r->status = r->ops->status(r->engine);
     uint64_t applied = fsm_info(r->fsm)->applied.index;
     if (r->status.serving && !r->was_serving) { /* I8: everything before our term is applied */
+        /* What a leader before us observed was below a committed ceiling: time, and so expiry, never goes back. */
+        stamp_observe(&r->stamp, fsm_info(r->fsm)->ceiling);
         stamp_continue(&r->stamp, fsm_info(r->fsm)->newest);
         r->was_serving = true;
+        r->beat_heard = false;
+        r->serving_ns = clock_boot_ns();
     }
     if (!r->ready && (r->status.serving || (r->status.leader && applied >= r->ready_at))) {
         r->ready = true;

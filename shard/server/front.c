@@ -322,6 +322,7 @@ static int queue_read(struct front *f, struct request *r, const Hf__Client__Requ
         memcpy(r->copy, key.data, key.len);
     if (end.len)
         memcpy(r->copy + key.len, end.data, end.len);
+    r->read.bytes = sizeof *r + key.len + end.len;
     r->key = slice_make(r->copy, key.len);
     r->end = slice_make(r->copy + key.len, end.len);
     r->space = q->space == HF__ENTRY__SPACE__CATALOG ? FSM_CATALOG : FSM_USER;
@@ -485,7 +486,7 @@ static size_t collect(void *ctx, size_t max, struct arena *turn)
             break;
         struct slice bytes = net_message_data(&message);
         const Hf__Client__Request *q =
-            bytes.size <= LIMIT_REQUEST_BYTES ? pack_unpack(&hf__client__request__descriptor, bytes, turn) : NULL;
+            bytes.size <= REQUEST_BYTES_MAX ? pack_unpack(&hf__client__request__descriptor, bytes, turn) : NULL;
         if (q)
             dispatch(f, &peer, q, bytes.size, turn);
         else

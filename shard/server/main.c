@@ -15,6 +15,7 @@
 #include "shard/server/fresh.h"
 #include "shard/server/front.h"
 #include "shard/server/inspect.h"
+#include "shard/server/request.h"
 
 #define CLIENT_HWM 16384 /* replies a client may leave unread */
 #define EXIT_USAGE 2
@@ -114,7 +115,7 @@ static void open_directory(struct directory *d, const struct options *o)
 
 static struct net_socket *listen_clients(struct net *net, const char *endpoint)
 {
-    struct net_options options = {.hwm = CLIENT_HWM, .message_bytes = LIMIT_REQUEST_BYTES};
+    struct net_options options = {.hwm = CLIENT_HWM, .message_bytes = REQUEST_BYTES_MAX};
     struct net_socket *socket = NULL;
     int rc = net_listen(net, endpoint, &options, &socket);
     if (rc)

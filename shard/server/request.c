@@ -44,6 +44,24 @@ static int check_at(uint64_t at, char message[256])
     return HF_E_REFUSED;
 }
 
+static int check_fence(const Hf__Client__SessionFence *f, char message[256])
+{
+    if (f->session != 0 && f->seq != 0)
+        return HF_OK;
+    snprintf(message, 256, "a fence names a session and a sequence number, both from 1");
+    return HF_E_INVALID;
+}
+
+/* A lease never falls again: one that no coordinator can have meant would move the group's clock for ever. */
+static int check_lease(const Hf__Client__Lease *l, char message[256])
+{
+    if (l->timestamp < l->ceiling && hlc_ms((struct hlc){l->ceiling}) < REQUEST_LEASE_MS_MAX)
+        return HF_OK;
+    snprintf(message, 256, "a lease with ceiling %" PRIu64 " and timestamp %" PRIu64 " is none", l->ceiling,
+             l->timestamp);
+    return HF_E_INVALID;
+}
+
 static int check_op(const Hf__Client__Request *q, char message[256])
 {
     int rc = HF_OK;
@@ -71,13 +89,15 @@ static int check_op(const Hf__Client__Request *q, char message[256])
             return rc;
         rc = check_bound(q->scan->start, message);
         return rc ? rc : check_bound(q->scan->end, message);
-    case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
     case HF__CLIENT__REQUEST__OP_SESSION_FENCE:
+        return check_fence(q->session_fence, message);
+    case HF__CLIENT__REQUEST__OP_LEASE:
+        return check_lease(q->lease, message);
+    case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
     case HF__CLIENT__REQUEST__OP_ROUTES:
     case HF__CLIENT__REQUEST__OP_STATUS:
     case HF__CLIENT__REQUEST__OP_BOOTSTRAP:
     case HF__CLIENT__REQUEST__OP_BEAT:
-    case HF__CLIENT__REQUEST__OP_LEASE:
     case HF__CLIENT__REQUEST__OP_TRANSFER:
         return HF_OK;
     case HF__CLIENT__REQUEST__OP_CLUSTER_STATUS:

@@ -3,12 +3,16 @@
  * Position: front makes it, replica holds its write or read, front answers and frees it. */
 #pragma once
 
+#include "common/base/limits.h"
 #include "common/sys/net.h"
 #include "proto/client.pb-c.h"
 #include "shard/replica/reads.h"
 #include "shard/replica/writes.h"
 
 #define REQUEST_DEADLINE_MS_DEFAULT 5000
+/* On the wire: the coordinator adds a few fields to a request of the largest size. */
+#define REQUEST_BYTES_MAX ((size_t)LIMIT_REQUEST_BYTES + LIMIT_TEXT_BYTES)
+#define REQUEST_LEASE_MS_MAX (UINT64_C(1) << 45) /* a ceiling beyond is nobody's wall clock (the year 3084) */
 #define REQUEST_DEADLINE_MS_MAX (10u * 60 * 1000)
 
 struct request {

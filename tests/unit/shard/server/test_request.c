@@ -101,6 +101,36 @@ static void reads_at_a_timestamp_are_refused(void)
     CU_ASSERT_EQUAL(request_check(&q, message), HF_E_REFUSED);
 }
 
+static int check_lease(uint64_t ceiling, uint64_t timestamp)
+{
+    Hf__Client__Lease lease = HF__CLIENT__LEASE__INIT;
+    lease.ceiling = ceiling;
+    lease.timestamp = timestamp;
+    Hf__Client__Request q = request(HF__CLIENT__REQUEST__OP_LEASE);
+    q.lease = &lease;
+    return request_check(&q, message);
+}
+
+static int check_fence(uint64_t session, uint64_t seq)
+{
+    Hf__Client__SessionFence fence = HF__CLIENT__SESSION_FENCE__INIT;
+    fence.session = session;
+    fence.seq = seq;
+    Hf__Client__Request q = request(HF__CLIENT__REQUEST__OP_SESSION_FENCE);
+    q.session_fence = &fence;
+    return request_check(&q, message);
+}
+
+static void absurd_leases_and_fences(void)
+{
+    CU_ASSERT_EQUAL(check_lease(100, 99), HF_OK);
+    CU_ASSERT_EQUAL(check_lease(100, 100), HF_E_INVALID);
+    CU_ASSERT_EQUAL(check_lease(UINT64_MAX, 1), HF_E_INVALID); /* it would never fall again */
+    CU_ASSERT_EQUAL(check_fence(1, 1), HF_OK);
+    CU_ASSERT_EQUAL(check_fence(0, 7), HF_E_INVALID); /* session 0 would open one */
+    CU_ASSERT_EQUAL(check_fence(7, 0), HF_E_INVALID);
+}
+
 static void sessions_and_sequence_numbers_go_together(void)
 {
     Hf__Client__Request q = request(HF__CLIENT__REQUEST__OP_DEL);
@@ -157,6 +187,7 @@ int main(void)
         {"ranges", bounds_are_keys_or_their_successors},
         {"unknown versions, spaces, operations", unknown_versions_spaces_and_operations},
         {"reads at a timestamp", reads_at_a_timestamp_are_refused},
+        {"leases and fences", absurd_leases_and_fences},
         {"sessions", sessions_and_sequence_numbers_go_together},
         {"prefix spans", a_prefix_spans_up_to_its_successor},
         {"no keys", requests_without_keys_span_nothing},
