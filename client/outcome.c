@@ -62,6 +62,8 @@ static bool decided(const struct hf_future *r, int code)
 enum outcome outcome_judge(struct hf_future *r, uint32_t attempt, bool current, const Hf__Client__Reply *reply)
 {
     enum hf_class cls = outcome_class(reply);
+    if (r->kind == REQUEST_SCAN && !current)
+        return OUTCOME_IGNORE; /* it may be of another shard's part */
     if (decided(r, reply->code))
         return OUTCOME_FINAL;
     if (cls != HF_CLASS_OUTCOME_UNKNOWN)

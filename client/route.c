@@ -48,6 +48,14 @@ static int clip(const Hf__Catalog__Routes *routes, size_t at, struct hf_future *
     r->clip_start = cut_start ? slice_make(r->clip_bytes, start.size) : r->key;
     r->clip_end = cut_end ? slice_make(r->clip_bytes + start.size, end.size) : r->end;
     r->clipped = r->reverse ? cut_start : cut_end;
+    if (r->clip_end.size > 0 &&
+        slice_compare(r->clip_start, r->clip_end) >= 0) { /* empty, also for the one shard asked */
+        if (r->reverse)
+            r->clip_start = r->clip_end;
+        else
+            r->clip_end = r->clip_start;
+        r->clipped = false;
+    }
     return HF_OK;
 }
 

@@ -163,7 +163,8 @@ int clock_read(struct clock *c, bool present, struct slice value, uint64_t boot_
     Hf__Catalog__Oracle *oracle = NULL;
     if (present) {
         oracle = pack_unpack(&hf__catalog__oracle__descriptor, value, &arena);
-        if (oracle == NULL || strnlen(oracle->endpoint, LIMIT_TEXT_BYTES + 1) > LIMIT_TEXT_BYTES) {
+        if (oracle == NULL || oracle->ceiling >= CLOCK_CEILING_MAX ||
+            strnlen(oracle->endpoint, LIMIT_TEXT_BYTES + 1) > LIMIT_TEXT_BYTES) {
             arena_deinit(&arena);
             return HF_E_CORRUPT; /* I11 */
         }

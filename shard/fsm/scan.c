@@ -170,7 +170,10 @@ static int one_reverse(struct walk *w)
     for (int i = 0; here && visible(w); i++) {
         if (i == SCAN_STEPS_BEFORE_SEEK) {
             seek(w, vkey_seek(w->prefix, w->scan->at));
-            must(same_key(w)); /* the candidate is visible, so something is */
+            if (!same_key(w)) { /* the candidate is visible, so something is there, unless it cannot be read */
+                rc = store_iterator_status(w->it);
+                return rc != HF_OK ? rc : HF_E_CORRUPT;
+            }
             keep_candidate(w, &candidate);
             break;
         }

@@ -38,8 +38,8 @@ HF_CHECKED int sessions_load(struct sessions *s, struct store *store); /* HF_E_C
 /* At LIMIT_SESSIONS the one unused for longest makes room (the lowest id of equals), its id goes into the digest: its
  * client opens another when it comes back. */
 void sessions_open(struct sessions *s, uint64_t id, struct hlc now, struct digest *digest);
-/* The session, used at `now`; NULL: unknown or expired (and now removed). Ready to be changed. `arena` holds what rollback
- * needs; it must live until commit or rollback. */
+/* The session, used at `now`; NULL: unknown or expired (and now removed). Ready to be changed. `arena` holds what
+ * rollback needs; it must live until commit or rollback. */
 struct session *sessions_use(struct sessions *s, uint64_t id, struct hlc now, struct arena *arena);
 /* Removes all that expired at `now`; their ids go into the digest. */
 void sessions_sweep(struct sessions *s, struct hlc now, struct digest *digest);

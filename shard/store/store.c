@@ -26,7 +26,8 @@ static const struct {
     {"create_if_missing is false", HF_E_ABSENT},
     {"Corruption", HF_E_CORRUPT},
     {"checksum mismatch", HF_E_CORRUPT},
-    {"lock ", HF_E_LOCKED},
+    {"lock hold by", HF_E_LOCKED},
+    {"While lock file", HF_E_LOCKED},
 };
 
 int store_error(char *text, char *where)
