@@ -166,10 +166,10 @@ static void print_traces(struct engine *e)
         const char *text, *a, *b;
         enum diag_level level;
     } lines[] = {
-        [CORE_TRACE_ROLE] = {"role changed", "role", "term", DIAG_INFO},
+        [CORE_TRACE_ROLE] = {"role changed", "role", "term", DIAG_DEBUG},
         [CORE_TRACE_TERM] = {"term raised", "term", "from", DIAG_DEBUG},
         [CORE_TRACE_VOTED] = {"voted", "for", "term", DIAG_DEBUG},
-        [CORE_TRACE_LEADER] = {"leader known", "leader", "term", DIAG_INFO},
+        [CORE_TRACE_LEADER] = {"leader known", "leader", "term", DIAG_DEBUG},
         [CORE_TRACE_TRUNCATED] = {"log truncated", "from", "last", DIAG_INFO},
         [CORE_TRACE_CONFIG] = {"configuration", "index", "members", DIAG_INFO},
         [CORE_TRACE_CONFIG_ROLLBACK] = {"configuration rolled back", "index", "dropped", DIAG_INFO},
