@@ -198,6 +198,14 @@ static bool is_option(const char *text)
     return strcmp(text, "-c") == 0 || (text[0] == '-' && text[1] == '-');
 }
 
+static int wrong_count(struct cli *c, const struct parse *p)
+{
+    int least = p->command->arguments_min, most = p->command->arguments_max;
+    if (least == most)
+        return cli_usage(c, "%s takes %d argument%s, not %d", p->command->name, least, least == 1 ? "" : "s", c->count);
+    return cli_usage(c, "%s takes %d to %d arguments, not %d", p->command->name, least, most, c->count);
+}
+
 static int parse_all(struct parse *p)
 {
     bool ended = false;
@@ -218,8 +226,7 @@ static int parse_all(struct parse *p)
     if (p->takes_seen & ~p->command->takes)
         return cli_usage(c, "%s does not take %s", p->command->name, p->taken_example);
     if (c->count < p->command->arguments_min || c->count > p->command->arguments_max)
-        return cli_usage(c, "%s takes %d to %d arguments, not %d", p->command->name, p->command->arguments_min,
-                         p->command->arguments_max, c->count);
+        return wrong_count(c, p);
     return HF_OK;
 }
 
