@@ -142,7 +142,7 @@ static size_t make_history(struct lin_op *ops, size_t count, unsigned clients, s
 
 static void test_long_histories(void)
 {
-    enum { COUNT = 20000, KEYS = 10 };
+    enum { COUNT = 20000, KEYS = 4 };
     struct lin_op *ops = malloc(COUNT * sizeof *ops);
     struct random random = {7};
     size_t at;
