@@ -78,7 +78,7 @@ static struct hf_bytes bytes_of(const char *text)
 static struct hf_bytes padded(const char *id, char *room)
 {
     size_t size = strlen(id);
-    memcpy(room, id, size);
+    memcpy(room, id, size); // NOLINT(bugprone-not-null-terminated-result): the colon ends it
     room[size] = ':';
     memset(&room[size + 1], 'p', set.value_bytes);
     return (struct hf_bytes){room, size + 1 + set.value_bytes};

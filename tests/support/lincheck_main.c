@@ -145,7 +145,8 @@ static void number_values(struct line *l, size_t count, struct names *n)
         note(n, l[i].field[EXPECTED]);
         note(n, l[i].field[READ]);
     }
-    qsort(n->at, n->count, sizeof *n->at, by_text);
+    if (n->count > 0)
+        qsort(n->at, n->count, sizeof *n->at, by_text);
     size_t kept = 0;
     for (size_t i = 0; i < n->count; i++)
         if (i == 0 || strcmp(n->at[i], n->at[kept - 1]) != 0)
@@ -185,7 +186,7 @@ int main(int argc, char **argv)
         FILE *in = i < argc ? fopen(argv[i], "r") : stdin;
         if (in == NULL) {
             fprintf(stderr, "lincheck: %s: %s\n", argv[i], strerror(errno));
-            return 2;
+            exit(2);
         }
         read_lines(in, &lines);
         fclose(in);
