@@ -130,7 +130,7 @@ static void note(struct names *n, char *text)
 
 static uint32_t number_of(const struct names *n, char *text)
 {
-    if (strcmp(text, "-") == 0)
+    if (strcmp(text, "-") == 0 || n->count == 0)
         return LIN_ABSENT;
     char **found = bsearch(&text, n->at, n->count, sizeof *n->at, by_text);
     return (uint32_t)(found - n->at) + 1;
