@@ -2,10 +2,13 @@
 #include "tests/sim/seeds.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define JOBS_MAX 64
 
 struct report {
     uint64_t seed;
@@ -66,6 +69,7 @@ static void start(struct worker *w, const struct seeds_plan *plan, const struct 
         for (size_t i = w->next; i < list->count; i += plan->jobs) {
             alarm(SEEDS_HANG_SECONDS);
             struct report report = {.seed = list->seeds[i], .result = run_one(plan, list->seeds[i])};
+            alarm(0); /* a full pipe is no endless loop */
             if (write(ends[1], &report, sizeof report) != (ssize_t)sizeof report)
                 _exit(1);
         }
@@ -129,38 +133,58 @@ static struct report epitaph(const struct worker *w, const struct list_of_seeds 
     return report;
 }
 
-/* Follows one worker until its seeds are done; others go on meanwhile and fill their pipes. */
+/* One report of a worker; a new worker in its place when it died. */
 static void follow(struct worker *w, const struct seeds_plan *plan, const struct list_of_seeds *list, size_t kept,
                    struct seeds_summary *s)
 {
-    while (w->next < list->count && !(plan->stop_at_failure && s->failures > 0)) {
-        struct report report;
-        ssize_t n = read(w->pipe, &report, sizeof report);
-        bool died = n != (ssize_t)sizeof report;
-        if (died)
-            report = epitaph(w, list);
-        count(s, plan, &report, w->next < kept);
-        w->next += plan->jobs;
-        if (died) {
-            close(w->pipe);
-            w->pid = 0;
-            if (w->next < list->count)
-                start(w, plan, list);
-        }
-    }
-    if (w->pid == 0)
+    struct report report;
+    ssize_t n = read(w->pipe, &report, sizeof report); /* written whole: smaller than PIPE_BUF */
+    bool died = n != (ssize_t)sizeof report;
+    if (died)
+        report = epitaph(w, list);
+    count(s, plan, &report, w->next < kept);
+    w->next += plan->jobs;
+    if (!died && w->next < list->count)
         return;
-    kill(w->pid, SIGKILL); /* it has nothing to do, or a failure was enough */
-    waitpid(w->pid, NULL, 0);
+    if (!died)
+        must(waitpid(w->pid, NULL, 0) == w->pid);
     close(w->pipe);
+    w->pid = 0;
+    if (w->next < list->count)
+        start(w, plan, list);
+}
+
+static void follow_all(struct worker *workers, const struct seeds_plan *plan, const struct list_of_seeds *list,
+                       size_t kept, struct seeds_summary *s)
+{
+    for (bool any = true; any && !(plan->stop_at_failure && s->failures > 0);) {
+        struct pollfd ends[JOBS_MAX];
+        any = false;
+        for (unsigned i = 0; i < plan->jobs; i++) {
+            ends[i] = (struct pollfd){.fd = workers[i].pid != 0 ? workers[i].pipe : -1, .events = POLLIN};
+            any |= workers[i].pid != 0;
+        }
+        if (any && poll(ends, plan->jobs, -1) < 0)
+            continue;
+        for (unsigned i = 0; any && i < plan->jobs; i++)
+            if (ends[i].revents != 0)
+                follow(&workers[i], plan, list, kept, s);
+    }
+    for (unsigned i = 0; i < plan->jobs; i++) {
+        if (workers[i].pid == 0)
+            continue;
+        kill(workers[i].pid, SIGKILL); /* a failure was enough */
+        waitpid(workers[i].pid, NULL, 0);
+        close(workers[i].pipe);
+    }
 }
 
 void seeds_run(const struct seeds_plan *plan, struct seeds_summary *out)
 {
     struct list_of_seeds list = {0};
     struct seeds_summary summary = {0};
-    struct worker workers[64] = {0};
-    must(plan->jobs >= 1 && plan->jobs <= 64);
+    struct worker workers[JOBS_MAX] = {0};
+    must(plan->jobs >= 1 && plan->jobs <= JOBS_MAX);
     if (plan->kept_file != NULL)
         read_kept(plan->kept_file, &list);
     size_t kept = list.count;
@@ -170,8 +194,7 @@ void seeds_run(const struct seeds_plan *plan, struct seeds_summary *out)
         workers[i].next = i;
         start(&workers[i], plan, &list);
     }
-    for (unsigned i = 0; i < plan->jobs && i < list.count; i++)
-        follow(&workers[i], plan, &list, kept, &summary);
+    follow_all(workers, plan, &list, kept, &summary);
     free(list.seeds);
     *out = summary;
 }
