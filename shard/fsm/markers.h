@@ -1,7 +1,7 @@
 /* markers.h: prefixes deleted as a whole: what is older than the newest marker over a key counts as deleted.
  *
- * Position: apply adds; apply, fsm_get and scan ask. Older markers of a prefix stay in the store, for reads in the
- * past. Memory:   the newest marker of each distinct prefix, at most LIMIT_MARKERS. */
+ * Position: apply adds; apply, fsm_get and scan ask. Older markers of a prefix stay in the store, for reads in the past.
+ * Memory:   the newest marker of each distinct prefix, at most LIMIT_MARKERS. */
 #pragma once
 
 #include "common/base/hashmap.h"

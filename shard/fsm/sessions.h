@@ -1,9 +1,9 @@
 /* sessions.h: the session table: which requests of a client ran and how they ended, so that none runs twice.
  *
- * Position: apply, before and after each command that names a session.
- * Invariants: per session, outcomes are kept for seqs in [done_below, done_below + LIMIT_SESSION_WINDOW); done_below
- *           only grows; sessions are listed by ascending id, so that a sweep meets them in the same order everywhere
- * (I2). Changes since the last commit can be taken back: a write that failed leaves no trace. */
+ * Position:   apply, before and after each command that names a session.
+ * Invariants: per session, outcomes are kept for seqs in [done_below, done_below + LIMIT_SESSION_WINDOW); done_below only
+ *             grows; sessions are listed by ascending id, so that a sweep meets them in the same order everywhere (I2).
+ * Changes since the last commit can be taken back: a write that failed leaves no trace. */
 #pragma once
 
 #include "common/base/arena.h"

@@ -1,9 +1,10 @@
 /* reads.h: linearizable reads on their way to the moment at which they may look.
  *
- * Position: server queues a read; it looks at the state machine once everything that was committed when the read came
- * is applied and leadership is certain: by the read lease, or by a barrier round (Raft, ReadIndex). Thread:   loop
- * thread. Invariant: an answer built under the lease leaves only if the lease still holds after it was built: the
- * process may have been paused in between. */
+ * Position:  server queues a read; it looks at the state machine once everything that was committed when the read came is
+ *            applied and leadership is certain: by the read lease, or by a barrier round (Raft, ReadIndex).
+ * Thread:    loop thread.
+ * Invariant: an answer built under the lease leaves only if the lease still holds after it was built: the process may have
+ *            been paused in between. */
 #pragma once
 
 #include "common/base/list.h"

@@ -1,7 +1,7 @@
 /* replica.h: one replica of one group: the loop turn that joins sockets, engine, log and state machine.
  *
- * Position: between server (what clients want) and engine (what the group decides). The turn is in replica.c, on one
- * page. Thread:   loop thread. */
+ * Position: between server (what clients want) and engine (what the group decides). The turn is in replica.c, on one page.
+ * Thread:   loop thread. */
 #pragma once
 
 #include <stdatomic.h>

@@ -1,9 +1,10 @@
 /* writes.h: the commands of a turn on their way into entries, and from applied entries back to who asked.
  *
- * Position: server queues writes; `writes_propose` packs a turn's commands into few entries and hands them to the
- * engine; the state machine's results come back through `writes_result`. Thread:   loop thread. Invariants: a write is
- * given back exactly once, with one of the three answers (I9): done when its entry is applied here, surely not done
- * when it was never proposed, unknown when leadership or its deadline ran out in between. */
+ * Position:   server queues writes; `writes_propose` packs a turn's commands into few entries and hands them to the engine;
+ *             the state machine's results come back through `writes_result`.
+ * Thread:     loop thread.
+ * Invariants: a write is given back exactly once, with one of the three answers (I9): done when its entry is applied here,
+ *             surely not done when it was never proposed, unknown when leadership or its deadline ran out in between. */
 #pragma once
 
 #include "common/base/arena.h"

@@ -1,11 +1,13 @@
 /* holdfast.h: the client library of Holdfast, a sharded, strongly consistent key-value store.
  *
- * Threads:  every function may be called from any thread; one future or scan belongs to one thread at a time. A handle
- * has one thread of its own that owns all sockets. Do not use a handle after fork() in the child. Memory:   out of
- * memory is HF_E_NO_MEMORY, never an abort. Answers:  every call ends within its deadline in one of three ways: done
- * HF_OK (or HF_E_NOT_FOUND, HF_E_COMPARE_FAILED: done, and this is the result) surely not done  any other code whose
- * class is not HF_CLASS_OUTCOME_UNKNOWN unknown          class HF_CLASS_OUTCOME_UNKNOWN: it may have happened, or may
- * still happen Lost replies are retried inside, under a session: a write is executed at most once. */
+ * Threads:  every function may be called from any thread; one future or scan belongs to one thread at a time. A handle has
+ *           one thread of its own that owns all sockets. Do not use a handle after fork() in the child.
+ * Memory:   out of memory is HF_E_NO_MEMORY, never an abort.
+ * Answers:  every call ends within its deadline in one of three ways:
+ *             done              HF_OK (or HF_E_NOT_FOUND, HF_E_COMPARE_FAILED: done, and this is the result)
+ *             surely not done   any other code whose class is not HF_CLASS_OUTCOME_UNKNOWN
+ *             unknown           class HF_CLASS_OUTCOME_UNKNOWN: it may have happened, or may still happen
+ *           Lost replies are retried inside, under a session: a write is executed at most once. */
 #ifndef HOLDFAST_H
 #define HOLDFAST_H
 
