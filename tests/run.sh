@@ -104,7 +104,7 @@ ctest_stage chaos "$plain" -L '^chaos$'
 stage asan-configure configure asan "$asan" || finish
 stage asan-build cmake --build "$asan" -j "$jobs" || finish
 export HOLDFAST_TEST_ASAN_RUN=1
-export ASAN_OPTIONS=detect_stack_use_after_return=1:abort_on_error=1
+export ASAN_OPTIONS=abort_on_error=1 # detect_stack_use_after_return misaligns 64-byte variables under gcc 12 (its bug 110027)
 export UBSAN_OPTIONS=print_stacktrace=1
 ctest_stage asan-unit "$asan" -L '^unit$' -j "$jobs"
 stage asan-sim-seeds "$asan/bin/hf_sim" --no-keep --seeds $((full ? 500 : 60))
