@@ -146,6 +146,8 @@ static void session_opened(struct hf *h, struct hf_future *r)
 {
     struct shard *s = r->shard;
     s->opening = false;
+    if (r->code == HF_OK)
+        s->opening_refusal = 0;
     if (r->code == HF_OK && r->reply && r->reply->session != 0 && !s->session)
         s->session = session_new(r->reply->session);
     if (s->session || (r->class_ != HF_CLASS_GIVE_UP && r->code != HF_OK) || r->code == HF_E_TIMEOUT)
@@ -324,6 +326,8 @@ static void new_session(struct hf *h, struct hf_future *r)
 static void refused(struct hf *h, struct hf_future *r, struct peer *p, Hf__Client__Reply *reply)
 {
     r->refusal = reply->code;
+    if (r->kind == REQUEST_SESSION_OPEN)
+        r->shard->opening_refusal = reply->code;
     switch (outcome_class(reply)) {
     case HF_CLASS_RETRY_SAME:
         backoff(h, r);

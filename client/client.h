@@ -49,6 +49,7 @@ struct shard {
     uint64_t term;           /* highest seen; a leader of a lower one is deposed */
     struct session *session; /* the current one, referenced; NULL: none */
     bool opening;            /* a session_open is under way */
+    int opening_refusal;     /* why its last attempt was refused; 0: it was not */
     bool searching;          /* rounds of status questions go on */
     uint32_t rounds;         /* of this search */
     struct timer timer;      /* next round, or the end of a pause */

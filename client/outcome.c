@@ -100,6 +100,9 @@ static const char *late_reason(const struct hf *h, const struct hf_future *r)
 int outcome_late(const struct hf *h, struct hf_future *r)
 {
     if (r->attempts == 0) {
+        const struct shard *s = r->shard;
+        if (outcome_is_write(r) && s && !s->session && error_class(s->opening_refusal) == HF_CLASS_RETRY_SAME)
+            return s->opening_refusal; /* it waited for a session: a full disk or queue is said as such */
         r->message = late_reason(h, r);
         return HF_E_TIMEOUT;
     }

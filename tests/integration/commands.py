@@ -129,6 +129,8 @@ class Commands(unittest.TestCase):
         self.assertEqual(self.cli("scan", "scan/", "zscan/e", "--keys-only", "--limit", "2", "--reverse").stdout,
                          "zscan/d\nscan/c\n")
         self.assertEqual(self.cli("scan", "scan/b", "scan/b").stdout, "")
+        for backwards in ([], ["--reverse"]):  # an empty range whose ends lie in two shards
+            self.assertEqual(self.cli("scan", "zscan/e", "a", *backwards, seconds=10).stdout, "")
         json.loads(self.cli("--json", "scan", "--prefix", "scan/").stdout.splitlines()[0])
 
     def test_load_says_what_failed(self):

@@ -151,6 +151,10 @@ static bool answer_shard(struct fake *f, int server, const Hf__Client__Request *
     version.t = version.seq = 1;
     switch ((int)q->op_case) {
     case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
+        if (f->refuse_sessions) {
+            reply->code = f->refuse_sessions;
+            return true;
+        }
         f->sessions[f->sessions_count].id = reply->session = (uint64_t)++f->sessions_opened + 100;
         f->sessions[f->sessions_count++].shard = shard;
         return true;

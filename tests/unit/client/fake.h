@@ -29,6 +29,7 @@ struct fake {
     _Atomic bool silent[FAKE_SERVERS]; /* takes requests, answers nothing */
     _Atomic int lose_replies;          /* so many writes are executed and not answered */
     _Atomic int refuse_writes;         /* code for writes, instead of executing; 0: none */
+    _Atomic int refuse_sessions;       /* code for session_open; 0: none */
     _Atomic int refuse_times;          /* so often; then it executes again */
     _Atomic uint64_t hold_seq;         /* this seq is not answered while set */
     _Atomic bool forget_sessions;

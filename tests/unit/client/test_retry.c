@@ -222,6 +222,17 @@ static void the_deadline_tells_never_sent_from_unanswered(void)
     end(&h);
 }
 
+static void a_full_disk_is_said_though_no_session_was_had(void)
+{
+    prepare();
+    fake.refuse_sessions = HF_E_NO_SPACE;
+    struct hf *h = begin(0);
+    CU_ASSERT_EQUAL(put(h, "a", 400), HF_E_NO_SPACE);
+    fake.refuse_sessions = HF_OK;
+    CU_ASSERT_EQUAL(put(h, "a", DEADLINE_MS), HF_OK);
+    end(&h);
+}
+
 static void nobody_there_is_surely_not_done(void)
 {
     struct hf *h = NULL;
@@ -363,6 +374,7 @@ int main(void)
         {"a refusal after a loss proves nothing", a_refusal_after_a_loss_proves_nothing},
         {"busy is tried again", busy_is_tried_again},
         {"the deadline tells never sent from unanswered", the_deadline_tells_never_sent_from_unanswered},
+        {"a full disk is said though no session was had", a_full_disk_is_said_though_no_session_was_had},
         {"nobody there is surely not done", nobody_there_is_surely_not_done},
         {"the window is never overrun", the_window_is_never_overrun},
         {"late duplicates change nothing", late_duplicates_change_nothing},
