@@ -109,7 +109,7 @@ class Scripts(ClusterTest):
                 with self.subTest(point=point, n=n):
                     c = self.cluster(shards=1)
                     with self.assertRaises(StartFailed):
-                        c.up(env={"HOLDFAST_CRASH_POINT": f"{point}:{n}", "HOLDFAST_START_SECONDS": "3"})
+                        c.up(env={"HOLDFAST_CRASH_POINT": f"{point}:{n}", "HOLDFAST_START_SECONDS": "1"})
                     c.down()  # those that wait for their bootstrap have the crash point armed, too
                     c.up()
                     c.cli("put", "k", "v")
