@@ -225,7 +225,7 @@ seeds() {
 
 # launch NAME: starts the process in a session of its own; its pid file names it by pid and start time.
 launch() {
-    local setting command log busy
+    local setting command log busy i
     check_name "$1"
     ports "$shard" "$replica"
     log=$dir/log/$shard-$replica.log
@@ -248,8 +248,12 @@ launch() {
         mkdir -p "$(data_dir "$shard" "$replica")"
     fi
     [[ -x ${command[0]} ]] || hf_die 1 "${command[0]} is not built"
-    # Someone else's process would answer in its place.
-    busy=$(hf_busy_ports "$client_port" "$http_port" "$raft_port")
+    # Someone else's process would answer in its place. One that was just killed holds its ports until its last thread ends.
+    for ((i = 0; i < 100; i++)); do
+        busy=$(hf_busy_ports "$client_port" "$http_port" "$raft_port")
+        [[ -n $busy ]] || break
+        sleep 0.02
+    done
     [[ -z $busy ]] || hf_die 1 "$1: port ${busy//$'\n'/, } is in use by another process; choose another --port-base"
     log_from=$(stat -c %s "$log" 2>/dev/null || echo 0)
     setsid "${command[@]}" </dev/null >>"$log" 2>&1 9>&- 8>&- &
