@@ -85,9 +85,11 @@ hf_start_time() {
     local stat
     { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 0
     stat=${stat##*) }
+    local threads=("/proc/$1/task/"*)
     # shellcheck disable=SC2086 # split into fields: state is field 3, start time field 22
     set -- $stat
-    [[ $1 == Z || $1 == X ]] || printf '%s\n' "${20}"
+    # A zombie whose threads are still ending holds its ports and locks as before.
+    [[ ($1 == Z || $1 == X) && ${#threads[@]} -le 1 ]] || printf '%s\n' "${20}"
 }
 
 # hf_pid_of FILE: the pid in a pid file ("PID STARTTIME") when that very process lives.

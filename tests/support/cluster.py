@@ -151,7 +151,8 @@ class Cluster:
                 pid, start = f.read().split()
             with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
                 fields = f.read().rpartition(")")[2].split()
-            return int(pid) if fields[19] == start and fields[0] not in "ZX" else None
+            ended = fields[0] in "ZX" and len(os.listdir(f"/proc/{pid}/task")) <= 1  # else it still holds ports and locks
+            return int(pid) if fields[19] == start and not ended else None
         except (OSError, ValueError):
             return None
 
