@@ -21,7 +21,7 @@ plain=${HOLDFAST_TEST_BUILD:-$HF_ROOT/build/test}
 asan=${HOLDFAST_TEST_ASAN:-$HF_ROOT/build/asan}
 jobs=${JOBS:-$(nproc)}
 logs=$HF_ROOT/build/test-logs
-test_packages=(libcunit1-dev clang clang-format clang-tidy ccache python3 python3-zmq python3-protobuf
+test_packages=(libcunit1-dev clang libclang-rt-14-dev clang-format clang-tidy ccache python3 python3-zmq python3-protobuf
     protobuf-compiler shellcheck binutils jq)
 passed=0 failed=0 failures=()
 mkdir -p "$logs"
@@ -99,6 +99,10 @@ ctest_stage sim "$plain" -L '^sim$'
 ((full)) && stage sim-seeds "$plain/bin/hf_sim" --seeds 5000
 ctest_stage integration "$plain" -L '^integration$'
 ctest_stage chaos "$plain" -L '^chaos$'
+export HOLDFAST_FUZZ_SECONDS=$((full ? 300 : 12))
+stage fuzz-configure configure fuzz "$HF_ROOT/build/fuzz" || finish
+stage fuzz-build cmake --build "$HF_ROOT/build/fuzz" -j "$jobs" --target fuzzers || finish
+ctest_stage fuzz "$HF_ROOT/build/fuzz" -L '^fuzz$' -j "$jobs"
 ((full)) && stage clang-tidy tests/tidy/clang-tidy.sh "$plain"
 
 stage asan-configure configure asan "$asan" || finish
