@@ -111,7 +111,8 @@ export HOLDFAST_TEST_ASAN_RUN=1
 export ASAN_OPTIONS=abort_on_error=1 # detect_stack_use_after_return misaligns 64-byte variables under gcc 12 (its bug 110027)
 export UBSAN_OPTIONS=print_stacktrace=1
 ctest_stage asan-unit "$asan" -L '^unit$' -j "$jobs"
-stage asan-sim-seeds "$asan/bin/hf_sim" --no-keep --seeds $((full ? 500 : 60))
+stage asan-sim-seeds "$asan/bin/hf_sim" --no-keep --seeds $((full ? 2000 : 200))
 ctest_stage asan-sim "$asan" -L '^sim$' -E '^sim_seeds$'
 ctest_stage asan-integration "$asan" -L '^integration$'
+((full)) && ctest_stage asan-chaos "$asan" -L '^chaos$'
 finish
