@@ -96,8 +96,11 @@ static void read_lines(FILE *in, struct lines *lines)
         if (text[size - 1] == '\n')
             text[size - 1] = 0;
         l.text = copy(text);
-        if (!cut(&l))
+        if (!cut(&l)) {
+            free(l.text);
+            free(l.field[CLIENT]);
             continue;
+        }
         if (lines->count == lines->room)
             lines->at = grow(lines->at, &lines->room, sizeof *lines->at);
         lines->at[lines->count++] = l;
