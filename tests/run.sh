@@ -114,5 +114,5 @@ ctest_stage asan-unit "$asan" -L '^unit$' -j "$jobs"
 stage asan-sim-seeds "$asan/bin/hf_sim" --no-keep --seeds $((full ? 2000 : 200))
 ctest_stage asan-sim "$asan" -L '^sim$' -E '^sim_seeds$'
 ctest_stage asan-integration "$asan" -L '^integration$'
-((full)) && ctest_stage asan-chaos "$asan" -L '^chaos$'
+ctest_stage asan-chaos "$asan" -L '^chaos$'
 finish
