@@ -53,7 +53,7 @@ class Isolation(ClusterTest):
         wait_for("shard 2 again", 30, lambda: c.cli("get", "zebra", code=None).returncode == 0)
 
     def test_sigterm_under_load_loses_nothing(self):
-        """Leaders are told to end under load, twice round the replicas: hand-over, exit 0, everything acknowledged is there."""
+        """Leaders are told to end under load, three times: hand-over, exit 0, everything acknowledged is there."""
         c = self.cluster(shards=2).up()
         commands = {}
         for n in c.names():
