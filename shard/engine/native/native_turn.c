@@ -36,13 +36,13 @@ int native_feed(struct engine *e, const struct core_event *event, const struct l
     case CORE_APPEND_NOTHING:
         break;
     case CORE_APPEND_MESSAGE:
-        must(entries[orders.skip].index == orders.index);
+        must(entries != NULL && entries[orders.skip].index == orders.index);
         log_append(e->log, entries + orders.skip, orders.count);
         native_members_appended(e, entries + orders.skip, orders.count);
         break;
     case CORE_APPEND_PROPOSED: {
+        must(orders.count == 1 && entries != NULL);
         struct log_entry entry = *entries;
-        must(orders.count == 1);
         entry.index = orders.index;
         entry.term = orders.term;
         log_append(e->log, &entry, 1);
