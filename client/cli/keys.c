@@ -4,6 +4,7 @@
 
 #include "client/cli/cli.h"
 #include "client/cli/text.h"
+#include "common/base/limits.h"
 
 static const struct hf_call *call_of(const struct cli *c, struct hf_call *call)
 {
@@ -20,11 +21,20 @@ static int wait_for(struct hf_future *f)
     return code;
 }
 
+/* The library took the request not at all: say which limit it passes. */
+static int not_taken(const struct cli *c, int rc, struct hf_bytes key)
+{
+    if (rc != HF_E_LIMIT)
+        return cli_error(c, rc, NULL);
+    return cli_error(c, rc, "the key has %zu bytes; a key has at most %u bytes, a value at most %u", key.size,
+                     (unsigned)LIMIT_KEY_BYTES, (unsigned)LIMIT_VALUE_BYTES);
+}
+
 /* Prints the version written. Ends `f`, which is set when `rc` is 0. */
-static int end_write(const struct cli *c, int rc, struct hf_future *f)
+static int end_write(const struct cli *c, int rc, struct hf_bytes key, struct hf_future *f)
 {
     if (rc)
-        return cli_error(c, rc, NULL);
+        return not_taken(c, rc, key);
     rc = wait_for(f);
     if (rc) {
         rc = cli_error(c, rc, "%s", hf_future_message(f));
@@ -50,7 +60,7 @@ int keys_put(struct cli *c)
     if (rc)
         return rc;
     rc = hf_put_async(c->h, key, value, c->ttl_ms, call_of(c, &call), &f);
-    return end_write(c, rc, f);
+    return end_write(c, rc, key, f);
 }
 
 int keys_del(struct cli *c)
@@ -64,7 +74,7 @@ int keys_del(struct cli *c)
     if (rc)
         return rc;
     rc = hf_del_async(c->h, key, call_of(c, &call), &f);
-    return end_write(c, rc, f);
+    return end_write(c, rc, key, f);
 }
 
 int keys_delprefix(struct cli *c)
@@ -78,7 +88,7 @@ int keys_delprefix(struct cli *c)
     if (rc)
         return rc;
     rc = hf_delete_prefix_async(c->h, prefix, call_of(c, &call), &f);
-    return end_write(c, rc, f);
+    return end_write(c, rc, prefix, f);
 }
 
 int keys_cas(struct cli *c)
@@ -96,7 +106,7 @@ int keys_cas(struct cli *c)
     if (rc)
         return rc;
     rc = hf_cas_async(c->h, key, old_text ? &old : NULL, new_text ? &new : NULL, call_of(c, &call), &f);
-    return end_write(c, rc, f);
+    return end_write(c, rc, key, f);
 }
 
 static void print_value(const struct cli *c, struct hf_bytes key, const struct hf_future *f)
@@ -130,7 +140,7 @@ int keys_get(struct cli *c)
         return rc;
     rc = hf_get_async(c->h, key, c->at, call_of(c, &call), &f);
     if (rc)
-        return cli_error(c, rc, NULL);
+        return not_taken(c, rc, key);
     rc = wait_for(f);
     if (rc)
         rc = cli_error(c, rc, "%s", hf_future_message(f));
