@@ -26,7 +26,7 @@ static int not_taken(const struct cli *c, int rc, struct hf_bytes key)
 {
     if (rc != HF_E_LIMIT)
         return cli_error(c, rc, NULL);
-    return cli_error(c, rc, "the key has %zu bytes; a key has at most %u bytes, a value at most %u", key.size,
+    return cli_error(c, rc, "the key has %zu bytes, the limit is %u; of a value %u", key.size,
                      (unsigned)LIMIT_KEY_BYTES, (unsigned)LIMIT_VALUE_BYTES);
 }
 

@@ -88,7 +88,7 @@ class Commands(unittest.TestCase):
     def test_limits_are_refused(self):
         self.cli("put", "k" * 16384, "v")
         done = self.cli("put", "k" * 16385, "v", code=6)
-        self.assertIn("limit", done.stderr)
+        self.assertIn("16385 bytes, the limit is 16384", done.stderr)
 
     def test_big_values(self):
         big = random.Random(1).randbytes(MIB8)
