@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "common/base/error.h"
+#include "common/base/limits.h"
 #include "common/sys/clock.h"
 #include "common/sys/diag.h"
 #include "common/sys/failpoint.h"
@@ -50,6 +51,7 @@ struct replica {
     uint64_t serving_ns;         /* since when */
     uint64_t ready_at;           /* index to apply before being ready; UINT64_MAX: no leader was heard yet */
     bool ready;
+    uint64_t held_since_ns;    /* the log waits for room since then, 0: it does not */
     bool held_log, held_apply; /* the disk is full: writes are refused until it is not */
     uint64_t housekeeping_ns;
     bool stopping;
@@ -337,6 +339,39 @@ static bool apply(struct replica *r)
     return rc > 0;
 }
 
+/* Do enough others for a quorum hold the whole log? Then they have room where we have none, and can go on without us. */
+static bool others_have_room(const struct replica *r)
+{
+    struct engine_progress progress[LIMIT_PEERS];
+    const Hf__Catalog__Members *members = r->ops->members(r->engine);
+    size_t count = r->ops->progress(r->engine, progress, LIMIT_PEERS), voters = 0, complete = 0;
+    for (size_t i = 0; i < members->n_members; i++) {
+        const Hf__Catalog__Member *m = members->members[i];
+        if (m->role != HF__CATALOG__ROLE__VOTER)
+            continue;
+        voters++;
+        for (size_t k = 0; k < count; k++)
+            if (progress[k].replica == m->replica && m->replica != r->config.directory->id.replica)
+                complete += progress[k].active && progress[k].match >= r->status.last;
+    }
+    return complete > voters / 2;
+}
+
+/* A leader without room for its log can commit nothing more by itself. */
+static void hand_over_when_full(struct replica *r, uint64_t now)
+{
+    if (!r->held_log || r->held_since_ns == 0) {
+        r->held_since_ns = r->held_log ? now : 0;
+        return;
+    }
+    if (r->status.role != ENGINE_LEADER || r->status.transferring ||
+        now - r->held_since_ns < fsm_info(r->fsm)->election_ms * CLOCK_NS_PER_MS || !others_have_room(r))
+        return;
+    r->held_since_ns = now;
+    if (r->ops->transfer(r->engine, 0) == HF_OK)
+        diag(DIAG_WARN, "handing leadership over: no space for the raft log here");
+}
+
 static void reply(struct replica *r)
 {
     if (r->was_serving)
@@ -345,6 +380,7 @@ static void reply(struct replica *r)
     if (now < r->housekeeping_ns)
         return;
     r->housekeeping_ns = now + HOUSEKEEPING_NS;
+    hand_over_when_full(r, now);
     writes_expire(&r->writes, now);
     reads_expire(&r->reads, now);
 }

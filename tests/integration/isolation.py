@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # isolation.py: one part in trouble leaves the others alone: a stopped shard, a SIGTERM under load, a huge prefix deleted,
 # a full disk.
+import contextlib
 import os
 import signal
 import subprocess
@@ -21,6 +22,19 @@ NO_STALL_S = 0.6 * PATIENCE  # a deletion key by key would take longer
 def slowest(path, since_ns):
     """The longest time an operation that was invoked after `since_ns` took, in seconds."""
     return max((int(r[6]) - int(r[5]) for r in histories.rows(path) if int(r[5]) >= since_ns), default=0) / 1e9
+
+
+@contextlib.contextmanager
+def small_disk(c, path):
+    """A file system of 160 MB at `path`, for as long as the cluster runs."""
+    root = [] if os.geteuid() == 0 else ["sudo"]
+    os.makedirs(path)
+    subprocess.run([*root, "mount", "-t", "tmpfs", "-o", "size=160m,mode=1777", "tmpfs", path], check=True)
+    try:
+        yield
+    finally:
+        c.down()
+        subprocess.run([*root, "umount", path], check=True)
 
 
 class Isolation(ClusterTest):
@@ -97,14 +111,8 @@ class Isolation(ClusterTest):
     def test_a_full_disk_is_said_and_passes(self):
         """Log and state machine on a small file system: writes are refused by name, reads go on, all comes back by itself."""
         c = self.cluster(shards=1)
-        os.makedirs(c.dir)
-        root = [] if os.geteuid() == 0 else ["sudo"]
-        subprocess.run([*root, "mount", "-t", "tmpfs", "-o", "size=160m,mode=1777", "tmpfs", c.dir], check=True)
-        try:
+        with small_disk(c, c.dir):
             self.fill_and_free(c.up())
-        finally:
-            c.down()
-            subprocess.run([*root, "umount", c.dir], check=True)
 
     def fill_and_free(self, c):
         leader = c.leader(1)
@@ -135,6 +143,21 @@ class Isolation(ClusterTest):
                 self.assertEqual(w.ask(request(1, get=key)).code, wire.OK, key)
         self.assertEqual(c.status_of(leader).term, term, "no election came of it")
         c.digests_agree(1)
+
+    def test_a_leader_with_a_full_disk_hands_over(self):
+        c = self.cluster(shards=1)
+        with small_disk(c, os.path.join(c.dir, "1-2")):
+            c.up()
+            c.transfer(1, "1/2")
+            with open(os.path.join(c.dir, "1-2", "fsm", "filler"), "wb") as f, self.assertRaises(OSError):
+                while True:
+                    f.write(b"0" * 65536)
+                    f.flush()
+            records = "".join(f"k{i:06d}\t{'v' * 60000}\n" for i in range(100))
+            self.assertEqual(c.cli("load", "-", stdin=records, seconds=90).stdout, "loaded 100 failed 0 unknown 0\n")
+            self.assertNotEqual(c.leader(1), "1/2")
+            os.remove(os.path.join(c.dir, "1-2", "fsm", "filler"))
+            c.digests_agree(1)
 
     def hand_over(self, c, to):
         def probe():
