@@ -17,8 +17,6 @@
 #define HF_VERSION "0.1.0"
 #endif
 
-#define TEXT_BYTES ROUTE_TEXT_BYTES
-
 int front_open(struct front *f, struct net *net, const char *listen)
 {
     *f = (struct front){0};
@@ -58,68 +56,14 @@ static void answer_code(struct coordinator *c, const struct forward_client *clie
     front_answer(c, client, &reply);
 }
 
-static int check_size(const char *what, ProtobufCBinaryData bytes, size_t max, char *text, size_t text_bytes)
+int front_check(const Hf__Client__Request *request, char text[REQUESTS_TEXT_BYTES])
 {
-    if (bytes.len <= max)
-        return HF_OK;
-    snprintf(text, text_bytes, "%s of %zu bytes: the limit is %zu", what, bytes.len, max);
-    return HF_E_LIMIT;
-}
-
-static int check_key(ProtobufCBinaryData key, char *text, size_t text_bytes)
-{
-    return check_size("key", key, LIMIT_KEY_BYTES, text, text_bytes);
-}
-
-static int check_bound(ProtobufCBinaryData bound, char *text, size_t text_bytes)
-{
-    return check_size("bound", bound, LIMIT_KEY_BYTES + 1, text, text_bytes); /* the successor of the largest key */
-}
-
-int front_check(const Hf__Client__Request *request, char *text, size_t text_bytes)
-{
-    int rc = HF_OK;
-    if (request->space == HF__ENTRY__SPACE__CATALOG) {
-        snprintf(text, text_bytes, "the catalog is reached at shard 1's replicas only");
+    int rc = requests_check(request, text);
+    if (rc == HF_OK && request->space == HF__ENTRY__SPACE__CATALOG) {
+        snprintf(text, REQUESTS_TEXT_BYTES, "the catalog is reached at shard 1's replicas only");
         return HF_E_REFUSED;
     }
-    if (request->space != HF__ENTRY__SPACE__USER) {
-        snprintf(text, text_bytes, "unknown key space %d", (int)request->space);
-        return HF_E_INVALID;
-    }
-    switch (request->op_case) {
-    case HF__CLIENT__REQUEST__OP_PUT:
-        rc = check_key(request->put->key, text, text_bytes);
-        return rc ? rc : check_size("value", request->put->value, LIMIT_VALUE_BYTES, text, text_bytes);
-    case HF__CLIENT__REQUEST__OP_DEL:
-        return check_key(request->del->key, text, text_bytes);
-    case HF__CLIENT__REQUEST__OP_CAS:
-        rc = check_key(request->cas->key, text, text_bytes);
-        if (rc == HF_OK)
-            rc = check_size("expected value", request->cas->expected, LIMIT_VALUE_BYTES, text, text_bytes);
-        return rc ? rc : check_size("value", request->cas->value, LIMIT_VALUE_BYTES, text, text_bytes);
-    case HF__CLIENT__REQUEST__OP_DELETE_PREFIX:
-        return check_key(request->delete_prefix->key, text, text_bytes);
-    case HF__CLIENT__REQUEST__OP_GET:
-        return check_key(request->get->key, text, text_bytes);
-    case HF__CLIENT__REQUEST__OP_SCAN:
-        rc = check_bound(request->scan->start, text, text_bytes);
-        return rc ? rc : check_bound(request->scan->end, text, text_bytes);
-    case HF__CLIENT__REQUEST__OP__NOT_SET:
-    case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
-    case HF__CLIENT__REQUEST__OP_SESSION_FENCE:
-    case HF__CLIENT__REQUEST__OP_ROUTES:
-    case HF__CLIENT__REQUEST__OP_STATUS:
-    case HF__CLIENT__REQUEST__OP_CLUSTER_STATUS:
-    case HF__CLIENT__REQUEST__OP_BOOTSTRAP:
-    case HF__CLIENT__REQUEST__OP_BEAT:
-    case HF__CLIENT__REQUEST__OP_LEASE:
-    case HF__CLIENT__REQUEST__OP_TRANSFER:
-    case HF__CLIENT__REQUEST__OP_TIMESTAMP:
-    case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
-        return HF_OK;
-    }
-    return HF_OK;
+    return rc;
 }
 
 static enum forward_kind kind_of(const Hf__Client__Request *request)
@@ -149,8 +93,8 @@ static void forward(struct coordinator *c, const struct forward_client *client, 
                     struct slice bytes, uint64_t now_ns)
 {
     struct route route;
-    char text[TEXT_BYTES];
-    int rc = front_check(request, text, sizeof text);
+    char text[REQUESTS_TEXT_BYTES];
+    int rc = front_check(request, text);
     if (rc) {
         answer_code(c, client, rc, text);
         return;

@@ -8,6 +8,7 @@
 
 #include "common/base/arena.h"
 #include "coordinator/forward.h"
+#include "proto/requests.h"
 
 struct coordinator;
 
@@ -27,6 +28,5 @@ bool front_receive(struct coordinator *c, uint64_t now_ns);
 /* Completes version, id, class and route version of `reply` and sends it. */
 void front_answer(struct coordinator *c, const struct forward_client *client, Hf__Client__Reply *reply);
 
-/* Sizes of everything a request for a shard carries. HF_E_LIMIT, HF_E_REFUSED (the catalog's space), HF_E_INVALID; what
- * is wrong in text[text_bytes]. */
-HF_CHECKED int front_check(const Hf__Client__Request *request, char *text, size_t text_bytes);
+/* requests_check, and HF_E_REFUSED for the catalog's space; what is wrong in text[]. */
+HF_CHECKED int front_check(const Hf__Client__Request *request, char text[REQUESTS_TEXT_BYTES]);

@@ -1,133 +1,21 @@
 /* request.c: see request.h. */
 #include "shard/server/request.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "common/base/error.h"
-#include "common/base/limits.h"
 #include "proto/pack.h"
 
-static int too_large(char message[256], const char *what, size_t size, size_t limit)
+int request_check(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES])
 {
-    snprintf(message, 256, "%s has %zu bytes, the limit is %zu", what, size, limit);
-    return HF_E_LIMIT;
-}
-
-static int check_key(ProtobufCBinaryData key, char message[256])
-{
-    if (key.len == 0) {
-        snprintf(message, 256, "the key is empty; give at least one byte");
+    int rc = requests_check(q, message);
+    if (rc)
+        return rc;
+    if (q->op_case == HF__CLIENT__REQUEST__OP_CLUSTER_STATUS || q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP) {
+        snprintf(message, REQUESTS_TEXT_BYTES, "a shard does not answer this request; send it to the coordinator");
         return HF_E_INVALID;
     }
-    return key.len > LIMIT_KEY_BYTES ? too_large(message, "the key", key.len, LIMIT_KEY_BYTES) : HF_OK;
-}
-
-static int check_value(ProtobufCBinaryData value, char message[256])
-{
-    return value.len > LIMIT_VALUE_BYTES ? too_large(message, "the value", value.len, LIMIT_VALUE_BYTES) : HF_OK;
-}
-
-static int check_bound(ProtobufCBinaryData bound, char message[256])
-{
-    size_t most = LIMIT_KEY_BYTES + 1; /* the successor of the largest key */
-    return bound.len > most ? too_large(message, "a bound", bound.len, most) : HF_OK;
-}
-
-/* A timestamp served before a change of leaders must mean the same after it; until leaders keep that promise none is
- * served. */
-static int check_at(uint64_t at, char message[256])
-{
-    if (at == 0)
-        return HF_OK;
-    snprintf(message, 256, "this version serves the latest value only; leave the timestamp %" PRIu64 " out", at);
-    return HF_E_REFUSED;
-}
-
-static int check_fence(const Hf__Client__SessionFence *f, char message[256])
-{
-    if (f->session != 0 && f->seq != 0)
-        return HF_OK;
-    snprintf(message, 256, "a fence names a session and a sequence number, both from 1");
-    return HF_E_INVALID;
-}
-
-/* A lease never falls again: one that no coordinator can have meant would move the group's clock for ever. */
-static int check_lease(const Hf__Client__Lease *l, char message[256])
-{
-    if (l->timestamp < l->ceiling && hlc_ms((struct hlc){l->ceiling}) < REQUEST_LEASE_MS_MAX)
-        return HF_OK;
-    snprintf(message, 256, "a lease with ceiling %" PRIu64 " and timestamp %" PRIu64 " is none", l->ceiling,
-             l->timestamp);
-    return HF_E_INVALID;
-}
-
-static int check_op(const Hf__Client__Request *q, char message[256])
-{
-    int rc = HF_OK;
-    switch (q->op_case) {
-    case HF__CLIENT__REQUEST__OP_PUT:
-        rc = check_key(q->put->key, message);
-        return rc ? rc : check_value(q->put->value, message);
-    case HF__CLIENT__REQUEST__OP_DEL:
-        return check_key(q->del->key, message);
-    case HF__CLIENT__REQUEST__OP_CAS:
-        rc = check_key(q->cas->key, message);
-        if (!rc)
-            rc = check_value(q->cas->expected, message);
-        return rc ? rc : check_value(q->cas->value, message);
-    case HF__CLIENT__REQUEST__OP_DELETE_PREFIX:
-        return q->delete_prefix->key.len > LIMIT_KEY_BYTES
-                   ? too_large(message, "the prefix", q->delete_prefix->key.len, LIMIT_KEY_BYTES)
-                   : HF_OK;
-    case HF__CLIENT__REQUEST__OP_GET:
-        rc = check_at(q->get->at, message);
-        return rc ? rc : check_key(q->get->key, message);
-    case HF__CLIENT__REQUEST__OP_SCAN:
-        rc = check_at(q->scan->at, message);
-        if (rc)
-            return rc;
-        rc = check_bound(q->scan->start, message);
-        return rc ? rc : check_bound(q->scan->end, message);
-    case HF__CLIENT__REQUEST__OP_SESSION_FENCE:
-        return check_fence(q->session_fence, message);
-    case HF__CLIENT__REQUEST__OP_LEASE:
-        return check_lease(q->lease, message);
-    case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
-    case HF__CLIENT__REQUEST__OP_ROUTES:
-    case HF__CLIENT__REQUEST__OP_STATUS:
-    case HF__CLIENT__REQUEST__OP_BOOTSTRAP:
-    case HF__CLIENT__REQUEST__OP_BEAT:
-    case HF__CLIENT__REQUEST__OP_TRANSFER:
-        return HF_OK;
-    case HF__CLIENT__REQUEST__OP_CLUSTER_STATUS:
-    case HF__CLIENT__REQUEST__OP_TIMESTAMP:
-        snprintf(message, 256, "a shard does not answer this request; send it to the coordinator");
-        return HF_E_INVALID;
-    case HF__CLIENT__REQUEST__OP__NOT_SET:
-    case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
-        break;
-    }
-    snprintf(message, 256, "the request names no operation this program knows");
-    return HF_E_PROTOCOL;
-}
-
-int request_check(const Hf__Client__Request *q, char message[256])
-{
-    if (q->version != 1) {
-        snprintf(message, 256, "protocol version %" PRIu32 ", this program speaks 1", q->version);
-        return HF_E_PROTOCOL;
-    }
-    if (q->space != HF__ENTRY__SPACE__USER && q->space != HF__ENTRY__SPACE__CATALOG) {
-        snprintf(message, 256, "key space %d, this program knows 0 and 1", (int)q->space);
-        return HF_E_PROTOCOL;
-    }
-    if ((q->session != 0) != (q->seq != 0) || q->done_below > q->seq) {
-        snprintf(message, 256, "session %" PRIu64 " with seq %" PRIu64 " and done_below %" PRIu64 " do not go together",
-                 q->session, q->seq, q->done_below);
-        return HF_E_INVALID;
-    }
-    return check_op(q, message);
+    return HF_OK;
 }
 
 /* The first key after all that begin with `prefix`; empty when there is none. */

@@ -6,13 +6,13 @@
 #include "common/base/limits.h"
 #include "common/sys/net.h"
 #include "proto/client.pb-c.h"
+#include "proto/requests.h"
 #include "shard/replica/reads.h"
 #include "shard/replica/writes.h"
 
 #define REQUEST_DEADLINE_MS_DEFAULT 5000
 /* On the wire: the coordinator adds a few fields to a request of the largest size. */
 #define REQUEST_BYTES_MAX ((size_t)LIMIT_REQUEST_BYTES + LIMIT_TEXT_BYTES)
-#define REQUEST_LEASE_MS_MAX (UINT64_C(1) << 45) /* a ceiling beyond is nobody's wall clock (the year 3084) */
 #define REQUEST_DEADLINE_MS_MAX (10u * 60 * 1000)
 
 struct request {
@@ -31,8 +31,8 @@ struct request {
     uint8_t *copy;
 };
 
-/* Bounds and forms that need no state: HF_OK, or a code and what to say in message[]. */
-HF_CHECKED int request_check(const Hf__Client__Request *q, char message[256]);
+/* requests_check, and is it for a shard: HF_OK, or a code and what to say in message[]. */
+HF_CHECKED int request_check(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES]);
 
 /* The key that says which range a request touches, and for DELETE_PREFIX and scans the exclusive end (empty: open). */
 struct request_span {
