@@ -340,11 +340,40 @@ static void test_replay(void)
     CU_ASSERT(random_seed(replay_seed, replay_turns));
 }
 
+/* One turn replaces uncommitted entries 8 and 9, learns that the new ones are committed, and hears of a higher term: cut at
+ * each of its operations, the old ones must never be found together with the new bound. Found by review. */
+static void test_a_commit_bound_never_outruns_its_entries(void)
+{
+    for (uint64_t cut = 0; cut < 12; cut++) {
+        struct rig rig;
+        rig_create(&rig, 1 << 20, 4096, 1, 1);
+        rig_turn(&rig, 6); /* 2 … 7 */
+        rig.term = 2;
+        rig_turn(&rig, 2); /* 8, 9 */
+        log_set_hard_state(rig.log, (struct log_hard_state){.term = 3, .commit = 7});
+        CU_ASSERT_EQUAL(log_sync(rig.log), 0);
+        log_truncate(rig.log, 8);
+        rig.term = 3;
+        rig_append(&rig, 2);
+        log_set_hard_state(rig.log, (struct log_hard_state){.term = 4, .commit = 9});
+        simdisk_halt_after(rig.sim, SIMDISK_CHANGES, cut);
+        (void)!log_sync(rig.log);
+        rig_close(&rig);
+        simdisk_restart(rig.sim);
+        CU_ASSERT_EQUAL_FATAL(rig_open(&rig), 0);
+        uint64_t term = 0;
+        CU_ASSERT_EQUAL(log_term(rig.log, 9, &term), 0);
+        CU_ASSERT(term == 3 || log_hard_state(rig.log).commit <= 7);
+        rig_end(&rig);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct unit_case cases[] = {
         {"cut between any two operations", test_cut_between_any_two_operations},
         {"cut while segments grow", test_cut_while_segments_grow},
+        {"a commit bound never outruns its entries", test_a_commit_bound_never_outruns_its_entries},
         {"cut while recovering", test_cut_while_recovering},
         {"cut while creating", test_cut_while_creating},
         {"each operation fails", test_each_operation_fails},

@@ -247,6 +247,21 @@ static void a_bootstrap_for_another_is_refused(void)
     expect(&p, 0, "fresh incarnation=");
 }
 
+/* The killed attempt named other endpoints: nothing of it may be left. Found by review. */
+static void a_killed_bootstrap_leaves_no_peers_behind(void)
+{
+    struct plan p = plan_of("moved");
+    p.bootstrap = p.open_all = true;
+    setenv("HOLDFAST_CRASH_POINT", "bootstrap.before_identity", 1);
+    struct child c = child_run(run, &p);
+    unsetenv("HOLDFAST_CRASH_POINT");
+    CU_ASSERT(WIFSIGNALED(c.status));
+    p.raft = "tcp://127.0.0.1:20007";
+    expect(&p, 0, "open applied=1");
+    p.bootstrap = false;
+    expect(&p, 0, "open applied=1");
+}
+
 static void killed_during_bootstrap_it_is_fresh_or_member(void)
 {
     struct plan p = plan_of("killed");
@@ -279,6 +294,7 @@ int main(void)
         {"foreign or damaged", foreign_or_damaged_files},
         {"missing parts", parts_that_are_missing},
         {"bootstrap for another", a_bootstrap_for_another_is_refused},
+        {"killed bootstrap leaves no peers", a_killed_bootstrap_leaves_no_peers_behind},
         {"killed during bootstrap", killed_during_bootstrap_it_is_fresh_or_member},
     };
     int rc = UNIT_MAIN("directory", cases);
