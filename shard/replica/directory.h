@@ -13,10 +13,11 @@ struct directory_config {
     struct disk *disk;
     const char *dir;
     uint32_t group, replica;
-    const char *engine; /* asked for; NULL: what the directory has, or native */
-    uint64_t cluster;   /* expected; 0: any */
-    const char *raft_endpoint, *client_endpoint;
-    struct fsm_config fsm; /* dir is filled in */
+    const char *engine;                          /* asked for; NULL: what the directory has, or native */
+    uint64_t cluster;                            /* expected; 0: any */
+    const char *raft_endpoint, *client_endpoint; /* as the members list gives them */
+    const char *raft_listen;                     /* where the replica itself listens for the others */
+    struct fsm_config fsm;                       /* dir is filled in */
     uint64_t segment_bytes;
 };
 

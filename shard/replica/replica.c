@@ -134,9 +134,10 @@ struct replica *replica_open(const struct replica_config *config)
     r->ops = d->ops;
     r->fsm = d->fsm;
     r->ready_at = UINT64_MAX;
-    int rc = transport_open(config->net, d->config.raft_endpoint, &d->id, &r->transport);
+    int rc = transport_open(config->net, d->config.raft_listen, &d->id, &r->transport);
     if (rc)
-        refuse("cannot listen on --raft-endpoint %s: %s", d->config.raft_endpoint, error_text(rc));
+        refuse("cannot listen for replicas on %s (--raft-listen, else --raft-endpoint): %s", d->config.raft_listen,
+               error_text(rc));
     transport_members(r->transport, fsm_info(r->fsm)->members);
     writes_init(&r->writes, config->front.write_done, config->front.ctx);
     reads_init(&r->reads, &config->front.reads);

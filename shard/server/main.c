@@ -22,8 +22,8 @@
 #define EXIT_REFUSED 6
 
 struct options {
-    const char *dir, *raft_endpoint, *client_endpoint, *http_endpoint, *engine, *cluster, *fsm_sync_mode, *log_level,
-        *inspect;
+    const char *dir, *raft_endpoint, *raft_listen, *client_endpoint, *client_listen, *http_endpoint, *engine, *cluster,
+        *fsm_sync_mode, *log_level, *inspect;
     uint64_t shard, replica, segment_bytes, fsm_cache_bytes, fsm_buffer_bytes;
     bool insecure, json;
 };
@@ -35,7 +35,10 @@ static const struct option_spec specs[] = {
     {"replica", OPTION_UINT, O(replica), NULL, 1, UINT32_MAX, "number of the replica in its group, from 1"},
     {"raft-endpoint", OPTION_TEXT, O(raft_endpoint), NULL, 0, 0,
      "where other replicas reach this one (tcp://host:port)"},
+    {"raft-listen", OPTION_TEXT, O(raft_listen), NULL, 0, 0,
+     "address to listen on for replicas, where it is not --raft-endpoint (a name, a port forwarded)"},
     {"client-endpoint", OPTION_TEXT, O(client_endpoint), NULL, 0, 0, "where clients and the coordinator reach it"},
+    {"client-listen", OPTION_TEXT, O(client_listen), NULL, 0, 0, "address to listen on for clients, likewise"},
     {"http-endpoint", OPTION_TEXT, O(http_endpoint), NULL, 0, 0,
      "host:port of /metrics, /healthz, /readyz; unset: none"},
     {"engine", OPTION_TEXT, O(engine), NULL, 0, 0, "consensus engine of a fresh directory (native)"},
@@ -81,9 +84,9 @@ static int check_options(const struct options *o)
         fprintf(stderr, "holdfast-shard: --engine %s: this program has no such engine\n", o->engine);
         return EXIT_USAGE;
     }
-    if (!o->insecure && !(loopback(o->raft_endpoint) && loopback(o->client_endpoint)))
-        refuse("endpoints beyond loopback need keys; without them --insecure must say so (%s, %s)", o->raft_endpoint,
-               o->client_endpoint);
+    if (!o->insecure && !(loopback(o->raft_listen) && loopback(o->client_listen)))
+        refuse("endpoints beyond loopback need keys; without them --insecure must say so (%s, %s)", o->raft_listen,
+               o->client_listen);
     return 0;
 }
 
@@ -106,11 +109,21 @@ static void open_directory(struct directory *d, const struct options *o)
                                       .cluster = o->cluster ? strtoull(o->cluster, NULL, 16) : 0,
                                       .raft_endpoint = o->raft_endpoint,
                                       .client_endpoint = o->client_endpoint,
+                                      .raft_listen = o->raft_listen,
                                       .segment_bytes = o->segment_bytes};
     config.fsm.sync_writes = strcmp(o->fsm_sync_mode, "sync") == 0;
     config.fsm.cache_bytes = o->fsm_cache_bytes;
     config.fsm.buffer_bytes = o->fsm_buffer_bytes;
     directory_open(d, &config);
+}
+
+/* Where an endpoint is an address, it is also where to listen. */
+static void set_listen(struct options *o)
+{
+    if (!o->raft_listen)
+        o->raft_listen = o->raft_endpoint;
+    if (!o->client_listen)
+        o->client_listen = o->client_endpoint;
 }
 
 static struct net_socket *listen_clients(struct net *net, const char *endpoint)
@@ -119,7 +132,8 @@ static struct net_socket *listen_clients(struct net *net, const char *endpoint)
     struct net_socket *socket = NULL;
     int rc = net_listen(net, endpoint, &options, &socket);
     if (rc)
-        refuse("cannot listen on --client-endpoint %s: %s", endpoint, error_text(rc));
+        refuse("cannot listen for clients on %s (--client-listen, else --client-endpoint): %s", endpoint,
+               error_text(rc));
     return socket;
 }
 
@@ -146,6 +160,7 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     if (o.inspect)
         return inspect_print(o.inspect, o.json);
+    set_listen(&o);
     int rc = check_options(&o);
     if (rc)
         return rc;
@@ -159,7 +174,7 @@ int main(int argc, char **argv)
     open_directory(&directory, &o);
     struct net *net = net_new(1, 256);
     must(net);
-    struct net_socket *clients = listen_clients(net, o.client_endpoint);
+    struct net_socket *clients = listen_clients(net, o.client_listen);
     static _Atomic bool ready;
     struct http *http = NULL;
     if (o.http_endpoint && (rc = http_start(o.http_endpoint, &ready, &http)))

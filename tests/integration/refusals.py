@@ -160,6 +160,10 @@ class Refusals(ClusterTest):
         c, command = self.one()
         c.kill("1/1")
         self.refused(command, "--insecure", change={"--client-endpoint": "tcp://0.0.0.0:21999"})
+        self.refused(command, "--insecure", change={"--client-listen": "tcp://0.0.0.0:21999"})
+        self.refused(command, "--insecure", change={"--raft-listen": "tcp://*:21999"})
+        self.refused([tool("holdfast-coordinator"), "--listen", "tcp://*:21999", "--seeds", "tcp://127.0.0.1:1"],
+                     "--insecure")
 
     def test_usage(self):
         for arguments in (["--nonsense"], ["--dir", "x"], ["--dir", "x", "--shard", "one"]):

@@ -295,9 +295,9 @@ class ClusterTest(unittest.TestCase):
 class Hammer:
     """tests/support/hammer.c running against a cluster; its history is in self.path."""
 
-    def __init__(self, c, tag, **options):
+    def __init__(self, c, tag, inside=(), **options):
         self.path = os.path.join(c.dir, f"history-{tag}.tsv")
-        arguments = [tool("hammer"), "--endpoints", c.env["HOLDFAST_COORDINATORS"], "--out", self.path, "--tag", tag]
+        arguments = [*inside, tool("hammer"), "--endpoints", c.env["HOLDFAST_COORDINATORS"], "--out", self.path, "--tag", tag]
         for key, value in options.items():
             arguments += ["--" + key.replace("_", "-")] + ([] if value is True else [str(value)])
         self.process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
