@@ -1,6 +1,7 @@
 /* disk.c: what any disk can do with the table of functions: read a whole file, replace one, sweep leftovers. */
 #include "common/sys/disk.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -48,6 +49,11 @@ static int write_temp(struct disk *d, const char *path, struct slice content)
     if (rc != 0)
         (void)d->ops->remove(d, path); /* a sweep removes it otherwise */
     return rc;
+}
+
+const char *disk_error_text(int rc)
+{
+    return rc == HF_E_IO && errno != 0 ? strerror(errno) : error_text(rc);
 }
 
 /* The directory part of `path`, "." when there is none. `out` holds DISK_PATH_BYTES, `path` is shorter. */

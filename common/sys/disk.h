@@ -57,6 +57,10 @@ HF_CHECKED int disk_replace(struct disk *d, const char *path, struct slice conte
 /* Removes leftovers of disk_replace in `dir` (names ending in ".tmp"). */
 HF_CHECKED int disk_sweep_temp(struct disk *d, const char *dir);
 
+/* The text of `rc`; of HF_E_IO what the operating system just said of it (errno), such as "Read-only file system". To be
+ * asked for at once, before another call may change errno. Never NULL. */
+const char *disk_error_text(int rc);
+
 /* Takes an exclusive flock on `path`, created if absent, held until the process ends. HF_E_LOCKED: another process has
  * it. Product only, not simulated. */
 HF_CHECKED int disk_lock(const char *path);

@@ -93,7 +93,10 @@ struct engine_ops {
 
     void (*step)(struct engine *e);
     void (*send_early)(struct engine *e);
-    int (*persist)(struct engine *e); /* HF_E_NO_SPACE: nothing promised, try again; HF_E_IO: end the process */
+    /* HF_E_NO_SPACE: nothing promised, try again. HF_E_IO, HF_E_CORRUPT (the log cannot be written, or read): end the
+     * process. */
+    int (*persist)(struct engine *e);
+    const char *(*where)(const struct engine *e); /* which file and what, when the log last failed; borrowed */
     void (*send_late)(struct engine *e);
     int (*apply)(struct engine *e); /* > 0: more is waiting (the turn is bounded) */
 

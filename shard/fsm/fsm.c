@@ -105,12 +105,14 @@ int fsm_open(const struct fsm_config *config, struct fsm **out, char where[256])
     if (rc == HF_OK)
         rc = meta_load(fsm->store, &fsm->members[0], &fsm->range, &fsm->info, where);
     if (rc == HF_OK) {
-        snprintf(where, 256, "%.200s: prefix markers cannot be read", config->dir);
         rc = markers_load(&fsm->markers, fsm->store);
+        if (rc != HF_OK)
+            snprintf(where, 256, "prefix markers cannot be read: %.200s", store_where(fsm->store));
     }
     if (rc == HF_OK) {
-        snprintf(where, 256, "%.200s: sessions cannot be read", config->dir);
         rc = sessions_load(&fsm->sessions, fsm->store);
+        if (rc != HF_OK)
+            snprintf(where, 256, "sessions cannot be read: %.200s", store_where(fsm->store));
     }
     if (rc != HF_OK) {
         fsm_close(&fsm);
@@ -147,6 +149,11 @@ void fsm_close(struct fsm **fsm)
 const struct fsm_info *fsm_info(const struct fsm *fsm)
 {
     return &fsm->info;
+}
+
+const char *fsm_where(const struct fsm *fsm)
+{
+    return store_where(fsm->store);
 }
 
 int fsm_durable_applied(struct fsm *fsm, struct fsm_applied *out)

@@ -66,6 +66,9 @@ HF_CHECKED int fsm_durable_applied(struct fsm *fsm, struct fsm_applied *out);
 HF_CHECKED int fsm_flush(struct fsm *fsm);       /* durable on return */
 HF_CHECKED int fsm_flush_begin(struct fsm *fsm); /* in the background; fsm_durable_applied shows when it is done */
 
+/* Which file and what, of the last call that failed with HF_E_IO, HF_E_CORRUPT or HF_E_NO_SPACE; "" before. Borrowed. */
+const char *fsm_where(const struct fsm *fsm);
+
 struct fsm_result {
     int code;               /* HF_OK, or a conflict: COMPARE_FAILED, WRONG_SHARD, SESSION_…, LIMIT, INVALID */
     struct version version; /* of what was written, when code is HF_OK */

@@ -128,11 +128,17 @@ static int recover(struct log *log, struct recovery *r, char out_where[256])
         snprintf(out_where, 256, "%s: older than the last entry's term (in %s)", HARDSTATE_NAME, log->segments.dir);
         return HF_E_CORRUPT;
     }
+    if (log->hs.commit > r->view.last) { /* it was durable when the bound was written, and is never truncated */
+        snprintf(out_where, 256, "the log ends at %" PRIu64 ", %s says that %" PRIu64 " was committed (in %s)",
+                 r->view.last, HARDSTATE_NAME, log->hs.commit, log->segments.dir);
+        return HF_E_CORRUPT;
+    }
     rc = recover_settle(&log->segments, r);
     if (rc == 0)
         rc = hardstate_write(&log->hard, log->hs); /* both copies, for the same reason as the last frame */
     if (rc != 0) {
-        snprintf(out_where, 256, "%s: %s while rewriting what was last written", log->segments.dir, error_text(rc));
+        snprintf(out_where, 256, "%s: %s while rewriting what was last written", log->segments.dir,
+                 disk_error_text(rc));
         return rc;
     }
     log->view = r->view;
@@ -291,17 +297,30 @@ bool log_dirty(const struct log *log)
     return log->hard_dirty || tail_pending(&log->tail);
 }
 
-/* Says what failed; all but want of space poisons. */
+/* All but want of space poisons. */
+static int poison(struct log *log, int rc)
+{
+    if (rc == HF_E_NO_SPACE)
+        return rc;
+    log->failed = true;
+    return HF_E_IO;
+}
+
+/* Says what failed at the log's end. */
 static int fail(struct log *log, int rc, const char *what)
 {
     char name[SEGMENTS_NAME_BYTES];
     segments_name(segments_active(&log->segments), name);
     snprintf(log->where, sizeof log->where, "%s at offset %" PRIu64 ": %s: %s (in %s)", name, log->segments.end, what,
-             error_text(rc), log->segments.dir);
-    if (rc == HF_E_NO_SPACE)
-        return rc;
-    log->failed = true;
-    return HF_E_IO;
+             disk_error_text(rc), log->segments.dir);
+    return poison(log, rc);
+}
+
+static int fail_hard(struct log *log, int rc)
+{
+    snprintf(log->where, sizeof log->where, "%s: writing it: %s (in %s)", HARDSTATE_NAME, disk_error_text(rc),
+             log->segments.dir);
+    return poison(log, rc);
 }
 
 static int write_frame(struct log *log)
@@ -348,7 +367,7 @@ int log_sync(struct log *log)
         ahead.commit = ahead.commit < log->view.durable ? ahead.commit : log->view.durable;
         rc = hardstate_write(&log->hard, ahead);
         if (rc != 0)
-            return fail(log, rc, "writing the hard state");
+            return fail_hard(log, rc);
         log->hard_dirty = false;
     }
     if (tail_pending(&log->tail)) {
@@ -382,13 +401,18 @@ static int read_recent(struct log *log, uint64_t from, size_t count_max, size_t 
     return 0;
 }
 
-static int read_damage(struct log *log, uint64_t segment, uint64_t offset)
+static int read_fail(struct log *log, int rc, const char *what, uint64_t segment, uint64_t offset)
 {
     char name[SEGMENTS_NAME_BYTES];
     segments_name(segment, name);
-    snprintf(log->where, sizeof log->where, "%s at offset %" PRIu64 ": bad frame (in %s)", name, offset,
+    snprintf(log->where, sizeof log->where, "%s at offset %" PRIu64 ": %s (in %s)", name, offset, what,
              log->segments.dir);
-    return HF_E_CORRUPT;
+    return rc;
+}
+
+static int read_damage(struct log *log, uint64_t segment, uint64_t offset)
+{
+    return read_fail(log, HF_E_CORRUPT, "bad frame", segment, offset);
 }
 
 /* Reads a stretch, checks its frames again (I11), and files entries [from, from + count) at out[index - from]. A later
@@ -400,7 +424,7 @@ static int read_stretch(struct log *log, const struct view_stretch *s, uint64_t 
     uint8_t *data = arena_alloc(arena, (size_t)s->bytes);
     int rc = segments_read(&log->segments, s->segment, s->offset, data, (size_t)s->bytes);
     if (rc != 0)
-        return rc;
+        return read_fail(log, rc, disk_error_text(rc), s->segment, s->offset);
     for (uint64_t at = 0; at < s->bytes;) {
         struct frame_header h;
         struct frame_cursor cursor;

@@ -224,6 +224,23 @@ static void check_peers(const struct directory *d)
     hf__catalog__members__free_unpacked(members, NULL);
 }
 
+/* What to do about a part of the directory that could not be opened: damage is one thing, a disk in trouble another. */
+static const char *advice(int rc)
+{
+    switch (rc) {
+    case HF_E_NO_SPACE:
+        return "make room, then start again";
+    case HF_E_IO:
+        return "check the disk, then start again";
+    case HF_E_LOCKED:
+        return "stop the process that has it open";
+    case HF_E_FORMAT:
+        return "use a newer program";
+    default: /* a number, not an enum: damaged or missing */
+        return "bring the directory back, or replace this replica";
+    }
+}
+
 void directory_open_fsm(struct directory *d)
 {
     must(!directory_fresh(d) && !d->fsm);
@@ -233,8 +250,7 @@ void directory_open_fsm(struct directory *d)
     if (rc == HF_E_FORMAT)
         refuse("%s needs a newer program: %s", d->fsm_dir, where);
     if (rc)
-        refuse("%s cannot be opened: %s %s; wipe this replica and let it rejoin, or bring the directory back",
-               d->fsm_dir, error_text(rc), where);
+        refuse("%s cannot be opened: %s: %s; %s", d->fsm_dir, error_text(rc), where, advice(rc));
     const struct fsm_info *info = fsm_info(d->fsm);
     if (info->cluster != d->id.cluster || info->group != d->id.group || info->applied.epoch != d->id.log_epoch)
         refuse("%s is of cluster %016" PRIx64 " shard %u log epoch %u, identity says cluster %016" PRIx64
@@ -268,8 +284,7 @@ void directory_open_engine(struct directory *d, struct engine_env *env)
     char where[256] = "";
     rc = d->ops->open(env, &d->engine, where);
     if (rc)
-        refuse("the raft log of %s cannot be opened: %s: %s; replace this replica", d->config.dir, error_text(rc),
-               where);
+        refuse("the raft log of %s cannot be opened: %s: %s; %s", d->config.dir, error_text(rc), where, advice(rc));
 }
 
 void directory_close(struct directory *d)

@@ -149,7 +149,7 @@ int store_write(struct store *s, const struct store_batch *b)
 {
     char *text = NULL;
     rocksdb_write(s->db, s->write, b->wb, &text);
-    return store_error(text, NULL);
+    return store_error(text, s->where);
 }
 
 static int get(struct store *s, const rocksdb_readoptions_t *how, struct slice key, struct buf *out)
@@ -157,7 +157,7 @@ static int get(struct store *s, const rocksdb_readoptions_t *how, struct slice k
     char *text = NULL;
     rocksdb_pinnableslice_t *found = rocksdb_get_pinned(s->db, how, (const char *)key.data, key.size, &text);
     if (text != NULL)
-        return store_error(text, NULL);
+        return store_error(text, s->where);
     if (found == NULL)
         return HF_E_NOT_FOUND;
     size_t size;
@@ -182,14 +182,19 @@ int store_flush(struct store *s)
 {
     char *text = NULL;
     rocksdb_flush(s->db, s->flush, &text);
-    return store_error(text, NULL);
+    return store_error(text, s->where);
 }
 
 int store_flush_begin(struct store *s)
 {
     char *text = NULL;
     rocksdb_flush(s->db, s->flush_begin, &text);
-    return store_error(text, NULL);
+    return store_error(text, s->where);
+}
+
+const char *store_where(const struct store *s)
+{
+    return s->where;
 }
 
 uint64_t store_property(struct store *s, const char *name)

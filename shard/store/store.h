@@ -65,4 +65,7 @@ struct slice store_iterator_key(const struct store_iterator *it); /* borrowed un
 struct slice store_iterator_value(const struct store_iterator *it);
 int store_iterator_status(const struct store_iterator *it); /* HF_OK, or why valid is false (HF_E_CORRUPT, HF_E_IO) */
 
+/* RocksDB's text of the last call on this store that failed, which names the file; "" before. Borrowed. */
+const char *store_where(const struct store *s);
+
 uint64_t store_property(struct store *s, const char *name); /* RocksDB integer property; 0 when unknown */

@@ -15,6 +15,7 @@ struct store {
     rocksdb_readoptions_t *read_prefix;  /* iterators that stay inside one prefix */
     rocksdb_readoptions_t *read_total;   /* iterators in total order */
     rocksdb_flushoptions_t *flush, *flush_begin;
+    char where[256]; /* RocksDB's text of the last failure */
 };
 
 struct store_batch {

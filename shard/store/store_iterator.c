@@ -6,12 +6,14 @@
 
 struct store_iterator {
     rocksdb_iterator_t *it;
+    struct store *store; /* borrowed */
 };
 
 struct store_iterator *store_iterator_new(struct store *s, bool prefix_mode)
 {
     struct store_iterator *it = calloc(1, sizeof *it);
     must(it != NULL); /* out of memory */
+    it->store = s;
     it->it = rocksdb_create_iterator(s->db, prefix_mode ? s->read_prefix : s->read_total);
     return it;
 }
@@ -68,5 +70,5 @@ int store_iterator_status(const struct store_iterator *it)
 {
     char *text = NULL;
     rocksdb_iter_get_error(it->it, &text);
-    return store_error(text, NULL);
+    return store_error(text, it->store->where);
 }

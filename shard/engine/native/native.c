@@ -220,6 +220,11 @@ static size_t native_progress(const struct engine *e, struct engine_progress *ou
     return count;
 }
 
+static const char *native_where(const struct engine *e)
+{
+    return log_where(e->log);
+}
+
 static const Hf__Catalog__Members *native_members(const struct engine *e)
 {
     return e->members;
@@ -238,6 +243,7 @@ const struct engine_ops engine_native = {
     .step = native_step,
     .send_early = native_send_early,
     .persist = native_persist,
+    .where = native_where,
     .send_late = native_send_late,
     .apply = native_apply,
     .status = native_status,

@@ -267,8 +267,7 @@ void native_send_early(struct engine *e)
         if (m.entry_count > 0) {
             int rc = read_entries(e, &m, &o);
             if (rc != HF_OK) {
-                diag(DIAG_ERROR, "log cannot be read index=%" PRIu64 " error=%s", m.index + 1, error_name(rc));
-                e->failed = rc; /* persist ends the process; nothing more is promised */
+                e->failed = rc; /* persist says so and the process ends; nothing more is promised */
                 return;
             }
             entries = o.count;
@@ -318,10 +317,8 @@ int native_apply(struct engine *e)
         size_t most = limit - e->applied < NATIVE_APPLY_ENTRIES ? (size_t)(limit - e->applied) : NATIVE_APPLY_ENTRIES;
         arena_reset(&e->out);
         int rc = log_read(e->log, e->applied + 1, most, NATIVE_APPLY_BYTES, &e->out, &entries, &count);
-        if (rc != HF_OK) {
-            diag(DIAG_ERROR, "log cannot be read index=%" PRIu64 " error=%s", e->applied + 1, error_name(rc));
-            return e->failed = rc;
-        }
+        if (rc != HF_OK)
+            return e->failed = rc; /* said by the next persist */
         rc = e->env.apply(e->env.ctx, entries, count);
         if (rc != HF_OK) {
             report(e); /* what the sync changed is told also while apply waits */

@@ -335,6 +335,33 @@ static void test_reading_checks_again(void)
     rig_end(&rig);
 }
 
+/* A damaged end is no torn tail when the hard state knows that what lay there was committed. */
+static void test_end_below_the_commit_bound(void)
+{
+    struct rig rig;
+    char path[128];
+    uint64_t offsets[64] = {0};
+    segment_path(1, path);
+    rig_create(&rig, 64 * KIB, 0, 0, 1);
+    for (int i = 0; i < 5; i++)
+        rig_turn(&rig, 4);
+    struct log_hard_state hs = log_hard_state(rig.log);
+    hs.term++;
+    hs.vote = 0;
+    hs.commit = log_synced(rig.log); /* all of it; a vote writes it down without a frame */
+    log_set_hard_state(rig.log, hs);
+    must(log_sync(rig.log) == 0);
+    rig_close(&rig);
+    size_t count = frames_of(&rig, 1, offsets, 64);
+    must(count == 5);
+    flip(&rig, path, offsets[count - 1] + 60, 1);
+    CU_ASSERT(is_damage(&rig, "hardstate says that 20 was committed"));
+    flip(&rig, path, offsets[count - 1] + 60, 1);
+    CU_ASSERT_EQUAL(rig_open(&rig), 0);
+    CU_ASSERT_EQUAL(log_last(rig.log), 20);
+    rig_end(&rig);
+}
+
 static void test_hard_state_copies(void)
 {
     for (uint64_t at = 0; at < 2 * HARDSTATE_SLOT_BYTES; at += at % 4096 < 64 ? 5 : 997) {
@@ -428,6 +455,7 @@ int main(void)
         {"contradicting frames", test_contradicting_frames_are_damage},
         {"missing files", test_missing_files},
         {"reading checks again", test_reading_checks_again},
+        {"end below the commit bound", test_end_below_the_commit_bound},
         {"hard state copies", test_hard_state_copies},
         {"hard state gone back", test_hard_state_gone_back},
         {"unknown formats", test_unknown_formats},
