@@ -77,10 +77,15 @@ static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
     struct replica *r = ctx;
     int rc = fsm_apply(r->fsm, entries, count, on_result, r);
     if (rc == HF_E_CORRUPT)
-        fatal("the state machine is damaged: cannot apply index=%" PRIu64 "; replace this replica", entries[0].index);
+        fatal("the state machine is damaged, cannot apply index=%" PRIu64 ": %s; replace this replica",
+              entries[0].index, fsm_where(r->fsm));
+    if (rc && rc != HF_E_NO_SPACE) /* RocksDB writes no more until it is opened again; the log holds what it lacks */
+        fatal("the state machine in %s cannot be written, index=%" PRIu64 ": %s; check the disk, then start again",
+              r->config.directory->fsm_dir, entries[0].index, fsm_where(r->fsm));
     if (rc && !r->held_apply)
-        diag(DIAG_ERROR, "apply waits index=%" PRIu64 " error=\"%s\"; make room, it goes on by itself",
-             entries[0].index, error_text(rc));
+        diag(DIAG_ERROR,
+             "no space for the state machine in %s, index=%" PRIu64 " waits; writes are refused until there is",
+             r->config.directory->fsm_dir, entries[0].index);
     if (!rc && r->held_apply)
         diag(DIAG_INFO, "apply goes on index=%" PRIu64, entries[0].index);
     r->held_apply = rc != 0;
@@ -306,8 +311,8 @@ static void persist(struct replica *r)
             diag(DIAG_ERROR, "no space for the raft log in %s; writes are refused until there is",
                  r->config.directory->config.dir);
     } else if (rc) { /* I6: nothing may be acknowledged, and the page cache cannot be believed */
-        fatal("writing the raft log in %s failed: %s; check the disk, then start again",
-              r->config.directory->config.dir, error_text(rc));
+        fatal("the raft log failed: %s; %s", r->ops->where(r->engine),
+              rc == HF_E_CORRUPT ? "replace this replica" : "check the disk, then start again");
     }
     r->held_log = rc == HF_E_NO_SPACE;
     metric_observe_ns(&persist_seconds, clock_boot_ns() - from);

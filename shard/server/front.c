@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/error.h"
 #include "common/base/limits.h"
@@ -40,6 +41,7 @@ struct front {
     struct buf built;            /* replies of reads kept aside until the lease is checked again */
     struct arena scratch;        /* of one reply */
     Hf__Catalog__Routes *routes; /* owned; the newest a beat brought, or NULL */
+    bool read_failed;            /* and this was said */
 };
 
 struct front *front_new(struct net_socket *socket, struct directory *directory)
@@ -164,6 +166,22 @@ static Hf__Client__Version version_out(struct version v)
     return out;
 }
 
+/* A read that met damage or a disk in trouble: the client is told where, and so is who reads this process's log, once. */
+static void explain(struct front *f, Hf__Client__Reply *reply)
+{
+    if (reply->code != HF_E_CORRUPT && reply->code != HF_E_IO)
+        return;
+    const char *where = fsm_where(replica_fsm(f->replica));
+    size_t size = strlen(where) + 256;
+    reply->message = arena_alloc(&f->scratch, size);
+    snprintf(reply->message, size, "%s in the state machine of replica %" PRIu32 "/%" PRIu32 ": %s",
+             error_text(reply->code), f->directory->id.group, f->directory->id.replica, where);
+    if (!f->read_failed)
+        diag(DIAG_ERROR, "a read failed: %s in %s: %s; replace this replica", error_text(reply->code),
+             f->directory->fsm_dir, where);
+    f->read_failed = true;
+}
+
 static void build_get(struct front *f, struct request *r)
 {
     struct fsm_value value = {0};
@@ -176,6 +194,7 @@ static void build_get(struct front *f, struct request *r)
         reply.value = pack_bytes(value.value);
         reply.found = &version;
     }
+    explain(f, &reply);
     add_hints(f, &reply);
     keep_aside(f, r, &reply);
 }
@@ -211,6 +230,7 @@ static void build_scan(struct front *f, struct request *r)
         reply.more = page.more;
         reply.next = pack_bytes(page.next);
     }
+    explain(f, &reply);
     keep_aside(f, r, &reply);
 }
 
