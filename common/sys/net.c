@@ -9,6 +9,9 @@
 #include "common/base/error.h"
 
 #define NET_HANDSHAKE_MS 5000
+/* Connectors only. ZeroMQ 4.3.4 aborts when a heartbeat is due on a connection that broke while its input was stopped,
+ * and input stops where others decide how much comes: at listeners. A connector's heartbeats carry a time to live, so
+ * that a listener drops a connection that fell silent, too; what the TCP layer sees is left to TCP. */
 #define NET_HEARTBEAT_MS 1000
 #define NET_HEARTBEAT_TIMEOUT_MS 3000
 #define NET_RECONNECT_MS_MIN 20
@@ -16,6 +19,9 @@
 #define NET_CONNECT_TIMEOUT_MS 2000
 #define NET_BACKLOG 1024
 #define NET_KEEPALIVE_IDLE_S 10
+#define NET_KEEPALIVE_INTERVAL_S 2
+#define NET_KEEPALIVE_COUNT 5
+#define NET_UNACKED_MS_MAX 10000               /* also cuts off who does not read for so long */
 #define NET_COPY_BYTES_MAX ((size_t)32 * 1024) /* handing memory over pays only above (measured) */
 #define NET_POLL_ITEMS 128                     /* on the stack; more are allocated */
 
@@ -90,7 +96,7 @@ static int set_options(void *zmq, bool listener, const struct net_options *o)
         {ZMQ_RCVHWM, o->hwm},
         {ZMQ_BACKLOG, NET_BACKLOG},
         {ZMQ_HANDSHAKE_IVL, NET_HANDSHAKE_MS},
-        {ZMQ_HEARTBEAT_IVL, NET_HEARTBEAT_MS},
+        {ZMQ_HEARTBEAT_IVL, listener ? 0 : NET_HEARTBEAT_MS},
         {ZMQ_HEARTBEAT_TIMEOUT, NET_HEARTBEAT_TIMEOUT_MS},
         {ZMQ_HEARTBEAT_TTL, NET_HEARTBEAT_TIMEOUT_MS},
         {ZMQ_RECONNECT_IVL, NET_RECONNECT_MS_MIN},
@@ -98,6 +104,9 @@ static int set_options(void *zmq, bool listener, const struct net_options *o)
         {ZMQ_CONNECT_TIMEOUT, NET_CONNECT_TIMEOUT_MS},
         {ZMQ_TCP_KEEPALIVE, 1},
         {ZMQ_TCP_KEEPALIVE_IDLE, NET_KEEPALIVE_IDLE_S},
+        {ZMQ_TCP_KEEPALIVE_INTVL, NET_KEEPALIVE_INTERVAL_S},
+        {ZMQ_TCP_KEEPALIVE_CNT, NET_KEEPALIVE_COUNT},
+        {ZMQ_TCP_MAXRT, NET_UNACKED_MS_MAX},
     };
     must(o->hwm > 0 && o->message_bytes > 0);
     int rc = 0, one = 1;
@@ -106,12 +115,8 @@ static int set_options(void *zmq, bool listener, const struct net_options *o)
     rc |= zmq_setsockopt(zmq, ZMQ_MAXMSGSIZE, &o->message_bytes, sizeof o->message_bytes);
     if (listener) {
         rc |= zmq_setsockopt(zmq, ZMQ_ROUTER_MANDATORY, &one, sizeof one);
-        if (o->handover)
-            rc |= zmq_setsockopt(zmq, ZMQ_ROUTER_HANDOVER, &one, sizeof one);
     } else {
         rc |= zmq_setsockopt(zmq, ZMQ_IMMEDIATE, &one, sizeof one);
-        if (o->identity.size > 0)
-            rc |= zmq_setsockopt(zmq, ZMQ_ROUTING_ID, o->identity.data, o->identity.size);
     }
     return rc == 0 ? 0 : from_errno(errno);
 }

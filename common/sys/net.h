@@ -18,11 +18,11 @@ struct net_socket; /* opaque, owned by its opener */
 struct net *net_new(int io_threads, int sockets_max); /* NULL: out of memory; net_listen ends the process then */
 void net_free(struct net **net); /* sockets must be closed; LINGER is 0: unsent messages are dropped */
 
+/* Routing ids are always the server's: a listener whose connections name themselves, and take names over from each
+ * other, keeps what the older one still delivers from being read, and then aborts (in ZeroMQ 4.3.4). */
 struct net_options {
     int hwm;               /* messages per peer in each direction; must be > 0 */
     int64_t message_bytes; /* larger inbound messages close the connection */
-    bool handover;         /* server sockets between peers only: a reconnecting peer takes its routing id over */
-    struct slice identity; /* client sockets between peers only: our routing id; empty: assigned by the server */
 };
 
 /* ROUTER with MANDATORY. HF_E_EXISTS: address in use. HF_E_INVALID: bad endpoint. */

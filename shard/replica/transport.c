@@ -1,7 +1,6 @@
 /* transport.c: see transport.h. */
 #include "shard/replica/transport.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/error.h"
@@ -51,7 +50,7 @@ struct transport {
 
 int transport_open(struct net *net, const char *endpoint, const struct identity *id, struct transport **out)
 {
-    struct net_options options = {.hwm = PEER_HWM, .message_bytes = LIMIT_RAFT_MESSAGE_BYTES, .handover = true};
+    struct net_options options = {.hwm = PEER_HWM, .message_bytes = LIMIT_RAFT_MESSAGE_BYTES};
     struct net_socket *listener = NULL;
     int rc = net_listen(net, endpoint, &options, &listener);
     if (rc)
@@ -105,10 +104,7 @@ static bool still_there(const struct peer *p, const Hf__Catalog__Members *member
 
 static void peer_add(struct transport *t, const Hf__Catalog__Member *m)
 {
-    char identity[64];
-    int n = snprintf(identity, sizeof identity, "%u/%u", t->id.group, t->id.replica);
-    struct net_options options = {
-        .hwm = PEER_HWM, .message_bytes = LIMIT_RAFT_MESSAGE_BYTES, .identity = slice_make(identity, (size_t)n)};
+    struct net_options options = {.hwm = PEER_HWM, .message_bytes = LIMIT_RAFT_MESSAGE_BYTES};
     struct net_socket *socket = NULL;
     int rc = net_connect(t->net, m->raft_endpoint, &options, &socket);
     if (rc) {
