@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "client/fork.h"
 #include "client/future.h"
 #include "common/sys/clock.h"
 
@@ -10,6 +11,8 @@
 
 int call_new(struct hf *h, enum request_kind kind, const struct hf_call *call, size_t bytes, struct hf_future **out)
 {
+    if (h->meeting->forks != fork_count() || atomic_load_explicit(&h->stop, memory_order_relaxed))
+        return HF_E_CLOSED;
     if (!call || call->deadline_ms == 0)
         return HF_E_INVALID;
     if (atomic_fetch_add_explicit(&h->outstanding, 1, memory_order_relaxed) >= h->outstanding_max ||
@@ -25,14 +28,29 @@ int call_new(struct hf *h, enum request_kind kind, const struct hf_call *call, s
     f->deadline_ns = clock_boot_ns() + call->deadline_ms * CLOCK_NS_PER_MS;
     f->queue = call->queue;
     f->tag = call->tag;
+    f->callback = call->callback;
     *out = f;
     return HF_OK;
 }
 
-void call_post(struct hf_future *f)
+void call_post(struct hf_future *f, struct hf_future **out)
 {
+    if (out)
+        *out = f; /* before anybody else can finish it */
+    else
+        f->abandoned = !f->callback;
     atomic_fetch_add_explicit(&f->h->outstanding_bytes, f->size, memory_order_relaxed);
     mailbox_post(f->h->mailbox, &f->link);
+}
+
+bool call_from_callback(const struct hf *h)
+{
+    return pthread_equal(pthread_self(), h->thread); /* callbacks come after hf_open, which sets it */
+}
+
+struct hf_call call_to_wait(const struct hf *h, uint32_t deadline_ms)
+{
+    return (struct hf_call){.deadline_ms = call_from_callback(h) ? 0 : deadline_ms};
 }
 
 int call_wait(struct hf_future *f)
@@ -66,8 +84,7 @@ int hf_put_async(struct hf *h, struct hf_bytes key, struct hf_bytes value, uint6
     f->key = future_copy(f, call_slice(key));
     f->value = future_copy(f, call_slice(value));
     f->ttl_ms = ttl_ms;
-    *out = f;
-    call_post(f);
+    call_post(f, out);
     return HF_OK;
 }
 
@@ -82,8 +99,7 @@ static int keyed(struct hf *h, enum request_kind kind, struct hf_bytes key, uint
         return rc;
     f->key = future_copy(f, call_slice(key));
     f->at = at;
-    *out = f;
-    call_post(f);
+    call_post(f, out);
     return HF_OK;
 }
 
@@ -118,8 +134,7 @@ int hf_cas_async(struct hf *h, struct hf_bytes key, const struct hf_bytes *expec
     f->value = future_copy(f, call_slice(new));
     f->has_expected = expected != NULL;
     f->becomes_absent = value == NULL;
-    *out = f;
-    call_post(f);
+    call_post(f, out);
     return HF_OK;
 }
 
@@ -138,37 +153,42 @@ static int written(int rc, struct hf_future *f, struct hf_version *out_version)
 int hf_put(struct hf *h, struct hf_bytes key, struct hf_bytes value, uint64_t ttl_ms, uint32_t deadline_ms,
            struct hf_version *out_version)
 {
+    const struct hf_call call = call_to_wait(h, deadline_ms);
     struct hf_future *f = NULL;
-    int rc = hf_put_async(h, key, value, ttl_ms, &(struct hf_call){.deadline_ms = deadline_ms}, &f);
+    int rc = hf_put_async(h, key, value, ttl_ms, &call, &f);
     return written(rc, f, out_version);
 }
 
 int hf_del(struct hf *h, struct hf_bytes key, uint32_t deadline_ms, struct hf_version *out_version)
 {
+    const struct hf_call call = call_to_wait(h, deadline_ms);
     struct hf_future *f = NULL;
-    int rc = hf_del_async(h, key, &(struct hf_call){.deadline_ms = deadline_ms}, &f);
+    int rc = hf_del_async(h, key, &call, &f);
     return written(rc, f, out_version);
 }
 
 int hf_cas(struct hf *h, struct hf_bytes key, const struct hf_bytes *expected, const struct hf_bytes *value,
            uint32_t deadline_ms, struct hf_version *out_version)
 {
+    const struct hf_call call = call_to_wait(h, deadline_ms);
     struct hf_future *f = NULL;
-    int rc = hf_cas_async(h, key, expected, value, &(struct hf_call){.deadline_ms = deadline_ms}, &f);
+    int rc = hf_cas_async(h, key, expected, value, &call, &f);
     return written(rc, f, out_version);
 }
 
 int hf_delete_prefix(struct hf *h, struct hf_bytes prefix, uint32_t deadline_ms, struct hf_version *out_version)
 {
+    const struct hf_call call = call_to_wait(h, deadline_ms);
     struct hf_future *f = NULL;
-    int rc = hf_delete_prefix_async(h, prefix, &(struct hf_call){.deadline_ms = deadline_ms}, &f);
+    int rc = hf_delete_prefix_async(h, prefix, &call, &f);
     return written(rc, f, out_version);
 }
 
 int hf_get(struct hf *h, struct hf_bytes key, uint64_t at, uint32_t deadline_ms, struct hf_value *out)
 {
+    const struct hf_call call = call_to_wait(h, deadline_ms);
     struct hf_future *f = NULL;
-    int rc = hf_get_async(h, key, at, &(struct hf_call){.deadline_ms = deadline_ms}, &f);
+    int rc = hf_get_async(h, key, at, &call, &f);
     if (rc)
         return rc;
     rc = call_wait(f);

@@ -9,8 +9,12 @@
  * HF_E_NO_MEMORY. */
 HF_CHECKED int call_new(struct hf *h, enum request_kind kind, const struct hf_call *call, size_t bytes,
                         struct hf_future **out);
-void call_post(struct hf_future *f); /* from now on the I/O thread's, until it is done */
-int call_wait(struct hf_future *f);  /* until it is done, which its deadline makes sure; its code */
+/* From now on the I/O thread's, until it is done. out NULL: its callback's, or nobody's. */
+void call_post(struct hf_future *f, struct hf_future **out);
+/* What a synchronous call posts. In a callback on the handle's thread, which would wait for itself, call_new refuses it. */
+struct hf_call call_to_wait(const struct hf *h, uint32_t deadline_ms);
+int call_wait(struct hf_future *f); /* until it is done, which its deadline makes sure; its code */
+bool call_from_callback(const struct hf *h);
 
 static inline struct slice call_slice(struct hf_bytes b)
 {

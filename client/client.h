@@ -76,11 +76,13 @@ enum request_state { REQUEST_PARKED, REQUEST_BACKOFF, REQUEST_IN_FLIGHT };
 struct meeting {
     pthread_mutex_t lock;
     _Atomic uint32_t refs;
+    uint32_t forks; /* constant: fork_count() of the process it belongs to */
 };
 
 struct hf_queue {
     struct meeting *meeting; /* referenced */
     struct list finished;    /* meeting's lock */
+    int fd;                  /* meeting's lock: readable while `finished` is not empty; -1: nobody asked for it */
     pthread_cond_t some;
     bool waited; /* meeting's lock: somebody waits on `some` */
 };
@@ -101,6 +103,7 @@ struct hf_future {
     uint64_t deadline_ns;
     struct hf_queue *queue; /* borrowed; may be NULL */
     void *tag;
+    void (*callback)(struct hf_future *f, void *tag); /* may be NULL */
 
     /* I/O thread, until it is finished. */
     enum request_state state;
@@ -128,7 +131,7 @@ struct hf_future {
 
     /* The meeting's lock. */
     _Atomic bool done;
-    bool abandoned;         /* freed before it was done */
+    bool abandoned;         /* freed before it was done, or never wanted */
     pthread_cond_t *waiter; /* on the waiter's stack; NULL: nobody waits */
 
     size_t size; /* of `bytes` */

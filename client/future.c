@@ -2,10 +2,16 @@
 #include "client/future.h"
 
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
+
+#include "client/call.h"
+#include "client/fork.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
+#define DISPATCH_AT_ONCE 64 /* taken under one lock */
 
 struct meeting *future_meeting_new(void)
 {
@@ -14,8 +20,10 @@ struct meeting *future_meeting_new(void)
         free(m);
         return NULL;
     }
-    if (m)
+    if (m) {
         atomic_init(&m->refs, 1);
+        m->forks = fork_count();
+    }
     return m;
 }
 
@@ -60,42 +68,71 @@ void future_destroy(struct hf_future *f)
     free(f);
 }
 
-/* The meeting's lock is held: makes `f` done. True: nobody wants it any more. */
-static bool deliver_one(struct hf_future *f)
+/* The parent's thread that would finish futures, and whoever held the lock, do not exist here. */
+static bool after_fork(const struct meeting *m)
 {
-    struct hf_queue *q = f->queue;
-    if (q && !f->abandoned) {
-        list_push(&q->finished, &f->link);
-        if (q->waited) {
-            q->waited = false;
-            pthread_cond_signal(&q->some);
-        }
-    } else if (f->waiter) {
-        pthread_cond_signal(f->waiter);
+    return m->forks != fork_count();
+}
+
+/* The meeting's lock is held. */
+static void enqueue(struct hf_queue *q, struct hf_future *f)
+{
+    const uint64_t one = 1;
+    if (list_empty(&q->finished) && q->fd >= 0) {
+        ssize_t n = write(q->fd, &one, sizeof one);
+        (void)n; /* its counter was 0 */
     }
-    bool abandoned = f->abandoned;
+    list_push(&q->finished, &f->link);
+    if (q->waited) {
+        q->waited = false;
+        pthread_cond_signal(&q->some);
+    }
+}
+
+/* The meeting's lock is held: makes `f` done. Ours to go on with, and on `ours`: nobody wants it any more, or its
+ * callback is this thread's to call. */
+static void deliver_one(struct hf_future *f, struct list *ours)
+{
+    if (f->abandoned || (f->callback && !f->queue))
+        list_push(ours, &f->link);
+    else if (f->queue)
+        enqueue(f->queue, f);
+    else if (f->waiter)
+        pthread_cond_signal(f->waiter);
     atomic_store_explicit(&f->done, true, memory_order_release); /* the last touch: its owner may free it now */
-    return abandoned;
+}
+
+/* Nothing is locked: the callback may call whatever the header allows. */
+static void call_back(struct hf_future *f)
+{
+    if (f->callback && !f->abandoned)
+        f->callback(f, f->tag);
+    else
+        future_destroy(f);
+}
+
+static void call_back_all(struct list *futures)
+{
+    while (!list_empty(futures)) {
+        struct list *first = futures->next;
+        list_remove(first);
+        call_back(LIST_OWNER(first, struct hf_future, link));
+    }
 }
 
 void future_deliver(struct hf *h, struct list *finished)
 {
     if (list_empty(finished))
         return;
-    struct list unwanted;
-    list_init(&unwanted);
+    struct list ours;
+    list_init(&ours);
     pthread_mutex_lock(&h->meeting->lock);
     LIST_EACH (it, finished) {
-        struct hf_future *f = LIST_OWNER(it, struct hf_future, link);
-        list_remove(&f->link);
-        if (deliver_one(f))
-            list_push(&unwanted, &f->link);
+        list_remove(it);
+        deliver_one(LIST_OWNER(it, struct hf_future, link), &ours);
     }
     pthread_mutex_unlock(&h->meeting->lock);
-    LIST_EACH (it, &unwanted) {
-        list_remove(it);
-        future_destroy(LIST_OWNER(it, struct hf_future, link));
-    }
+    call_back_all(&ours);
 }
 
 static void cond_init(pthread_cond_t *cond)
@@ -122,9 +159,10 @@ static struct timespec until(uint64_t timeout_ns)
 
 int hf_future_wait(struct hf_future *f, uint32_t timeout_ms)
 {
-    if (f->queue)
+    if (f->queue || f->callback)
         return HF_E_INVALID;
-    if (atomic_load_explicit(&f->done, memory_order_acquire) || timeout_ms == 0)
+    bool done = atomic_load_explicit(&f->done, memory_order_acquire);
+    if (done || timeout_ms == 0 || after_fork(f->meeting) || call_from_callback(f->h))
         return hf_future_poll(f);
     struct timespec end = until(timeout_ms * NS_PER_MS);
     pthread_cond_t cond;
@@ -142,7 +180,9 @@ int hf_future_wait(struct hf_future *f, uint32_t timeout_ms)
 
 int hf_future_poll(const struct hf_future *f)
 {
-    return atomic_load_explicit(&f->done, memory_order_acquire) ? f->code : HF_E_AGAIN;
+    if (atomic_load_explicit(&f->done, memory_order_acquire))
+        return f->code;
+    return after_fork(f->meeting) ? HF_E_OUTCOME_UNKNOWN : HF_E_AGAIN; /* the parent's thread goes on with it */
 }
 
 void hf_future_free(struct hf_future *f)
@@ -150,6 +190,8 @@ void hf_future_free(struct hf_future *f)
     if (!f)
         return;
     struct meeting *m = f->meeting;
+    if (after_fork(m))
+        return;
     pthread_mutex_lock(&m->lock);
     bool done = atomic_load_explicit(&f->done, memory_order_relaxed);
     f->abandoned = true;
@@ -192,10 +234,12 @@ void *hf_future_tag(const struct hf_future *f)
 
 int hf_queue_open(struct hf *h, struct hf_queue **out)
 {
+    if (after_fork(h->meeting))
+        return HF_E_CLOSED;
     struct hf_queue *q = malloc(sizeof *q);
     if (!q)
         return HF_E_NO_MEMORY;
-    *q = (struct hf_queue){.meeting = h->meeting};
+    *q = (struct hf_queue){.meeting = h->meeting, .fd = -1};
     atomic_fetch_add(&h->meeting->refs, 1);
     list_init(&q->finished);
     cond_init(&q->some);
@@ -203,23 +247,72 @@ int hf_queue_open(struct hf *h, struct hf_queue **out)
     return HF_OK;
 }
 
+int hf_queue_fd(struct hf_queue *q, int *out_fd)
+{
+    if (after_fork(q->meeting))
+        return HF_E_CLOSED;
+    pthread_mutex_lock(&q->meeting->lock);
+    if (q->fd < 0)
+        q->fd = eventfd(list_empty(&q->finished) ? 0 : 1, EFD_NONBLOCK | EFD_CLOEXEC);
+    int fd = q->fd;
+    pthread_mutex_unlock(&q->meeting->lock);
+    if (fd < 0)
+        return HF_E_IO;
+    *out_fd = fd;
+    return HF_OK;
+}
+
+/* The meeting's lock is held. Whoever posts next finds the queue empty and writes again. */
+static void fd_clear(struct hf_queue *q)
+{
+    uint64_t count;
+    ssize_t n = read(q->fd, &count, sizeof count);
+    (void)n; /* nothing to clear is fine */
+}
+
+/* The meeting's lock is held. */
+static void await_some(struct hf_queue *q, uint64_t timeout_ns)
+{
+    if (!list_empty(&q->finished) || timeout_ns == 0)
+        return;
+    struct timespec end = until(timeout_ns);
+    do {
+        q->waited = true;
+    } while (list_empty(&q->finished) && pthread_cond_timedwait(&q->some, &q->meeting->lock, &end) == 0);
+    q->waited = false;
+}
+
 size_t future_take(struct hf_queue *q, uint64_t timeout_ns, struct hf_future **out, size_t max)
 {
+    if (after_fork(q->meeting))
+        return 0;
     pthread_mutex_lock(&q->meeting->lock);
-    if (list_empty(&q->finished) && timeout_ns > 0) {
-        struct timespec end = until(timeout_ns);
-        do {
-            q->waited = true;
-        } while (list_empty(&q->finished) && pthread_cond_timedwait(&q->some, &q->meeting->lock, &end) == 0);
-        q->waited = false;
-    }
+    await_some(q, timeout_ns);
     size_t count = 0;
     while (count < max && !list_empty(&q->finished)) {
         struct list *first = q->finished.next;
         list_remove(first);
         out[count++] = LIST_OWNER(first, struct hf_future, link);
     }
+    if (q->fd >= 0 && list_empty(&q->finished))
+        fd_clear(q);
     pthread_mutex_unlock(&q->meeting->lock);
+    return count;
+}
+
+size_t hf_queue_dispatch(struct hf_queue *q, uint32_t timeout_ms, size_t max)
+{
+    struct hf_future *taken[DISPATCH_AT_ONCE];
+    size_t count = 0, room = max;
+    for (uint64_t wait_ns = timeout_ms * NS_PER_MS; room > 0; wait_ns = 0) {
+        size_t n = future_take(q, wait_ns, taken, room < DISPATCH_AT_ONCE ? room : DISPATCH_AT_ONCE);
+        for (size_t i = 0; i < n; i++)
+            call_back(taken[i]);
+        count += n;
+        room -= n;
+        if (n < DISPATCH_AT_ONCE)
+            break;
+    }
     return count;
 }
 
@@ -230,8 +323,10 @@ size_t hf_queue_take(struct hf_queue *q, uint32_t timeout_ms, struct hf_future *
 
 void hf_queue_free(struct hf_queue *q)
 {
-    if (!q)
+    if (!q || after_fork(q->meeting))
         return;
+    if (q->fd >= 0)
+        close(q->fd);
     pthread_cond_destroy(&q->some);
     future_meeting_unref(&q->meeting);
     free(q);

@@ -6,6 +6,8 @@
 
 #include "client/client.h"
 
+#include "client/call.h"
+#include "client/fork.h"
 #include "client/future.h"
 #include "client/io.h"
 #include "client/peer.h"
@@ -94,7 +96,9 @@ int hf_open(const struct hf_options *options, unsigned abi, struct hf **out)
     struct hf *h = calloc(1, sizeof *h);
     if (!h)
         return HF_E_NO_MEMORY;
-    int rc = prepare(h, options);
+    int rc = fork_watch();
+    if (rc == HF_OK)
+        rc = prepare(h, options);
     if (rc == HF_OK)
         rc = start_thread(h);
     if (rc) {
@@ -108,6 +112,12 @@ int hf_open(const struct hf_options *options, unsigned abi, struct hf **out)
 void hf_close(struct hf **h)
 {
     if (!h || !*h)
+        return;
+    if ((*h)->meeting->forks != fork_count()) { /* its sockets and its lock are the parent's */
+        *h = NULL;
+        return;
+    }
+    if (call_from_callback(*h))
         return;
     atomic_store_explicit(&(*h)->stop, true, memory_order_release);
     mailbox_wake((*h)->mailbox);

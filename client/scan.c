@@ -21,15 +21,15 @@ int hf_scan_async(struct hf *h, const struct hf_range *range, const struct hf_ca
     f->reverse = range->reverse != 0;
     f->keys_only = range->keys_only != 0;
     f->at = range->at;
-    *out = f;
-    call_post(f);
+    call_post(f, out);
     return HF_OK;
 }
 
 int hf_scan(struct hf *h, const struct hf_range *range, uint32_t deadline_ms, struct hf_future **out_page)
 {
+    const struct hf_call call = call_to_wait(h, deadline_ms);
     struct hf_future *f;
-    int rc = hf_scan_async(h, range, &(struct hf_call){.deadline_ms = deadline_ms}, &f);
+    int rc = hf_scan_async(h, range, &call, &f);
     if (rc)
         return rc;
     rc = call_wait(f);
@@ -114,7 +114,8 @@ int hf_cursor_open(struct hf *h, const struct hf_range *range, uint32_t page_dea
 
 static int ask(struct hf_cursor *c)
 {
-    return hf_scan_async(c->h, &c->range, &(struct hf_call){.deadline_ms = c->deadline_ms}, &c->ahead);
+    const struct hf_call call = call_to_wait(c->h, c->deadline_ms);
+    return hf_scan_async(c->h, &c->range, &call, &c->ahead);
 }
 
 static int failed(struct hf_cursor *c, int code, const char *message)

@@ -227,7 +227,7 @@ static void *unique_thread(void *argument)
     for (uint64_t n = 0; !atomic_load(&stopping) || free_count < set.window;) {
         if (!atomic_load(&stopping) && free_count > 0) {
             struct op *op = free_ops[free_count - 1];
-            struct hf_call call = {(uint32_t)set.deadline_ms, q, op};
+            struct hf_call call = {.deadline_ms = (uint32_t)set.deadline_ms, .queue = q, .tag = op};
             struct hf_future *f;
             *op = (struct op){.name = "put", .expected = "-", .read = "-"};
             snprintf(op->key, sizeof op->key, "%c-u-%s-%u-%" PRIu64, n % 2 ? 'z' : 'a', set.tag, client, n);

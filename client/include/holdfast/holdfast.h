@@ -1,8 +1,11 @@
 /* holdfast.h: the client library of Holdfast, a sharded, strongly consistent key-value store.
  *
  * Threads:  every function may be called from any thread; one future or scan belongs to one thread at a time. A handle has
- *           one thread of its own that owns all sockets. Do not use a handle after fork() in the child.
- * Memory:   out of memory is HF_E_NO_MEMORY, never an abort.
+ *           one thread of its own that owns all sockets; ZeroMQ adds two. They block every signal.
+ * Process:  no signal is raised into the program and no handler or mask of it is touched; every descriptor is
+ *           close-on-exec; after fork() the child's calls on what the parent opened are refused (hf_open).
+ * Memory:   out of memory is HF_E_NO_MEMORY, never an abort of ours; ZeroMQ's own queues are another matter
+ *           (docs/LIBRARY.md).
  * Answers:  every call ends within its deadline in one of three ways:
  *             done              HF_OK (or HF_E_NOT_FOUND, HF_E_COMPARE_FAILED: done, and this is the result)
  *             surely not done   any other code whose class is not HF_CLASS_OUTCOME_UNKNOWN
@@ -112,11 +115,17 @@ struct hf_options {
     uint64_t outstanding_bytes_max; /* their keys and values. 0: 256 MiB */
 };
 
-/* Starts the handle's thread; connects when the first call needs it. HF_E_INVALID: no or bad endpoints, unknown `abi`.
- * HF_E_NO_MEMORY. */
+/* Starts the handle's thread; connects when the first call needs it. On HF_OK *out is to be given to hf_close.
+ * HF_E_INVALID: no or bad endpoints, unknown `abi`. HF_E_LIMIT: too many or too long ones. HF_E_NO_MEMORY: also no thread
+ * or descriptor left.
+ * fork(): in the child, a handle of the parent takes no calls (HF_E_CLOSED, surely not done), an unfinished future is
+ * HF_E_OUTCOME_UNKNOWN, queues are empty, hf_close and the free functions only forget; what the parent has under way goes
+ * on in the parent. The child may open handles of its own. */
 HF_RESULT int hf_open(const struct hf_options *options, unsigned abi, struct hf **out);
-/* Ends every call under way (never sent: HF_E_CLOSED; else unknown) and nulls *h. Futures and queues stay valid and are
- * still to be freed; scans are to be closed before. */
+/* Ends every call under way (never sent: HF_E_CLOSED; else unknown) and nulls *h. When it returns, every callback of a call
+ * without a queue was called. Futures and queues stay valid and are still to be freed; a queue's callbacks are called by
+ * its next hf_queue_dispatch. Scans are to be closed before; no other thread may be inside a call on *h. NULL is ignored.
+ * In a callback on the handle's thread it does nothing, which *h shows. */
 HF_API void hf_close(struct hf **h);
 
 /* ---- synchronous calls: deadline_ms > 0 is when they are back at the latest ----------------------------------------
@@ -146,13 +155,20 @@ HF_API void hf_value_free(struct hf_value *value);
  */
 
 struct hf_call {
-    uint32_t deadline_ms;   /* > 0 */
+    uint32_t deadline_ms;   /* from now; > 0 */
     struct hf_queue *queue; /* where the finished future is put; NULL: nowhere, wait for it by itself */
     void *tag;              /* the caller's, given back by hf_future_tag */
+    /* Called once for every accepted call, whatever becomes of it, hf_close included; no lock is held. The future is the
+     * callback's to free, then or later; before, nobody may free or wait for it. With a queue it is called by
+     * hf_queue_dispatch, in that thread. Without, on the handle's thread: there it delays all calls of the handle while it
+     * runs; it may start further calls; a synchronous call on its handle is HF_E_INVALID. NULL: no callback. */
+    void (*callback)(struct hf_future *f, void *tag);
 };
 
-/* Each copies its arguments, returns at once, and on HF_OK *out is to be freed with hf_future_free. Failures here are
- * surely not done: HF_E_INVALID, HF_E_LIMIT, HF_E_BUSY (too much outstanding), HF_E_NO_MEMORY. */
+/* Each copies its arguments and returns at once. On HF_OK *out is to be freed with hf_future_free, unless a callback owns
+ * it, which may be over before the caller looks. out NULL: the callback's only; without one the result is wanted by nobody.
+ * Failures here are surely not done and call nothing back: HF_E_INVALID, HF_E_LIMIT, HF_E_BUSY (too much outstanding),
+ * HF_E_NO_MEMORY, HF_E_CLOSED (being closed, or opened by a parent process). */
 HF_RESULT int hf_put_async(struct hf *h, struct hf_bytes key, struct hf_bytes value, uint64_t ttl_ms,
                            const struct hf_call *call, struct hf_future **out);
 HF_RESULT int hf_del_async(struct hf *h, struct hf_bytes key, const struct hf_call *call, struct hf_future **out);
@@ -163,7 +179,8 @@ HF_RESULT int hf_delete_prefix_async(struct hf *h, struct hf_bytes prefix, const
 HF_RESULT int hf_get_async(struct hf *h, struct hf_bytes key, uint64_t at, const struct hf_call *call,
                            struct hf_future **out);
 
-/* The call's code, or HF_E_AGAIN when it is not finished after timeout_ms. Only for futures without a queue. */
+/* The call's code, or HF_E_AGAIN when it is not finished after timeout_ms (in a callback on the handle's thread: at once).
+ * Only for futures without queue and callback: else HF_E_INVALID. */
 HF_RESULT int hf_future_wait(struct hf_future *f, uint32_t timeout_ms);
 /* The call's code, or HF_E_AGAIN when it is not finished. */
 HF_RESULT int hf_future_poll(const struct hf_future *f);
@@ -177,12 +194,22 @@ HF_API struct hf_version hf_future_version(const struct hf_future *f); /* writte
 HF_API struct hf_bytes hf_future_value(const struct hf_future *f);     /* get */
 HF_API void *hf_future_tag(const struct hf_future *f);
 
-/* A queue belongs to the handle it was opened on. */
+/* A queue belongs to the handle it was opened on; *out is to be given to hf_queue_free. HF_E_NO_MEMORY, HF_E_CLOSED. */
 HF_RESULT int hf_queue_open(struct hf *h, struct hf_queue **out);
 /* Takes up to `max` finished futures in the order in which they finished; waits up to timeout_ms for the first.
- * Returns how many. */
+ * Returns how many; they are the caller's to free. Their callbacks, if any, are not called. */
 HF_RESULT size_t hf_queue_take(struct hf_queue *q, uint32_t timeout_ms, struct hf_future **out, size_t max);
-/* Calls that still name it must have been taken out before. NULL is ignored. */
+/* Takes up to `max` finished futures and calls their callbacks, here and in the order in which they finished; waits up to
+ * timeout_ms for the first. A future without a callback is freed. Returns how many. A callback may use the queue too, but
+ * not free it. */
+HF_API size_t hf_queue_dispatch(struct hf_queue *q, uint32_t timeout_ms, size_t max);
+/* For an event loop (poll, epoll, libuv's uv_poll): *out_fd is readable exactly while finished futures wait, level-triggered;
+ * then take or dispatch with timeout_ms 0, which clears it when nothing waits any more. Edge-triggered loops must go on
+ * until 0 comes back. Never read, written or closed by the caller; the same for the life of the queue, which owns it.
+ * HF_E_IO: no descriptor left. HF_E_CLOSED: opened by a parent process. */
+HF_RESULT int hf_queue_fd(struct hf_queue *q, int *out_fd);
+/* Calls that name it must have been taken out or dispatched before; after hf_close all of them wait in it. NULL is ignored.
+ */
 HF_API void hf_queue_free(struct hf_queue *q);
 
 /* ---- scans ---------------------------------------------------------------------------------------------------------
