@@ -96,19 +96,37 @@ static void print_all(const char *dir, const struct identity *id, const Hf__Cata
     print_members(members, false);
 }
 
+/* One line on stderr; as JSON it is what every command of `holdfast` says. */
+static void say_error(const char *dir, const char *name, int rc, const char *what, bool json)
+{
+    if (!json) {
+        fprintf(stderr, "holdfast-shard: %s/%s: %s\n", dir, name, what);
+        return;
+    }
+    fprintf(stderr, "{\"error\":{\"code\":\"%s\",\"class\":\"%s\",\"message\":\"", error_name(rc),
+            error_class_name(error_class(rc)));
+    for (const char *at = dir; *at; at++) {
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            fprintf(stderr, "\\u%04x", (unsigned)*at);
+        else
+            fprintf(stderr, *at == '"' || *at == '\\' ? "\\%c" : "%c", *at);
+    }
+    fprintf(stderr, "/%s: %s\"}}\n", name, what);
+}
+
 int inspect_print(const char *dir, bool json)
 {
     struct identity id;
     int rc = identity_read(disk_posix(), dir, &id);
     if (rc) {
-        fprintf(stderr, "holdfast-shard: %s/identity: %s\n", dir,
-                rc == HF_E_ABSENT ? "no such file; this is no replica's directory" : error_text(rc));
+        const char *what = rc == HF_E_ABSENT ? "no such file; this is no replica's directory" : disk_error_text(rc);
+        say_error(dir, "identity", rc, what, json);
         return rc == HF_E_ABSENT ? EXIT_NOT_FOUND : EXIT_REFUSED;
     }
     Hf__Catalog__Members *members = NULL;
     rc = id.cluster ? peers_read(disk_posix(), dir, &members) : HF_OK;
     if (rc)
-        fprintf(stderr, "holdfast-shard: %s/peers: %s\n", dir, error_text(rc));
+        say_error(dir, "peers", rc, disk_error_text(rc), json);
     print_all(dir, &id, members, in_use(dir), json);
     if (members)
         hf__catalog__members__free_unpacked(members, NULL);

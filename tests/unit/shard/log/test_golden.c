@@ -179,6 +179,8 @@ static void generate(void)
         while (i > 0 && file.size > 0 && file.data[file.size - 1] == 0)
             file.size--;
         snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+        bool there = true;
+        must(disk_posix()->ops->exists(disk_posix(), path, &there) == 0 && !there); /* never written again */
         must(disk_replace(disk_posix(), path, buf_slice(&file)) == 0);
         buf_deinit(&file);
     }
