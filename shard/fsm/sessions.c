@@ -6,6 +6,7 @@
 #include "common/base/endian.h"
 #include "common/base/error.h"
 #include "common/base/limits.h"
+#include "common/sys/failpoint.h"
 #include "shard/fsm/session_record.h"
 #include "shard/fsm/vkey.h"
 
@@ -148,6 +149,8 @@ void sessions_done_below(struct session *session, uint64_t done_below)
     struct session_state *state = &session->state;
     if (done_below > SESSIONS_SEQ_MAX)
         done_below = SESSIONS_SEQ_MAX;
+    if (planted_bug("fsm.done_below_off_by_one") && done_below > 0)
+        done_below++;
     if (done_below <= state->done_below)
         return;
     for (uint64_t seq = state->done_below; seq < done_below && seq < state->top; seq++)
@@ -254,15 +257,17 @@ void sessions_rollback(struct sessions *s)
     }
 }
 
-static int load_one(struct sessions *s, struct slice key, struct slice record)
+static int load_one(struct sessions *s, struct slice key, struct slice record, uint64_t applied)
 {
-    if (key.size != VKEY_SESSION_BYTES || s->by_id.count >= LIMIT_SESSIONS)
+    if (key.size != VKEY_SESSION_BYTES || s->by_id.count >= LIMIT_SESSIONS || get_be64(key.data + 1) > applied)
         return HF_E_CORRUPT;
     struct session *session = insert(s, get_be64(key.data + 1));
+    if (planted_bug("fsm.sessions_forgotten"))
+        return HF_OK;
     return session_record_decode(record, &session->state) ? HF_OK : HF_E_CORRUPT;
 }
 
-int sessions_load(struct sessions *s, struct store *store)
+int sessions_load(struct sessions *s, struct store *store, uint64_t applied)
 {
     struct store_iterator *it = store_iterator_new(store, false);
     const uint8_t first = VKEY_SESSION;
@@ -272,7 +277,7 @@ int sessions_load(struct sessions *s, struct store *store)
         struct slice key = store_iterator_key(it);
         if (key.size < 1 || key.data[0] != VKEY_SESSION)
             break;
-        rc = load_one(s, key, store_iterator_value(it));
+        rc = load_one(s, key, store_iterator_value(it), applied);
     }
     if (rc == HF_OK)
         rc = store_iterator_status(it);

@@ -23,7 +23,9 @@ enum check_kind {
     CHECK_STATUS,       /* role, term, index = commit, after something of it changed */
     CHECK_VOTED,        /* a vote left: term, peer = for whom */
     CHECK_ACKNOWLEDGED, /* an append reply left: index = match, term */
-    CHECK_APPLIED,      /* index, term, hash, other = chain up to it */
+    CHECK_APPLIED,      /* index, term, hash, other = chain of the state machine, 0 inside a batch */
+    CHECK_DURABLE,      /* index, term: what a crash would leave of the state machine */
+    CHECK_RESTARTED,    /* engine and state machine are open: index, term, other = chain of the state machine */
     CHECK_WRITE_DONE,   /* a client was told: index, term, hash */
     CHECK_READ_BEGIN,   /* other = id of the read */
     CHECK_READ_DONE,    /* other = id, index = applied index of the answer */
@@ -46,10 +48,10 @@ struct checker {
 };
 
 extern const struct checker check_leaders, check_log_matching, check_completeness, check_machine, check_acks,
-    check_reads, check_votes, check_promises, check_quorum, check_commit, check_recovery, check_liveness;
+    check_reads, check_votes, check_promises, check_quorum, check_commit, check_recovery, check_liveness, check_state;
 
 struct checks {
-    void *states[12]; /* owned; NULL: switched off */
+    void *states[13]; /* owned; NULL: switched off */
 };
 
 /* `only`: the name of one checker, or NULL for all. */

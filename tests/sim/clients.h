@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "common/base/random.h"
+#include "tests/sim/load.h"
 
 struct sim;
 struct node;
@@ -14,6 +15,7 @@ struct clients {
     uint64_t gap_us;     /* between two requests, on average */
     uint64_t last_id;    /* of requests */
     uint64_t told_index; /* highest acknowledged */
+    struct load load;
 };
 
 void clients_init(struct clients *c, uint64_t seed);

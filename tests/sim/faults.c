@@ -213,7 +213,7 @@ static uint32_t join(struct sim *sim)
         id++;
     if (id > SIM_NODES_MAX)
         return 0;
-    node_create(&sim->nodes[id], sim, id, &donor->durable);
+    node_copy(&sim->nodes[id], sim, id, donor);
     node_start(&sim->nodes[id]);
     return id;
 }

@@ -34,6 +34,11 @@ void logtap_end(void)
     current = NULL;
 }
 
+struct node *logtap_node(void)
+{
+    return current;
+}
+
 uint64_t logtap_hash(enum log_kind kind, struct slice data)
 {
     uint64_t hash = hashmap_hash_bytes(data.data, data.size) * 31 + (uint64_t)kind;

@@ -25,6 +25,7 @@ struct shadow {
 struct node;
 void logtap_begin(struct node *node); /* the calls that follow are this replica's */
 void logtap_end(void);
+struct node *logtap_node(void); /* whose calls these are; NULL: nobody's */
 void shadow_create(struct shadow *s, uint64_t index, uint64_t term);
 /* After CHECK_OPENED was judged: what was found is what the replica goes on with. */
 void shadow_adopt(struct shadow *s);

@@ -1,12 +1,14 @@
 /* node.c: the life of a replica: created, started, dead, started again; its clock; what waits for its next turn. */
 #include "tests/sim/node.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "common/sys/failpoint.h"
 #include "tests/sim/sim.h"
 
+#define GENESIS 1 /* index and term of a group's first state */
 #define PPM 1000000
 #define FAR_NS (UINT64_C(3600) * 1000 * SIM_MS)
 
@@ -58,7 +60,6 @@ uint64_t node_global(const struct node *n, uint64_t local_ns)
 
 static struct engine_env environment(struct node *n)
 {
-    configuration_box(&n->durable.config, &n->boot);
     struct engine_env env = {.disk = simdisk_disk(n->disk),
                              .dir = "/replica",
                              .group = 1,
@@ -71,12 +72,12 @@ static struct engine_env environment(struct node *n)
                              .now_ns = node_now(n),
                              .applied = n->durable.index,
                              .applied_term = n->durable.term,
-                             .members = &n->boot.members};
+                             .members = n->fsm != NULL ? fsm_info(n->fsm)->members : &n->boot.members};
     turn_env(n, &env);
     return env;
 }
 
-void node_create(struct node *n, struct sim *sim, uint32_t id, const struct machine *from)
+static void create_directory(struct node *n, struct sim *sim, uint32_t id)
 {
     must(n->state == NODE_ABSENT);
     n->sim = sim;
@@ -84,26 +85,104 @@ void node_create(struct node *n, struct sim *sim, uint32_t id, const struct mach
     n->ops = &engine_native;
     n->state = NODE_DOWN;
     n->disk = simdisk_new();
-    n->durable = n->machine = *from;
+    snprintf(n->fsm_dir, sizeof n->fsm_dir, "/replica/fsm-1-%" PRIu32, id);
+    n->store = simstore_new(n->fsm_dir, random_next(&n->random));
     n->wake_at = UINT64_MAX;
     n->die_before = n->stop_before = PHASES;
     n->clock_global = sim->now;
     n->clock_local = 1;
-    shadow_create(&n->shadow, from->index, from->term);
     struct disk *d = simdisk_disk(n->disk);
     must(d->ops->make_dir(d, "/replica") == 0);
     must(d->ops->sync_dir(d, "/") == 0);
+}
+
+static void create_log(struct node *n)
+{
+    shadow_create(&n->shadow, n->durable.index, n->durable.term);
     struct engine_env env = environment(n);
-    must(n->ops->create(&env, from->index, from->term) == 0);
+    must(n->ops->create(&env, n->durable.index, n->durable.term) == 0);
     simdisk_crash(n->disk, random_next(&n->random)); /* durable on return */
+    simstore_halt(n->store);
+    simstore_crash(n->store);
     simdisk_ignore_sync(n->disk, planted_bug("sim.sync_ignored"));
+}
+
+void node_create(struct node *n, struct sim *sim, uint32_t id)
+{
+    char where[256] = "";
+    create_directory(n, sim, id);
+    struct configuration first = {.index = GENESIS, .count = sim->replicas};
+    for (uint32_t i = 0; i < sim->replicas; i++)
+        first.member[i].replica = i + 1;
+    configuration_box(&first, &n->boot);
+    Hf__Catalog__Range range = HF__CATALOG__RANGE__INIT;
+    range.catalog = true;
+    struct fsm_genesis genesis = {.cluster = 1,
+                                  .group = 1,
+                                  .log_epoch = 1,
+                                  .index = GENESIS,
+                                  .term = GENESIS,
+                                  .heartbeat_ms = SIM_HEARTBEAT_MS,
+                                  .election_ms = SIM_ELECTION_MS,
+                                  .members = &n->boot.members,
+                                  .range = &range};
+    logtap_begin(n);
+    must(fsm_create(&(struct fsm_config){.dir = n->fsm_dir}, &genesis, where) == 0);
+    logtap_end();
+    n->durable = n->machine = (struct machine){.index = GENESIS, .term = GENESIS, .config = first};
+    create_log(n);
+}
+
+void node_copy(struct node *n, struct sim *sim, uint32_t id, const struct node *donor)
+{
+    create_directory(n, sim, id);
+    configuration_box(&donor->machine.config, &n->boot);
+    simstore_copy(n->store, donor->store);
+    n->durable = n->machine = donor->durable;
+    create_log(n);
+}
+
+uint64_t node_chain(const struct node *n)
+{
+    uint64_t digest;
+    memcpy(&digest, fsm_info(n->fsm)->digest, sizeof digest);
+    return (digest ^ simstore_content(n->store)) | 1;
+}
+
+void node_look_durable(struct node *n)
+{
+    struct fsm_applied durable;
+    must(fsm_durable_applied(n->fsm, &durable) == 0);
+    n->durable.index = durable.index;
+    n->durable.term = durable.term;
+    checks_see(n->sim,
+               (struct check_event){.kind = CHECK_DURABLE, .node = n, .index = durable.index, .term = durable.term});
+}
+
+static void open_fsm(struct node *n)
+{
+    char where[256] = "";
+    simstore_flush_permille(n->store, (uint32_t)n->sim->faults.flush_permille);
+    int rc = fsm_open(&(struct fsm_config){.dir = n->fsm_dir}, &n->fsm, where);
+    if (rc != 0) {
+        check_failed(n->sim, &check_state, "replica %u: its state machine does not open: %d %s", n->id, rc, where);
+        return;
+    }
+    const struct fsm_info *info = fsm_info(n->fsm);
+    n->machine = (struct machine){.index = info->applied.index, .term = info->applied.term, .chain = node_chain(n)};
+    configuration_from(info->members, &n->machine.config);
+    n->durable.index = n->machine.index;
+    n->durable.term = n->machine.term;
+    n->stamp = (struct stamp){0};
 }
 
 void node_start(struct node *n)
 {
     char where[256] = "";
     must(n->state == NODE_DOWN);
-    n->machine = n->durable;
+    open_fsm(n);
+    if (n->fsm == NULL)
+        return;
     n->phase = PHASE_COLLECT;
     n->status = (struct engine_status){0};
     n->was_serving = n->more = n->want_change = false;
@@ -121,9 +200,17 @@ void node_start(struct node *n)
     if (rc != 0) {
         n->engine = NULL;
         n->state = NODE_DOWN;
+        simstore_halt(n->store);
+        fsm_close(&n->fsm);
+        simstore_crash(n->store);
         check_failed(n->sim, &check_recovery, "replica %u does not open: %d %s", n->id, rc, where);
         return;
     }
+    checks_see(n->sim, (struct check_event){.kind = CHECK_RESTARTED,
+                                            .node = n,
+                                            .index = n->machine.index,
+                                            .term = n->machine.term,
+                                            .other = n->machine.chain});
     node_look(n);
     node_wake(n, n->sim->now);
 }
@@ -143,6 +230,9 @@ void node_die(struct node *n, enum node_death death)
     n->sim->result.deaths++;
     simdisk_halt(n->disk);
     n->ops->close(&n->engine);
+    simstore_halt(n->store);
+    fsm_close(&n->fsm);
+    simstore_crash(n->store);
     simdisk_fail(n->disk, 0, 0, 0, 0);
     if (death == DEATH_POWER) {
         simdisk_crash(n->disk, random_next(&n->random));
@@ -165,10 +255,12 @@ void node_free(struct node *n)
     if (n->state == NODE_UP) {
         simdisk_halt(n->disk);
         n->ops->close(&n->engine);
+        fsm_close(&n->fsm);
     }
     forget_requests(n);
     shadow_deinit(&n->shadow);
     simdisk_free(&n->disk);
+    simstore_free(&n->store);
     n->state = NODE_ABSENT;
 }
 

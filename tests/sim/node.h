@@ -1,5 +1,5 @@
-/* node.h: one replica in the simulator: the real engine and log on a simulated disk, a clock of its own, and a state
- * machine that is a chain of hashes.
+/* node.h: one replica in the simulator: the real engine, log and state machine on a simulated disk and store, and a clock
+ * of its own.
  *
  * Position: sim.c wakes it, turn.c is its turn, network.c carries its messages. */
 #pragma once
@@ -9,9 +9,12 @@
 
 #include "common/base/random.h"
 #include "shard/engine/engine.h"
+#include "shard/fsm/fsm.h"
+#include "shard/replica/stamp.h"
 #include "tests/sim/check.h"
 #include "tests/sim/logtap.h"
 #include "tests/support/simdisk.h"
+#include "tests/support/simstore.h"
 
 #define NODE_INBOX_MAX 512
 #define NODE_WRITES_MAX 512
@@ -49,8 +52,9 @@ struct members_box { /* the same as protobuf-c wants it; valid while it stays wh
     Hf__Catalog__Member *pointer[SIM_NODES_MAX];
 };
 
-struct machine { /* the state machine, as of an applied index */
-    uint64_t index, term, chain;
+struct machine { /* what is known of the state machine, as of an applied index */
+    uint64_t index, term;
+    uint64_t chain; /* its running digest and the sum of its content; 0: not looked at */
     struct configuration config;
 };
 
@@ -69,12 +73,16 @@ struct node {
     struct sim *sim; /* borrowed */
     uint32_t id;
     enum node_state state;
-    struct simdisk *disk; /* owned; NULL: absent */
+    struct simdisk *disk;   /* owned; NULL: absent */
+    struct simstore *store; /* owned; what the state machine stands on */
+    char fsm_dir[32];
     const struct engine_ops *ops;
     struct engine *engine;   /* owned; NULL: not running */
+    struct fsm *fsm;         /* owned; NULL: not running */
+    struct stamp stamp;      /* while it leads */
     struct members_box boot; /* what engine_env.members points to */
     struct shadow shadow;
-    struct machine machine, durable;
+    struct machine machine, durable; /* durable: index and term only */
     struct random random;
 
     uint64_t clock_local, clock_global; /* local time at a global time */
@@ -109,8 +117,10 @@ struct node {
 
 #define NODE_TRANSFER_ANY UINT32_MAX
 
-/* A directory with an empty log behind the state machine `from`, as a bootstrap or an operator's copy makes it. */
-void node_create(struct node *n, struct sim *sim, uint32_t id, const struct machine *from);
+/* A directory as a bootstrap makes it, of the group's first members. */
+void node_create(struct node *n, struct sim *sim, uint32_t id);
+/* A directory with an empty log behind a copy of the donor's durable state, as an operator makes it. */
+void node_copy(struct node *n, struct sim *sim, uint32_t id, const struct node *donor);
 void node_start(struct node *n);                      /* opens the engine; a failure is a finding */
 void node_die(struct node *n, enum node_death death); /* any state; what was not durable may be gone */
 void node_free(struct node *n);
@@ -126,6 +136,8 @@ bool node_serves(const struct node *n); /* would it take requests, as far as it 
 
 void turn_run(struct node *n); /* phases, until the turn ends, is taken apart or the process dies (turn.c) */
 void turn_env(struct node *n, struct engine_env *env); /* fills what the engine calls */
+uint64_t node_chain(const struct node *n);             /* of the state machine as it stands */
+void node_look_durable(struct node *n);                /* what a crash would leave of the state machine */
 
 void configuration_box(const struct configuration *c, struct members_box *out);
 void configuration_from(const Hf__Catalog__Members *m, struct configuration *out);

@@ -90,13 +90,9 @@ void sim_trace(struct sim *sim, uint32_t node, const char *what, uint64_t a, uin
 
 static void boot(struct sim *sim, struct random *random)
 {
-    struct machine genesis = {.index = 1, .term = 1, .chain = 1};
-    genesis.config = (struct configuration){.index = 1, .count = sim->replicas};
-    for (uint32_t i = 0; i < sim->replicas; i++)
-        genesis.config.member[i].replica = i + 1;
     for (uint32_t id = 1; id <= sim->replicas; id++) {
         struct node *n = &sim->nodes[id];
-        node_create(n, sim, id, &genesis);
+        node_create(n, sim, id);
         if (!sim->options.calm)
             n->clock_ppm = (int64_t)random_below(random, 2 * CLOCK_PPM_MAX + 1) - CLOCK_PPM_MAX;
         n->clock_local = 1 + random_below(random, 1000 * SIM_MS);
@@ -144,6 +140,7 @@ void sim_free(struct sim **sim)
     for (size_t i = 0; i < (*sim)->queue_count; i++)
         free((*sim)->queue[i].message);
     free((*sim)->queue);
+    load_deinit(&(*sim)->clients.load);
     checks_deinit(&(*sim)->checks);
     free(*sim);
     *sim = NULL;

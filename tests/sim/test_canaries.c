@@ -25,6 +25,12 @@ static const struct canary {
     {"native.commit_old_term", "quorum"},
     {"native.skip_truncate", "commit"},
     {"sim.sync_ignored", "recovery"},
+    {"fsm.split_batch", "machine"},
+    {"fsm.ignore_overlay", "machine"},
+    {"fsm.sessions_forgotten", "machine"},
+    {"sim.flush_not_consistent", "machine"},
+    {"sim.durable_lies", "state"},
+    {"sim.trim_ahead", "recovery"},
     {"sim.votes_lost_after_healing", "liveness"},
 };
 

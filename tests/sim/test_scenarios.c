@@ -122,7 +122,7 @@ static void change_role(struct sim *sim, uint32_t replica, bool learner)
 static void a_promoted_replica_votes_before_it_knows(void)
 {
     struct sim *sim = scenario_new(4, 3);
-    node_create(&sim->nodes[4], sim, 4, &sim->nodes[1].durable);
+    node_copy(&sim->nodes[4], sim, 4, &sim->nodes[1]);
     node_start(&sim->nodes[4]);
     change_role(sim, 4, true);
     CU_ASSERT(sim_run_ms(sim, 500));

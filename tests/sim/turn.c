@@ -34,40 +34,61 @@ static void answer_write(struct node *n, const struct log_entry *e)
     }
 }
 
-static void apply_one(struct node *n, const struct log_entry *e)
+/* `chain`: of the state machine with this entry applied, 0 inside a batch. */
+static void applied_one(struct node *n, const struct log_entry *e, uint64_t chain)
 {
     uint64_t hash = logtap_hash(e->kind, e->data);
     struct machine *m = &n->machine;
     m->index++;
     m->term = e->term;
-    struct random mixer = {.state = m->chain ^ hash ^ e->term << 40 ^ e->index};
-    m->chain = random_next(&mixer);
-    if (e->kind == LOG_CONFIG) {
-        Hf__Catalog__Members *members = hf__catalog__members__unpack(NULL, e->data.size, e->data.data);
-        must(members != NULL);
-        configuration_from(members, &m->config);
-        m->config.index = e->index;
-        hf__catalog__members__free_unpacked(members, NULL);
+    m->chain = chain;
+    if (e->kind == LOG_CONFIG)
         n->sim->result.changes++;
-    }
     sim_trace(n->sim, n->id, "apply", e->index, e->term, hash);
-    checks_see(
-        n->sim,
-        (struct check_event){
-            .kind = CHECK_APPLIED, .node = n, .index = e->index, .term = e->term, .hash = hash, .other = m->chain});
+    checks_see(n->sim,
+               (struct check_event){
+                   .kind = CHECK_APPLIED, .node = n, .index = e->index, .term = e->term, .hash = hash, .other = chain});
     answer_write(n, e);
 }
 
+static void on_result(void *ctx, uint64_t index, uint64_t term, uint32_t position, const struct fsm_result *r)
+{
+    struct node *n = ctx;
+    (void)term, (void)position;
+    if (r->session != 0) /* one was opened, whoever led */
+        load_session(&n->sim->clients.load, index);
+}
+
+/* One batch of the state machine. */
+static int apply_batch(struct node *n, const struct log_entry *entries, size_t count)
+{
+    int rc = fsm_apply(n->fsm, entries, count, on_result, n);
+    if (rc != 0)
+        return rc;
+    const struct fsm_info *info = fsm_info(n->fsm);
+    for (size_t i = 0; i < count; i++) {
+        if (entries[i].kind == LOG_CONFIG)
+            configuration_from(info->members, &n->machine.config);
+        applied_one(n, &entries[i], i + 1 == count ? node_chain(n) : 0);
+    }
+    must(info->applied.index == n->machine.index && info->applied.term == n->machine.term); /* I3, I5 */
+    node_look_durable(n);
+    return 0;
+}
+
+/* Cuts the entries into batches of its own: where they are cut may change nothing (I1). */
 static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
 {
     struct node *n = ctx;
-    const struct faults *f = &n->sim->faults;
-    if (!n->sim->healing && random_below(&n->random, 1000) < f->hold_permille)
-        return HF_E_NO_SPACE;
-    for (size_t i = 0; i < count; i++)
-        apply_one(n, &entries[i]);
-    if (random_below(&n->random, 1000) < f->flush_permille)
-        n->durable = n->machine;
+    if (!n->sim->healing && random_below(&n->random, 1000) < n->sim->faults.hold_permille) {
+        simstore_fail(n->store, HF_E_NO_SPACE, 1);
+        return fsm_apply(n->fsm, entries, count, on_result, n); /* I6: nothing of it may stay */
+    }
+    for (size_t at = 0; at < count;) {
+        size_t some = random_below(&n->random, 4) == 0 ? 1 + random_below(&n->random, count - at) : count - at;
+        must(apply_batch(n, &entries[at], some) == 0);
+        at += some;
+    }
     return 0;
 }
 
@@ -173,18 +194,15 @@ static void collect(struct node *n)
 
 static void propose(struct node *n)
 {
-    uint8_t payload[NODE_PAYLOAD_MAX];
+    struct load *load = &n->sim->clients.load;
     for (size_t i = 0; i < n->queued_count; i++) {
         struct write w = n->queued[i];
-        struct random filler = {.state = w.id};
-        for (size_t at = 0; at < w.size; at += 8) {
-            uint64_t piece = at == 0 ? w.id : random_next(&filler);
-            memcpy(payload + at, &piece, w.size - at < 8 ? w.size - at : 8);
-        }
-        struct slice data = slice_make(payload, w.size);
+        if (!node_serves(n) || n->proposed_count == NODE_WRITES_MAX)
+            continue;
+        stamp_observe(&n->stamp, hlc_from_ms(1000 + n->sim->now / SIM_MS));
+        struct slice data = load_entry(load, w.id, w.size, &n->stamp, n->fsm);
         w.hash = logtap_hash(w.kind, data);
-        if (!node_serves(n) || n->proposed_count == NODE_WRITES_MAX ||
-            n->ops->propose(n->engine, w.kind, data, &w.index, &w.term) != 0)
+        if (n->ops->propose(n->engine, w.kind, data, &w.index, &w.term) != 0)
             continue;
         if (planted_bug("sim.reply_before_apply"))
             clients_write_done(n, &w);
@@ -208,6 +226,8 @@ static void steer(struct node *n)
         sim_trace(n->sim, n->id, "change", n->change.count, (uint64_t)-rc, index);
     }
     uint64_t trim = n->want_trim < n->durable.index ? n->want_trim : n->durable.index; /* I4 */
+    if (trim > 0 && planted_bug("sim.trim_ahead"))
+        trim = n->machine.index;
     if (trim > 0) {
         int rc = n->ops->trim(n->engine, trim);
         sim_trace(n->sim, n->id, "trim", trim, (uint64_t)-rc, 0);
@@ -233,8 +253,10 @@ static void apply(struct node *n)
 {
     int rc = n->ops->apply(n->engine);
     n->more |= rc != 0;
-    if (n->ops->status(n->engine).serving)
+    if (n->ops->status(n->engine).serving && !n->was_serving) {
         n->was_serving = true;
+        stamp_continue(&n->stamp, fsm_info(n->fsm)->newest); /* I8 */
+    }
     build_reads(n);
 }
 

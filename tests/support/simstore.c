@@ -447,7 +447,13 @@ int store_get(struct store *s, struct slice key, struct buf *out)
 int store_get_durable(struct store *s, struct slice key, struct buf *out)
 {
     pass(s->medium); /* a flush that ends now counts */
-    return get(s->medium, key, s->medium->durable_batch, out);
+    bool lies = planted_bug("sim.durable_lies");
+    return get(s->medium, key, lies ? UINT64_MAX : s->medium->durable_batch, out);
+}
+
+const char *store_where(const struct store *s)
+{
+    return s->medium->dir;
 }
 
 uint64_t store_property(struct store *s, const char *name)

@@ -155,7 +155,8 @@ enum core_bug {
     CORE_BUG_COMMIT_OLD_TERM = 2, /* entries of older terms committed by counting (figure 8) */
     CORE_BUG_ACK_BEFORE_SYNC = 4, /* core_next_late does not wait for CORE_EVENT_PERSISTED */
     CORE_BUG_SKIP_TRUNCATE = 8,   /* a conflicting suffix stays */
-    CORE_BUG_LEASE_UNCHECKED = 16 /* the read lease never ends and CheckQuorum does not look */
+    CORE_BUG_LEASE_UNCHECKED = 16, /* the read lease never ends and CheckQuorum does not look */
+    CORE_BUG_CHANGE_EARLY = 32     /* a change of configuration before an entry of the own term is committed */
 };
 
 struct core_start {

@@ -98,7 +98,8 @@ int core_config_change(struct core *c, const struct core_config *config, struct 
 {
     if (c->role != CORE_LEADER)
         return HF_E_NOT_LEADER;
-    if (c->transferee != 0 || c->commit < c->noop || c->commit < c->config.index)
+    bool own_term = c->commit >= c->noop || (c->bugs & CORE_BUG_CHANGE_EARLY) != 0;
+    if (c->transferee != 0 || !own_term || c->commit < c->config.index)
         return HF_E_BUSY;
     if (config->index != c->config.index)
         return HF_E_COMPARE_FAILED;

@@ -17,7 +17,7 @@ static unsigned planted(void)
     } bugs[] = {
         {"native.vote_twice", CORE_BUG_VOTE_TWICE},           {"native.commit_old_term", CORE_BUG_COMMIT_OLD_TERM},
         {"native.ack_before_sync", CORE_BUG_ACK_BEFORE_SYNC}, {"native.skip_truncate", CORE_BUG_SKIP_TRUNCATE},
-        {"native.lease_unchecked", CORE_BUG_LEASE_UNCHECKED},
+        {"native.lease_unchecked", CORE_BUG_LEASE_UNCHECKED}, {"native.change_early", CORE_BUG_CHANGE_EARLY},
     };
     unsigned flags = 0;
     for (size_t i = 0; i < sizeof bugs / sizeof bugs[0]; i++) {
