@@ -151,10 +151,10 @@ struct core_trace {
 
 /* Planted bugs: checkers are proven on them (failpoint.h). 0 in the product. */
 enum core_bug {
-    CORE_BUG_VOTE_TWICE = 1,      /* a second vote in a term */
-    CORE_BUG_COMMIT_OLD_TERM = 2, /* entries of older terms committed by counting (figure 8) */
-    CORE_BUG_ACK_BEFORE_SYNC = 4, /* core_next_late does not wait for CORE_EVENT_PERSISTED */
-    CORE_BUG_SKIP_TRUNCATE = 8,   /* a conflicting suffix stays */
+    CORE_BUG_VOTE_TWICE = 1,       /* a second vote in a term */
+    CORE_BUG_COMMIT_OLD_TERM = 2,  /* entries of older terms committed by counting (figure 8) */
+    CORE_BUG_ACK_BEFORE_SYNC = 4,  /* core_next_late does not wait for CORE_EVENT_PERSISTED */
+    CORE_BUG_SKIP_TRUNCATE = 8,    /* a conflicting suffix stays */
     CORE_BUG_LEASE_UNCHECKED = 16, /* the read lease never ends and CheckQuorum does not look */
     CORE_BUG_CHANGE_EARLY = 32     /* a change of configuration before an entry of the own term is committed */
 };
