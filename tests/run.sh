@@ -104,6 +104,7 @@ stage fuzz-configure configure fuzz "$HF_ROOT/build/fuzz" || finish
 stage fuzz-build cmake --build "$HF_ROOT/build/fuzz" -j "$jobs" --target fuzzers || finish
 ctest_stage fuzz "$HF_ROOT/build/fuzz" -L '^fuzz$' -j "$jobs"
 ((full)) && stage clang-tidy tests/tidy/clang-tidy.sh "$plain"
+((full)) && stage bench-smoke env HOLDFAST_BUILD_DIR="$plain" tests/bench/smoke.sh
 
 stage asan-configure configure asan "$asan" || finish
 stage asan-build cmake --build "$asan" -j "$jobs" || finish

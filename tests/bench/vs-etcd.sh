@@ -18,7 +18,7 @@ usage: vs-etcd.sh [options]
   --clients N       of Holdfast's driver (1)          --etcd-clients N  connections of etcd's driver (1)
   --routed          Holdfast a second time, through its coordinator
   --dir D           where the data of both goes (/var/tmp)
-  --port-base P     500 free ports (29000)
+  --port-base P     300 free ports (29000, or 500, 1000, ... above)
   --json            machine, settings, table and every single turn, as JSON
 environment: HOLDFAST_BUILD_DIR (build/bench), HOLDFAST_SKIP_BUILD=1 (take the Holdfast that is built)
 exit: 0 a full table (errors of operations are in it), 1 something did not start, load or answer, 2 usage
@@ -26,7 +26,7 @@ TXT
 }
 
 seconds=6 rounds=3 outstanding=1,64,256,1000 works=put,get records=100000 value_bytes=256 clients=1 etcd_clients=1
-dir=/var/tmp port_base=29000 json=0 systems=(etcd direct)
+dir=/var/tmp port_base='' json=0 systems=(etcd direct)
 while (($#)); do
     case $1 in
     --routed) systems=(etcd direct routed) && shift && continue ;;
@@ -49,6 +49,7 @@ while (($#)); do
     esac
     shift 2
 done
+port_base=${port_base:-$(hf_free_base 29000 300)}
 for value in "$seconds" "$rounds" "$records" "$value_bytes" "$clients" "$etcd_clients" "$port_base" ${outstanding//,/ }; do
     [[ $value =~ ^[1-9][0-9]{0,8}$ ]] || hf_die 2 "\"$value\" is not a number above 0 (--help)"
 done
