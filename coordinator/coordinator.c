@@ -44,8 +44,9 @@ static enum forward_reroute reroute(void *ctx, struct slice body, uint32_t shard
     struct route route;
     enum forward_reroute result = FORWARD_REFUSED;
     Hf__Client__Request *request = pack_unpack(&hf__client__request__descriptor, body, &arena);
-    must(request != NULL); /* front.c unpacked it */
-    if (request->op_case != HF__CLIENT__REQUEST__OP_SCAN && route_request(c->catalog.routes, request, &route) == 0) {
+    /* front.c unpacked it, but a scan was packed again since, and may just not fit the unpacker's budget. */
+    if (request != NULL && request->op_case != HF__CLIENT__REQUEST__OP_SCAN &&
+        route_request(c->catalog.routes, request, &route) == 0) {
         *out_shard = route.shard;
         result = route.shard == shard ? FORWARD_SAME : FORWARD_MOVED;
     }

@@ -17,6 +17,9 @@
  * its size and PACK_GROWTH_FREE (I11, I12); with nothing to undo. */
 void *pack_unpack(const ProtobufCMessageDescriptor *type, struct slice bytes, struct arena *arena);
 
+/* The same into memory of its own: protobuf_c_message_free_unpacked(message, NULL). NULL: also out of memory. */
+void *pack_unpack_owned(const ProtobufCMessageDescriptor *type, struct slice bytes);
+
 /* Appends the packed message to `out`. */
 void pack_append(const ProtobufCMessage *message, struct buf *out);
 

@@ -105,12 +105,12 @@ int fsm_open(const struct fsm_config *config, struct fsm **out, char where[256])
     if (rc == HF_OK)
         rc = meta_load(fsm->store, &fsm->members[0], &fsm->range, &fsm->info, where);
     if (rc == HF_OK) {
-        rc = markers_load(&fsm->markers, fsm->store);
+        rc = markers_load(&fsm->markers, fsm->store, fsm->info.newest);
         if (rc != HF_OK)
             snprintf(where, 256, "prefix markers cannot be read: %.200s", store_where(fsm->store));
     }
     if (rc == HF_OK) {
-        rc = sessions_load(&fsm->sessions, fsm->store);
+        rc = sessions_load(&fsm->sessions, fsm->store, fsm->info.applied.index);
         if (rc != HF_OK)
             snprintf(where, 256, "sessions cannot be read: %.200s", store_where(fsm->store));
     }

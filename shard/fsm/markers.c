@@ -149,16 +149,17 @@ void markers_deinit(struct markers *m)
 }
 
 /* One record; newer records of the same prefix came before it. */
-static int load_one(struct markers *m, struct arena *arena, const struct vkey *key)
+static int load_one(struct markers *m, struct arena *arena, const struct vkey *key, struct version newest)
 {
     struct slice prefix;
-    if (key->space >= MARKERS_SPACES || !vkey_user(key->prefix, arena, &prefix))
-        return HF_E_CORRUPT;
+    if (key->space >= MARKERS_SPACES || !vkey_user(key->prefix, arena, &prefix) ||
+        version_compare(key->version, newest) > 0 || version_compare(key->version, (struct version){0}) == 0)
+        return HF_E_CORRUPT; /* a version that no entry had would make the next marker's look old (I8) */
     int rc = markers_add(m, key->space, prefix, key->version);
     return rc == HF_E_LIMIT ? HF_E_CORRUPT : rc;
 }
 
-int markers_load(struct markers *m, struct store *store)
+int markers_load(struct markers *m, struct store *store, struct version newest)
 {
     struct arena arena = {0};
     struct store_iterator *it = store_iterator_new(store, false);
@@ -170,7 +171,7 @@ int markers_load(struct markers *m, struct store *store)
         if (record.size < 1 || record.data[0] != VKEY_MARKER)
             break;
         struct vkey key;
-        rc = vkey_decode(record, &key) ? load_one(m, &arena, &key) : HF_E_CORRUPT;
+        rc = vkey_decode(record, &key) ? load_one(m, &arena, &key, newest) : HF_E_CORRUPT;
         if (rc != HF_OK)
             break;
         /* Older markers of this prefix are passed over: behind its oldest possible version. */

@@ -28,8 +28,8 @@ struct markers {
 };
 
 void markers_deinit(struct markers *m);
-/* Reads all 'p' records. HF_E_CORRUPT, HF_E_IO. */
-HF_CHECKED int markers_load(struct markers *m, struct store *store);
+/* Reads all 'p' records; none is younger than `newest`, the state's newest version. HF_E_CORRUPT, HF_E_IO. */
+HF_CHECKED int markers_load(struct markers *m, struct store *store, struct version newest);
 
 /* Version newer than any before. HF_E_LIMIT: one distinct prefix too many, nothing changed. */
 HF_CHECKED int markers_add(struct markers *m, uint8_t space, struct slice prefix, struct version version);

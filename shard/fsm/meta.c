@@ -91,6 +91,16 @@ Hf__Catalog__Members *meta_members(struct slice packed, struct arena *arena)
     return members;
 }
 
+/* Bounded, and not empty: a key lies in it or does not (I11, I12). */
+static const Hf__Catalog__Range *range_of(struct slice packed, struct arena *arena)
+{
+    const Hf__Catalog__Range *r = pack_unpack(&hf__catalog__range__descriptor, packed, arena);
+    if (r == NULL || r->start.len > LIMIT_KEY_BYTES || r->end.len > LIMIT_KEY_BYTES ||
+        (r->end.len > 0 && slice_compare(pack_slice(r->start), pack_slice(r->end)) >= 0))
+        return NULL;
+    return r;
+}
+
 static int damaged(const char *key, char where[256])
 {
     snprintf(where, 256, "state machine: meta record \"%s\" is missing or cannot be read", key + 1);
@@ -107,6 +117,8 @@ static int read_rest(struct store *store, struct arena *members, struct arena *r
     info->feature_level = get_le32(bytes->data + 1);
     info->heartbeat_ms = get_le32(bytes->data + 5);
     info->election_ms = get_le32(bytes->data + 9);
+    if (info->heartbeat_ms == 0 || info->election_ms == 0)
+        return damaged(key_constants, where);
     if (info->feature_level > META_FEATURE_LEVEL) {
         snprintf(where, 256, "state machine: feature level %u is above %u, which this program knows: use a newer one",
                  info->feature_level, META_FEATURE_LEVEL);
@@ -124,7 +136,7 @@ static int read_rest(struct store *store, struct arena *members, struct arena *r
     buf_clear(bytes);
     rc = store_get(store, slice_text(key_range), bytes);
     if (rc == HF_OK)
-        info->range = pack_unpack(&hf__catalog__range__descriptor, buf_slice(bytes), range);
+        info->range = range_of(buf_slice(bytes), range);
     if (rc != HF_OK || info->range == NULL)
         return rc != HF_OK && rc != HF_E_NOT_FOUND ? rc : damaged(key_range, where);
     return HF_OK;

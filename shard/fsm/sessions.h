@@ -33,7 +33,8 @@ struct session_outcome {
 
 void sessions_init(struct sessions *s);
 void sessions_deinit(struct sessions *s);
-HF_CHECKED int sessions_load(struct sessions *s, struct store *store); /* HF_E_CORRUPT, HF_E_IO */
+/* An id is the index of the entry that opened it, so none is above `applied`. HF_E_CORRUPT, HF_E_IO. */
+HF_CHECKED int sessions_load(struct sessions *s, struct store *store, uint64_t applied);
 
 /* At LIMIT_SESSIONS the one unused for longest makes room (the lowest id of equals), its id goes into the digest: its
  * client opens another when it comes back. */

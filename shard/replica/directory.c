@@ -7,10 +7,12 @@
 #include <sys/stat.h>
 
 #include "common/base/error.h"
+#include "common/base/limits.h"
 #include "common/sys/clock.h"
 #include "common/sys/diag.h"
 #include "common/sys/digest.h"
 #include "common/sys/failpoint.h"
+#include "proto/pack.h"
 
 #define PATH_BYTES 4096
 
@@ -113,11 +115,28 @@ static const Hf__Catalog__Member *member_of(const Hf__Catalog__Members *members,
     return NULL;
 }
 
+#define HEARTBEAT_MS_MAX (60u * 1000)
+#define ELECTION_MS_MAX (10u * 60 * 1000)
+
+/* What could never run: a directory that took it would refuse every start from then on. */
+static bool runnable(const Hf__Catalog__Bootstrap *b)
+{
+    struct slice start = pack_slice(b->range->start), end = pack_slice(b->range->end);
+    bool voter = false;
+    for (size_t i = 0; i < b->members->n_members; i++)
+        voter |= b->members->members[i]->role == HF__CATALOG__ROLE__VOTER;
+    return voter && b->heartbeat_ms >= 1 && b->heartbeat_ms <= HEARTBEAT_MS_MAX && b->election_ms <= ELECTION_MS_MAX &&
+           b->election_ms >= 2 * b->heartbeat_ms && start.size <= LIMIT_KEY_BYTES && end.size <= LIMIT_KEY_BYTES &&
+           (end.size == 0 || slice_compare(start, end) < 0);
+}
+
 static int check_bootstrap(const struct directory *d, const Hf__Catalog__Bootstrap *b, char message[256])
 {
-    if (!b->cluster || !b->members || !b->range || !b->heartbeat_ms || b->election_ms < 2 * b->heartbeat_ms ||
-        peers_check(b->members)) {
-        snprintf(message, 256, "bootstrap request is incomplete or its members are malformed");
+    if (!b->cluster || !b->members || !b->range || peers_check(b->members) || !runnable(b)) {
+        snprintf(message, 256,
+                 "bootstrap request is incomplete, or its members, range or times (heartbeat %" PRIu32
+                 " ms, election %" PRIu32 " ms) are malformed",
+                 b->heartbeat_ms, b->election_ms);
         return HF_E_INVALID;
     }
     if (b->shard != d->id.group || b->replica != d->id.replica || b->incarnation != d->id.incarnation) {

@@ -12,7 +12,19 @@
 #define PROTOCOL_VERSION 1
 #define PEER_HWM 4096 /* messages; flow is bounded by the engine's own in-flight limits long before */
 
-enum { M_SENT, M_RECEIVED, M_UNDELIVERED, M_MALFORMED, M_CLUSTER, M_GROUP, M_EPOCH, M_ENGINE, M_INCARNATION, M_COUNT };
+enum {
+    M_SENT,
+    M_RECEIVED,
+    M_UNDELIVERED,
+    M_MALFORMED,
+    M_CLUSTER,
+    M_GROUP,
+    M_EPOCH,
+    M_ENGINE,
+    M_STRANGER,
+    M_INCARNATION,
+    M_COUNT
+};
 
 #define DROPPED(reason)                                                                                                \
     {                                                                                                                  \
@@ -29,7 +41,13 @@ static struct metric metrics[M_COUNT] = {
     [M_GROUP] = DROPPED("group"),
     [M_EPOCH] = DROPPED("epoch"),
     [M_ENGINE] = DROPPED("engine"),
+    [M_STRANGER] = DROPPED("stranger"),
     [M_INCARNATION] = DROPPED("incarnation"),
+};
+
+struct member { /* who may speak to us, whether we can reach it or not */
+    uint32_t replica;
+    uint64_t incarnation;
 };
 
 struct peer {
@@ -45,6 +63,8 @@ struct transport {
     struct net_socket *listener; /* owned */
     struct peer peers[LIMIT_PEERS];
     size_t peer_count;
+    struct member members[LIMIT_PEERS];
+    size_t member_count;
     struct buf packed; /* reused for every message */
 };
 
@@ -125,8 +145,11 @@ void transport_members(struct transport *t, const Hf__Catalog__Members *members)
             i++;
         else
             peer_drop(t, i);
+    must(members->n_members <= LIMIT_PEERS); /* I12: peers_check bounds a configuration */
+    t->member_count = members->n_members;
     for (size_t i = 0; i < members->n_members; i++) {
         const Hf__Catalog__Member *m = members->members[i];
+        t->members[i] = (struct member){m->replica, m->incarnation};
         if (m->replica != t->id.replica && m->raft_endpoint[0] && !peer_find(t, m->replica))
             peer_add(t, m);
     }
@@ -158,6 +181,14 @@ void transport_send(struct transport *t, uint32_t to, const Hf__Raft__Raft *m, u
     metric_add(&metrics[rc ? M_UNDELIVERED : M_SENT], 1);
 }
 
+static const struct member *member_find(const struct transport *t, uint32_t replica)
+{
+    for (size_t i = 0; i < t->member_count; i++)
+        if (t->members[i].replica == replica)
+            return &t->members[i];
+    return NULL;
+}
+
 /* Which counter a message falls to; M_RECEIVED when it is for us. */
 static int judge(struct transport *t, const Hf__Raft__Envelope *e)
 {
@@ -171,8 +202,10 @@ static int judge(struct transport *t, const Hf__Raft__Envelope *e)
         return M_EPOCH;
     if (strcmp(e->engine, t->id.engine) != 0)
         return M_ENGINE;
-    const struct peer *p = peer_find(t, e->from);
-    if ((p && p->incarnation != e->from_incarnation) || (e->to_incarnation && e->to_incarnation != t->id.incarnation))
+    const struct member *from = member_find(t, e->from);
+    if (!from)
+        return M_STRANGER;
+    if (from->incarnation != e->from_incarnation || (e->to_incarnation && e->to_incarnation != t->id.incarnation))
         return M_INCARNATION;
     return M_RECEIVED;
 }

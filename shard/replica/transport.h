@@ -18,14 +18,15 @@ struct transport;
 HF_CHECKED int transport_open(struct net *net, const char *endpoint, const struct identity *id, struct transport **out);
 void transport_close(struct transport **t);
 
-/* Connects to members that are new or have moved, drops those that left. */
+/* Connects to members that are new or have moved, drops those that left. From then on only these are heard: whoever is
+ * no member of the configuration this replica knows changes nothing here, not even its term. */
 void transport_members(struct transport *t, const Hf__Catalog__Members *members);
 
 /* Sends or drops. `commit` is the sender's commit index. */
 void transport_send(struct transport *t, uint32_t to, const Hf__Raft__Raft *m, uint64_t commit);
 
 /* The next message, unpacked into `arena`. HF_E_AGAIN: none waits. HF_E_PROTOCOL: one was dropped and counted because
- * it does not match cluster, group, log epoch, engine or incarnation (I11); more may wait. */
+ * it does not match cluster, group, log epoch, engine or incarnation, or its sender is no member (I11); more may wait. */
 HF_CHECKED int transport_receive(struct transport *t, struct arena *arena, const Hf__Raft__Envelope **out);
 
 struct net_socket *transport_socket(const struct transport *t); /* for polling */

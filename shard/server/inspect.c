@@ -54,18 +54,33 @@ static struct tally tally_of(const char *dir, const char *name)
     return t;
 }
 
+/* The inside of a JSON string; bytes from a file may be any. */
+static void print_text(FILE *to, const char *text)
+{
+    for (const unsigned char *at = (const unsigned char *)text; *at; at++) {
+        if (*at < 0x20 || *at == 0x7f)
+            fprintf(to, "\\u%04x", (unsigned)*at);
+        else
+            fprintf(to, *at == '"' || *at == '\\' ? "\\%c" : "%c", *at);
+    }
+}
+
 static void print_members(const Hf__Catalog__Members *m, bool json)
 {
     for (size_t i = 0; m && i < m->n_members; i++) {
         const Hf__Catalog__Member *r = m->members[i];
         const char *role = r->role == HF__CATALOG__ROLE__LEARNER ? "learner" : "voter";
-        if (json)
-            printf("%s{\"replica\":%u,\"incarnation\":\"%016" PRIx64
-                   "\",\"role\":\"%s\",\"raft\":\"%s\",\"client\":\"%s\"}",
-                   i ? "," : "", r->replica, r->incarnation, role, r->raft_endpoint, r->client_endpoint);
-        else
+        if (!json) {
             printf("member      %u %s incarnation %016" PRIx64 " raft %s client %s\n", r->replica, role, r->incarnation,
                    r->raft_endpoint, r->client_endpoint);
+            continue;
+        }
+        printf("%s{\"replica\":%u,\"incarnation\":\"%016" PRIx64 "\",\"role\":\"%s\",\"raft\":\"", i ? "," : "",
+               r->replica, r->incarnation, role);
+        print_text(stdout, r->raft_endpoint);
+        printf("\",\"client\":\"");
+        print_text(stdout, r->client_endpoint);
+        printf("\"}");
     }
 }
 
@@ -105,12 +120,7 @@ static void say_error(const char *dir, const char *name, int rc, const char *wha
     }
     fprintf(stderr, "{\"error\":{\"code\":\"%s\",\"class\":\"%s\",\"message\":\"", error_name(rc),
             error_class_name(error_class(rc)));
-    for (const char *at = dir; *at; at++) {
-        if ((unsigned char)*at < 0x20 || *at == 0x7f)
-            fprintf(stderr, "\\u%04x", (unsigned)*at);
-        else
-            fprintf(stderr, *at == '"' || *at == '\\' ? "\\%c" : "%c", *at);
-    }
+    print_text(stderr, dir);
     fprintf(stderr, "/%s: %s\"}}\n", name, what);
 }
 
