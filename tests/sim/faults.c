@@ -204,7 +204,10 @@ static void transfer(struct sim *sim)
  * log, should it lead one day, has what every other still needs. */
 static uint32_t join(struct sim *sim)
 {
-    const struct node *donor = NULL;
+    struct node *donor = NULL;
+    for (uint32_t i = 1; i <= SIM_NODES_MAX; i++)
+        if (sim->nodes[i].state == NODE_UP)
+            node_look_durable(&sim->nodes[i]);
     for (uint32_t i = 1; i <= SIM_NODES_MAX; i++)
         if (sim->nodes[i].state != NODE_ABSENT && (donor == NULL || sim->nodes[i].durable.index < donor->durable.index))
             donor = &sim->nodes[i];

@@ -133,10 +133,12 @@ void node_create(struct node *n, struct sim *sim, uint32_t id)
     create_log(n);
 }
 
-void node_copy(struct node *n, struct sim *sim, uint32_t id, const struct node *donor)
+void node_copy(struct node *n, struct sim *sim, uint32_t id, struct node *donor)
 {
     create_directory(n, sim, id);
     configuration_box(&donor->machine.config, &n->boot);
+    if (donor->state == NODE_UP)
+        node_look_durable(donor);
     simstore_copy(n->store, donor->store);
     n->durable = n->machine = donor->durable;
     create_log(n);
@@ -230,6 +232,7 @@ void node_die(struct node *n, enum node_death death)
     n->sim->result.deaths++;
     simdisk_halt(n->disk);
     n->ops->close(&n->engine);
+    node_look_durable(n);
     simstore_halt(n->store);
     fsm_close(&n->fsm);
     simstore_crash(n->store);

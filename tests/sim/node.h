@@ -120,7 +120,7 @@ struct node {
 /* A directory as a bootstrap makes it, of the group's first members. */
 void node_create(struct node *n, struct sim *sim, uint32_t id);
 /* A directory with an empty log behind a copy of the donor's durable state, as an operator makes it. */
-void node_copy(struct node *n, struct sim *sim, uint32_t id, const struct node *donor);
+void node_copy(struct node *n, struct sim *sim, uint32_t id, struct node *donor);
 void node_start(struct node *n);                      /* opens the engine; a failure is a finding */
 void node_die(struct node *n, enum node_death death); /* any state; what was not durable may be gone */
 void node_free(struct node *n);

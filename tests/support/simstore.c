@@ -420,7 +420,6 @@ int store_write(struct store *s, const struct store_batch *b)
 
 static int get(struct simstore *m, struct slice key, uint64_t batch, struct buf *out)
 {
-    pass(m);
     size_t at = find(m, key);
     const struct version_of *v = holds(m, at, key) ? as_of(m->entries[at], batch) : NULL;
     if (v == NULL)
@@ -432,11 +431,13 @@ static int get(struct simstore *m, struct slice key, uint64_t batch, struct buf 
 
 int store_get(struct store *s, struct slice key, struct buf *out)
 {
+    pass(s->medium);
     return get(s->medium, key, UINT64_MAX, out);
 }
 
 int store_get_durable(struct store *s, struct slice key, struct buf *out)
 {
+    pass(s->medium); /* a flush that ends now counts */
     bool lies = planted_bug("sim.durable_lies");
     return get(s->medium, key, lies ? UINT64_MAX : s->medium->durable_batch, out);
 }
