@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "client/cli/stop.h"
+
 #define CHUNK_BYTES ((size_t)256 * 1024)
 
 struct lines {
@@ -69,7 +71,7 @@ static int fill(struct lines *l)
     ssize_t n;
     do
         n = read(l->fd, l->data + l->end, l->cap - l->end);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && errno == EINTR && !stop_asked());
     if (n < 0)
         return -1;
     l->ended = n == 0;

@@ -1,7 +1,8 @@
 /* resume.h: the file that says how far a load is: everything before that place is acknowledged.
  *
- * Position: `holdfast load --resume FILE`. One line: "RECORDS OFFSET LINES", replaced atomically: records acknowledged
- * in front of the first that is not, the input's bytes and lines before that one. */
+ * Position: `holdfast load --resume FILE`. One line: "RECORDS OFFSET LINES BYTES CRC", replaced atomically: records
+ * acknowledged in front of the first that is not, the input's bytes and lines before that one, and size and checksum of
+ * the line before it, so that the place of another input is noticed. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,6 +12,7 @@
 
 struct resume {
     uint64_t records, offset, lines;
+    uint64_t last_bytes, last_crc; /* with its line feed, without; last_bytes 0: not known */
 };
 
 /* HF_E_ABSENT: no such file; *out is the beginning. HF_E_CORRUPT. */

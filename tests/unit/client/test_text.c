@@ -130,7 +130,7 @@ static void lines_of_any_length_are_read_and_bounded(void)
 
 static void the_place_of_a_load_is_kept_and_checked(void)
 {
-    struct resume r = {7, 4711, 9}, back;
+    struct resume r = {7, 4711, 9, 12, 0xfedcba98}, back;
     CU_ASSERT_EQUAL(resume_write(path, &r), HF_OK);
     CU_ASSERT_EQUAL(resume_read(path, &back), HF_OK);
     CU_ASSERT_TRUE(back.records == 7 && back.offset == 4711 && back.lines == 9);
