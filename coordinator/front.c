@@ -39,6 +39,14 @@ void front_answer(struct coordinator *c, const struct forward_client *client, Hf
     reply->route_version = catalog_version(&c->catalog);
     if (reply->code == HF_E_WRONG_SHARD)
         reply->routes = c->catalog.routes;
+    if ((reply->value.len > 0 || reply->n_items > 0) && net_is_full(c->front.socket, &client->peer)) {
+        Hf__Client__Reply busy = HF__CLIENT__REPLY__INIT; /* I12: a read whose answers the client does not take */
+        busy.code = HF_E_BUSY;
+        busy.message = (char *)(uintptr_t) "too many answers to this client are unread"; /* packing only reads */
+        count(COUNTER_REJECTED);
+        front_answer(c, client, &busy);
+        return;
+    }
     struct buf *out = &c->front.out;
     buf_clear(out);
     pack_append(&reply->base, out);

@@ -11,6 +11,7 @@
 #include "common/sys/http.h"
 #include "common/sys/options.h"
 #include "common/sys/signals.h"
+#include "common/sys/unread.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/counters.h"
 #include "coordinator/limits.h"
@@ -86,5 +87,6 @@ int main(int argc, char **argv)
     diag_init(role, DIAG_INFO);
     digest_init();
     metrics_register(counters, COUNTERS);
+    unread_metrics();
     return serve(&options, stop_fd);
 }

@@ -7,6 +7,7 @@
 #include <zmq.h>
 
 #include "common/base/error.h"
+#include "common/sys/unread.h"
 
 #define NET_HANDSHAKE_MS 5000
 /* Connectors only. ZeroMQ 4.3.4 aborts when a heartbeat is due on a connection that broke while its input was stopped,
@@ -32,6 +33,7 @@ struct net {
 struct net_socket {
     void *zmq; /* owned */
     bool listener;
+    struct unread unread; /* of a listener */
 };
 
 _Static_assert(sizeof(zmq_msg_t) <= sizeof(struct net_message), "room for ZeroMQ's message");
@@ -160,6 +162,7 @@ void net_close(struct net_socket **s)
     if (*s == NULL)
         return;
     zmq_close((*s)->zmq);
+    unread_deinit(&(*s)->unread);
     free(*s);
     *s = NULL;
 }
@@ -256,6 +259,29 @@ static int send_message(struct net_socket *s, const struct net_peer *peer, zmq_m
     return send_frame(s->zmq, payload, 0);
 }
 
+static struct slice id_of(const struct net_peer *peer)
+{
+    return slice_make(peer->id, peer->size);
+}
+
+bool net_is_full(const struct net_socket *s, const struct net_peer *peer)
+{
+    return unread_full(&s->unread, id_of(peer));
+}
+
+/* Sends `m`, NULL for want of memory, which counts as unread until it has left. */
+static int send_counted(struct net_socket *s, const struct net_peer *peer, struct unread_message *m, size_t size)
+{
+    zmq_msg_t payload;
+    if (m == NULL)
+        return HF_E_NO_MEMORY;
+    if (zmq_msg_init_data(&payload, unread_data(m), size, unread_done, m) != 0) {
+        unread_done(NULL, m);
+        return HF_E_NO_MEMORY;
+    }
+    return send_message(s, peer, &payload);
+}
+
 static int send_copy(struct net_socket *s, const struct net_peer *peer, struct slice data)
 {
     zmq_msg_t payload;
@@ -273,7 +299,11 @@ int net_send(struct net_socket *s, struct slice data)
 
 int net_send_to(struct net_socket *s, const struct net_peer *peer, struct slice data)
 {
-    return send_copy(s, peer, data);
+    if (data.size <= UNREAD_SMALL_BYTES)
+        return send_copy(s, peer, data);
+    if (net_is_full(s, peer))
+        return HF_E_BUSY;
+    return send_counted(s, peer, unread_copy(&s->unread, id_of(peer), data), data.size);
 }
 
 static void free_payload(void *data, void *hint) /* runs in an I/O thread */
@@ -286,8 +316,16 @@ int net_send_owned(struct net_socket *s, const struct net_peer *peer_or_null, ui
 {
     uint8_t *taken = *data;
     *data = NULL;
+    int rc;
+    if (peer_or_null != NULL && size > UNREAD_SMALL_BYTES) {
+        rc = net_is_full(s, peer_or_null)
+                 ? HF_E_BUSY
+                 : send_counted(s, peer_or_null, unread_take(&s->unread, id_of(peer_or_null), &taken, size), size);
+        free(taken);
+        return rc;
+    }
     if (size <= NET_COPY_BYTES_MAX) {
-        int rc = send_copy(s, peer_or_null, slice_make(taken, size));
+        rc = send_copy(s, peer_or_null, slice_make(taken, size));
         free(taken);
         return rc;
     }

@@ -1,7 +1,8 @@
 /* net.h: ZeroMQ sockets as Holdfast uses them, and nothing else of ZeroMQ leaks out of common/sys.
  *
  * One thread owns a socket. Nothing here blocks but net_poll. Every send either queues the message or says why not:
- * HF_E_BUSY (at the high-water mark; a connector: also not connected, ZeroMQ does not tell them apart),
+ * HF_E_BUSY (at the high-water mark; a listener: also net_is_full; a connector: also not connected, ZeroMQ does not tell
+ * them apart),
  * HF_E_UNAVAILABLE (a listener: no such peer). ZeroMQ delivers at most once. */
 #pragma once
 
@@ -52,6 +53,9 @@ HF_CHECKED int net_receive(struct net_socket *s, struct net_peer *out_peer, stru
 /* Copies `data`. */
 HF_CHECKED int net_send(struct net_socket *s, struct slice data);                                 /* connectors */
 HF_CHECKED int net_send_to(struct net_socket *s, const struct net_peer *peer, struct slice data); /* listeners */
+
+/* Listeners: so much waits for this peer to be read that only small messages are taken (unread.h). */
+bool net_is_full(const struct net_socket *s, const struct net_peer *peer);
 
 /* As net_send/net_send_to for big payloads: takes `*data` (malloc'ed), which is NULL afterwards, also on failure. */
 HF_CHECKED int net_send_owned(struct net_socket *s, const struct net_peer *peer_or_null, uint8_t **data, size_t size);

@@ -16,6 +16,7 @@
 #define HOUSEKEEPING_NS (50 * CLOCK_NS_PER_MS)
 #define SESSION_WAIT_NS (1000 * CLOCK_NS_PER_MS)
 #define STOP_TRANSFER_ROUNDS 3 /* election time-outs a stopping leader waits for its successor */
+#define UNLED_ROUNDS 3         /* election time-outs without a leader after which a replica is not ready any more */
 
 enum { M_TURNS, M_COMMIT, M_APPLIED, M_TERM, M_LEADER, M_READY, M_APPLY_HELD, M_ROLE_CHANGES, M_COUNT };
 static struct metric metrics[M_COUNT] = {
@@ -51,6 +52,8 @@ struct replica {
     uint64_t serving_ns;         /* since when */
     uint64_t ready_at;           /* index to apply before being ready; UINT64_MAX: no leader was heard yet */
     bool ready;
+    bool leader_heard;         /* since the last housekeeping */
+    uint64_t led_ns;           /* when there last was a leader */
     uint64_t held_since_ns;    /* the log waits for room since then, 0: it does not */
     bool held_log, held_apply; /* the disk is full: writes are refused until it is not */
     uint64_t housekeeping_ns;
@@ -251,7 +254,10 @@ const Hf__Catalog__Members *replica_members(const struct replica *r)
 /* A follower is ready once it has applied what its leader had committed when it was first heard. */
 static void note_leader(struct replica *r, const Hf__Raft__Envelope *e)
 {
-    if (r->ready_at == UINT64_MAX && e->raft->kind == HF__RAFT__KIND__APPEND && e->raft->term >= r->status.term)
+    if (e->raft->kind != HF__RAFT__KIND__APPEND || e->raft->term < r->status.term)
+        return;
+    r->leader_heard = true;
+    if (r->ready_at == UINT64_MAX)
         r->ready_at = e->commit;
 }
 
@@ -378,6 +384,23 @@ static void hand_over_when_full(struct replica *r, uint64_t now)
         diag(DIAG_WARN, "handing leadership over: no space for the raft log here");
 }
 
+/* Ready is who has applied the commit index of a current leader: no longer so when there is none. A leader that lost
+ * its quorum steps down by itself. */
+static void withdraw_ready(struct replica *r, uint64_t now)
+{
+    if (r->leader_heard || r->status.role == ENGINE_LEADER || !r->ready) {
+        r->leader_heard = false;
+        r->led_ns = now;
+        return;
+    }
+    if (now - r->led_ns < UNLED_ROUNDS * fsm_info(r->fsm)->election_ms * CLOCK_NS_PER_MS)
+        return;
+    r->ready = false;
+    r->ready_at = UINT64_MAX;
+    atomic_store(r->config.ready, false);
+    diag(DIAG_WARN, "not ready: no leader is heard, role=%s term=%" PRIu64, role_names[r->status.role], r->status.term);
+}
+
 static void reply(struct replica *r)
 {
     if (r->was_serving)
@@ -387,6 +410,7 @@ static void reply(struct replica *r)
         return;
     r->housekeeping_ns = now + HOUSEKEEPING_NS;
     hand_over_when_full(r, now);
+    withdraw_ready(r, now);
     writes_expire(&r->writes, now);
     reads_expire(&r->reads, now);
 }

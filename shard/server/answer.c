@@ -3,6 +3,7 @@
 
 #include "common/base/error.h"
 #include "common/sys/metrics.h"
+#include "common/sys/unread.h"
 #include "proto/pack.h"
 
 enum { M_SENT, M_DROPPED, M_COUNT };
@@ -15,6 +16,7 @@ static struct metric metrics[M_COUNT] = {
 void answer_metrics(void)
 {
     metrics_register(metrics, M_COUNT);
+    unread_metrics();
 }
 
 void answer_init(const struct answer *a, Hf__Client__Reply *reply, uint64_t id, int code)

@@ -182,6 +182,16 @@ static void explain(struct front *f, Hf__Client__Reply *reply)
     f->read_failed = true;
 }
 
+/* I12: to a client that does not read what it asked for, large answers are not even built. */
+static void build_busy(struct front *f, struct request *r)
+{
+    metric_add(&metrics[M_BUSY], 1);
+    Hf__Client__Reply reply;
+    answer_init(&f->answer, &reply, r->id, HF_E_BUSY);
+    reply.message = (char *)(uintptr_t) "too many answers to this client are unread"; /* packing only reads */
+    keep_aside(f, r, &reply);
+}
+
 static void build_get(struct front *f, struct request *r)
 {
     struct fsm_value value = {0};
@@ -238,7 +248,9 @@ static void read_build(void *ctx, struct replica_read *read)
 {
     struct front *f = ctx;
     struct request *r = LIST_OWNER(read, struct request, read);
-    if (r->op == HF__CLIENT__REQUEST__OP_GET)
+    if (net_is_full(f->answer.socket, &r->peer))
+        build_busy(f, r);
+    else if (r->op == HF__CLIENT__REQUEST__OP_GET)
         build_get(f, r);
     else
         build_scan(f, r);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# partitions.py: hosts that do not hear each other, under load from both sides: who can goes on, nothing is lost or stale.
+# partitions.py: hosts that do not hear each other, loaded from both sides: who can goes on, nothing is lost or stale.
 import os
 import random
 import sys
@@ -185,7 +185,7 @@ class Partitions(netns.NetTest):
     # ---- reads of a leader that was cut off
 
     def reads_of_cut_leader(self, c, rounds):
-        """Asks a leader that is alone while the others elect and write; (good, what the checker said) of the history."""
+        """Asks a leader that is alone while the others elect and write; (good, what the checker said)."""
         path = os.path.join(c.dir, "history-cut.tsv")
         with open(path, "w", encoding="utf-8") as out:
             for i in range(rounds):
@@ -222,7 +222,7 @@ class Partitions(netns.NetTest):
         self.assertTrue(good, said)
 
     def test_canary_lease_unchecked(self):
-        """A leader whose lease never ends must be found by the checker of histories, or the test above proves nothing."""
+        """A leader whose lease never ends must be found by the checker, or the test above proves nothing."""
         c = self.net_cluster(replicas=3, env={"HOLDFAST_PLANTED_BUG": "native.lease_unchecked"}).up()
         good, said = self.reads_of_cut_leader(c, 1)
         self.assertFalse(good)

@@ -1,7 +1,7 @@
-# netns.py: hosts of a test on one machine: network namespaces on one bridge, cut and made lossy with nft; a cluster on them.
+# netns.py: hosts of a test on one machine: network namespaces on a bridge, cut and made lossy with nft; a cluster on them.
 #
-# Everything is made of names with this process's id and is removed at the end, also after an exception; what a killed test
-# left is removed by the next. Needs root. Nothing touches the machine's own network: the bridge has a namespace too.
+# Everything is made of names with this process's id and is removed at the end, also after an exception; what a killed
+# test left is removed by the next. Needs root. Nothing touches the machine's own network: the bridge has a namespace too.
 import atexit
 import contextlib
 import ctypes
@@ -110,7 +110,7 @@ class Network:
     # ---- who hears whom
 
     def apply(self, rules):
-        """Replaces the rules of each host: {host: [nft statements of its input (i) or output (o) chain: "i ip saddr …"]}."""
+        """Replaces each host's rules: {host: [nft statements of its input (i) or output (o) chain: "i ip saddr …"]}."""
         for host in self.address:
             wanted = rules.get(host, [])
             if wanted == self.rules[host]:
@@ -234,9 +234,9 @@ class NetCluster(cluster.Cluster):
         if self.processes[name]["dir"]:
             os.makedirs(self.processes[name]["dir"], exist_ok=True)
         with open(os.path.join(self.dir, "log", name.replace("/", "-") + ".log"), "ab") as log:
-            self.running[name] = subprocess.Popen([*self.net.command(name), *self.command_of(name)], stdout=log, stderr=log,
-                                                  stdin=subprocess.DEVNULL, env=dict(self.env, **(env or {})),
-                                                  start_new_session=True)
+            self.running[name] = subprocess.Popen([*self.net.command(name), *self.command_of(name)], stdout=log,
+                                                  stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
+                                                  env=dict(self.env, **(env or {})))
 
     def start(self, name, env=None, path="/readyz", seconds=60):
         begin = time.monotonic()
@@ -291,11 +291,11 @@ class NetCluster(cluster.Cluster):
     # ---- asking
 
     def cli(self, *arguments, code=0, stdin=None, seconds=60, text=True, host="tester"):
-        done = subprocess.run([*self.net.command(host), tool("holdfast"), *arguments], env=self.env, capture_output=True,
-                              text=text, input=stdin if stdin is not None else ("" if text else b""),
-                              timeout=seconds * cluster.PATIENCE)
+        done = subprocess.run([*self.net.command(host), tool("holdfast"), *arguments], env=self.env, text=text,
+                              capture_output=True, timeout=seconds * cluster.PATIENCE,
+                              input=stdin if stdin is not None else ("" if text else b""))
         assert code is None or done.returncode == code, \
-            f"holdfast {' '.join(map(str, arguments))[:200]}: exit {done.returncode}, wanted {code}; {str(done.stderr)[-300:]}"
+            f"holdfast {' '.join(map(str, arguments))[:200]}: {done.returncode}, not {code}; {str(done.stderr)[-300:]}"
         return done
 
     def wire(self, name):

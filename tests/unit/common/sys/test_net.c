@@ -12,6 +12,7 @@
 
 #include "common/base/error.h"
 #include "common/sys/clock.h"
+#include "common/sys/unread.h"
 #include "tests/unit/unit.h"
 
 #define PORT_MIN 21050
@@ -240,6 +241,46 @@ static void a_peer_that_floods_and_dies_hurts_nobody(void)
     net_close(&server);
 }
 
+static void who_does_not_read_gets_only_small_answers(void)
+{
+    enum { BIG = 1 << 20 };
+    struct net_socket *server = listen_somewhere(&usual);
+    struct net_peer deaf, other;
+    struct net_message m;
+    uint8_t *big = calloc(1, BIG);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(big);
+    int fd = raw_peer(), rc = 0;
+    CU_ASSERT_EQUAL(write(fd,
+                          "\0\x05"
+                          "hello",
+                          7),
+                    7);
+    CU_ASSERT_EQUAL_FATAL(receive_within(server, &deaf, &m, 20000), 0);
+    net_message_release(&m);
+    size_t taken = 0;
+    while (rc == 0 && taken < 4 * UNREAD_PEER_BYTES_MAX) {
+        rc = net_send_to(server, &deaf, slice_make(big, BIG));
+        taken += rc == 0 ? BIG : 0;
+    }
+    CU_ASSERT_EQUAL(rc, HF_E_BUSY);
+    CU_ASSERT(net_is_full(server, &deaf));
+    CU_ASSERT(taken >= UNREAD_PEER_BYTES_MAX);
+    CU_ASSERT_EQUAL(net_send_to(server, &deaf, slice_text("small")), 0);
+    struct net_socket *client = connect_to_it(&usual);
+    CU_ASSERT_EQUAL_FATAL(say_hello(client, server, &other), 0);
+    CU_ASSERT_EQUAL(net_send_to(server, &other, slice_make(big, BIG)), 0);
+    CU_ASSERT(gets(client, big, BIG));
+    CU_ASSERT(!net_is_full(server, &other));
+    close(fd);
+    uint64_t end = clock_boot_ns() + LIMIT_NS;
+    while (net_is_full(server, &deaf) && clock_boot_ns() < end)
+        usleep(1000);
+    CU_ASSERT(!net_is_full(server, &deaf));
+    net_close(&client);
+    net_close(&server);
+    free(big);
+}
+
 static void poll_sees_each_message_and_descriptors(void)
 {
     enum { EXTRA = 200 }; /* more than the stack's share */
@@ -276,6 +317,7 @@ int main(void)
         {"a message of many frames is swallowed whole", a_message_of_many_frames_is_swallowed_whole},
         {"a message above the limit never arrives", a_message_above_the_limit_never_arrives},
         {"a peer that floods and dies hurts nobody", a_peer_that_floods_and_dies_hurts_nobody},
+        {"who does not read gets only small answers", who_does_not_read_gets_only_small_answers},
         {"poll sees each message and descriptors", poll_sees_each_message_and_descriptors},
     };
     int rc = UNIT_MAIN("net", cases);
