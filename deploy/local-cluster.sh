@@ -20,7 +20,7 @@ usage: local-cluster.sh COMMAND --dir D [options]        NAME is SHARD/REPLICA o
   wipe   NAME               remove the data of a stopped process
   add    SHARD              not in this version
 environment: HOLDFAST_BUILD_DIR (where the commands are built), HOLDFAST_SKIP_BUILD=1 (take what is built),
-  HOLDFAST_START_SECONDS (how long up and start wait; 60)
+  HOLDFAST_START_SECONDS (how long up and start wait; 60), HOLDFAST_HEARTBEAT_MS, HOLDFAST_ELECTION_MS (of a new cluster; 100, 500)
 exit: 0 done, 2 usage, 3 not ready in time, else the exit code of a process that would not start
 TXT
 }
@@ -197,7 +197,8 @@ data_dir() {
 cluster_file() {
     local s r role start end cut=()
     IFS=, read -r -a cut <<<"$splits"
-    printf 'cluster\n    heartbeat_ms = "100"\n    election_ms = "500"\n'
+    printf 'cluster\n    heartbeat_ms = "%s"\n    election_ms = "%s"\n' \
+        "${HOLDFAST_HEARTBEAT_MS:-100}" "${HOLDFAST_ELECTION_MS:-500}"
     for ((s = 1; s <= shards; s++)); do
         start=$( ((s > 1)) && printf '%s' "${cut[s - 2]}")
         end=$( ((s < shards)) && printf '%s' "${cut[s - 1]}")

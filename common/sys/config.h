@@ -6,7 +6,7 @@
 
 struct config; /* a node; owned as a whole through the root */
 
-/* The root of the file's tree (owned: config_free). NULL: unreadable or not in this format. */
+/* The root of the file's tree (owned: config_free). NULL: unreadable (errno), or not in this format (errno 0). */
 struct config *config_load(const char *path);
 void config_free(struct config **root);
 

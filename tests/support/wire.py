@@ -28,10 +28,15 @@ def _generate():
     subprocess.run(["protoc", "-I", ROOT, "--python_out", folder, *protos], check=True)
     sys.path.insert(0, folder)
     os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
-    return importlib.import_module("proto.client_pb2"), importlib.import_module("proto.catalog_pb2")
 
 
-pb, catalog = _generate()
+def module(name):
+    """The messages of proto/<name>.proto."""
+    return importlib.import_module(f"proto.{name}_pb2")
+
+
+_generate()
+pb, catalog = module("client"), module("catalog")
 
 
 class Wire:
