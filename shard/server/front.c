@@ -416,12 +416,14 @@ static void take_beat(struct front *f, const struct net_peer *peer, const Hf__Cl
         routes_check(routes) == HF_OK) {
         struct buf packed = {0};
         pack_append(&routes->base, &packed);
-        if (f->routes)
-            hf__catalog__routes__free_unpacked(f->routes, NULL);
-        f->routes = hf__catalog__routes__unpack(NULL, packed.size, packed.data);
-        must(f->routes);
-        f->answer.route_version = f->routes->version;
+        Hf__Catalog__Routes *copy = pack_unpack_owned(&hf__catalog__routes__descriptor, buf_slice(&packed));
         buf_deinit(&packed);
+        if (copy) { /* else a field no correct sender writes was in it, which can be read but not written (I11) */
+            if (f->routes)
+                hf__catalog__routes__free_unpacked(f->routes, NULL);
+            f->routes = copy;
+            f->answer.route_version = copy->version;
+        }
     }
     if (q->beat->route_version > f->answer.route_version) {
         Hf__Client__Reply reply;
