@@ -61,6 +61,9 @@ HF_CHECKED int disk_sweep_temp(struct disk *d, const char *dir);
  * asked for at once, before another call may change errno. Never NULL. */
 const char *disk_error_text(int rc);
 
+/* What the file system of `path` has left for this process. Product only, not simulated. */
+HF_CHECKED int disk_room(const char *path, uint64_t *out_bytes);
+
 /* Takes an exclusive flock on `path`, created if absent, held until the process ends. HF_E_LOCKED: another process has
  * it. Product only, not simulated. */
 HF_CHECKED int disk_lock(const char *path);

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "common/base/error.h"
@@ -244,6 +246,24 @@ struct disk *disk_posix(void)
     };
     static struct disk disk = {.ops = &ops};
     return &disk;
+}
+
+int disk_room(const char *path, uint64_t *out_bytes)
+{
+    struct statvfs st;
+    if (statvfs(path, &st) != 0)
+        return from_errno(errno);
+    *out_bytes = (uint64_t)st.f_bavail * st.f_frsize;
+    return 0;
+}
+
+int disk_room(const char *path, uint64_t *out_bytes)
+{
+    struct statvfs st;
+    if (statvfs(path, &st) != 0)
+        return from_errno(errno);
+    *out_bytes = (uint64_t)st.f_bavail * st.f_frsize;
+    return 0;
 }
 
 int disk_lock(const char *path)

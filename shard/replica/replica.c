@@ -54,7 +54,7 @@ struct replica {
     bool ready;
     bool leader_heard;         /* since the last housekeeping */
     uint64_t led_ns;           /* when there last was a leader */
-    uint64_t held_since_ns;    /* the log waits for room since then, 0: it does not */
+    uint64_t held_since_ns;    /* a leader is kept from its work by want of room since then, 0: it is not */
     bool held_log, held_apply; /* the disk is full: writes are refused until it is not */
     uint64_t housekeeping_ns;
     bool stopping;
@@ -369,19 +369,21 @@ static bool others_have_room(const struct replica *r)
     return complete > voters / 2;
 }
 
-/* A leader without room for its log can commit nothing more by itself. */
+/* A leader without room for its log can commit nothing more by itself; one that could not apply its first entry for want
+ * of room cannot even answer reads, so it has nothing to lose. */
 static void hand_over_when_full(struct replica *r, uint64_t now)
 {
-    if (!r->held_log || r->held_since_ns == 0) {
-        r->held_since_ns = r->held_log ? now : 0;
+    bool useless = r->held_apply && r->status.role == ENGINE_LEADER && !r->was_serving;
+    if ((!r->held_log && !useless) || r->held_since_ns == 0) {
+        r->held_since_ns = r->held_log || useless ? now : 0;
         return;
     }
     if (r->status.role != ENGINE_LEADER || r->status.transferring ||
-        now - r->held_since_ns < fsm_info(r->fsm)->election_ms * CLOCK_NS_PER_MS || !others_have_room(r))
+        now - r->held_since_ns < fsm_info(r->fsm)->election_ms * CLOCK_NS_PER_MS || !(useless || others_have_room(r)))
         return;
     r->held_since_ns = now;
     if (r->ops->transfer(r->engine, 0) == HF_OK)
-        diag(DIAG_WARN, "handing leadership over: no space for the raft log here");
+        diag(DIAG_WARN, "handing leadership over: no space for the %s here", useless ? "state machine" : "raft log");
 }
 
 /* Ready is who has applied the commit index of a current leader: no longer so when there is none. A leader that lost
@@ -403,8 +405,9 @@ static void withdraw_ready(struct replica *r, uint64_t now)
 
 static void reply(struct replica *r)
 {
+    /* What waits for room was acknowledged to nobody (I9), so no read has to see it. */
     if (r->was_serving)
-        reads_serve(&r->reads, r->ops, r->engine, fsm_info(r->fsm)->applied.index);
+        reads_serve(&r->reads, r->ops, r->engine, r->held_apply ? READS_ALL : fsm_info(r->fsm)->applied.index);
     uint64_t now = clock_boot_ns();
     if (now < r->housekeeping_ns)
         return;

@@ -12,6 +12,9 @@
 
 #define STORE_CACHE_BYTES_DEFAULT ((uint64_t)24 << 20) /* indexes and filters of 5 M keys take 14 */
 
+#define STORE_ROOM_NAME "room.tmp"
+#define STORE_ROOM_BYTES ((uint64_t)1 << 20) /* more than opening writes; what one batch leaves */
+
 enum { READ_TIER_PERSISTED = 2 }; /* as in rocksdb/options.h; c.h has no name for it */
 
 /* RocksDB's C interface tells kinds of errors apart by their text only. */
@@ -89,6 +92,7 @@ static void destroy(struct store *s)
     rocksdb_writeoptions_destroy(s->write);
     rocksdb_options_destroy(s->options);
     rocksdb_cache_destroy(s->cache);
+    free(s->log_dir);
     free(s);
 }
 
@@ -107,18 +111,45 @@ static int check_present(const char *dir, char where[256])
     return rc;
 }
 
+/* Opening writes files of its own, and Debian's RocksDB ends the process by an assertion when there is no room for them:
+ * so room is tried first. */
+static int check_room(const char *dir, char where[256])
+{
+    struct disk *disk = disk_posix();
+    struct disk_file *file = NULL;
+    char path[LIMIT_TEXT_BYTES];
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, STORE_ROOM_NAME) >= sizeof path)
+        return HF_E_LIMIT;
+    int rc = disk->ops->remove(disk, path); /* of a process killed here */
+    if (rc == HF_OK || rc == HF_E_ABSENT)
+        rc = disk->ops->open(disk, path, DISK_CREATE, &file);
+    if (rc == HF_OK) {
+        rc = disk->ops->zero_fill(disk, file, STORE_ROOM_BYTES);
+        disk->ops->close(disk, &file);
+        int removed = disk->ops->remove(disk, path);
+        rc = rc == HF_OK ? removed : rc;
+    }
+    if (rc != HF_OK)
+        snprintf(where, 256, "%.200s: %s", path, disk_error_text(rc));
+    return rc;
+}
+
 int store_open(const struct store_config *config, bool create, struct store **out, char where[256])
 {
-    int present = create ? HF_OK : check_present(config->dir, where);
-    if (present != HF_OK)
-        return present;
+    int rc = create ? HF_OK : check_present(config->dir, where);
+    if (rc == HF_OK && !create)
+        rc = check_room(config->dir, where);
+    if (rc != HF_OK)
+        return rc;
     struct store *s = calloc(1, sizeof *s);
     must(s != NULL); /* out of memory */
     make_options(s, config);
+    s->log_dir = config->sync_writes ? strdup(config->dir) : NULL;
+    must((s->log_dir != NULL) == config->sync_writes); /* out of memory */
     rocksdb_options_set_create_if_missing(s->options, create);
     char *text = NULL;
     s->db = rocksdb_open(s->options, config->dir, &text);
-    int rc = store_error(text, where);
+    rc = store_error(text, where);
     if (rc != HF_OK) {
         s->db = NULL;
         destroy(s);
@@ -145,8 +176,26 @@ int store_destroy(const char *dir, char where[256])
     return store_error(text, where);
 }
 
+/* Debian's RocksDB ends the process by an assertion some time after a write to its own log found no room: so it is not
+ * asked to when room is short. */
+static int check_log_room(struct store *s, const struct store_batch *b)
+{
+    size_t size = 0;
+    uint64_t room = 0;
+    (void)rocksdb_writebatch_data(b->wb, &size);
+    int rc = disk_room(s->log_dir, &room);
+    if (rc == HF_OK && room < size + STORE_ROOM_BYTES)
+        rc = HF_E_NO_SPACE;
+    if (rc != HF_OK)
+        snprintf(s->where, sizeof s->where, "%.200s: %s", s->log_dir, disk_error_text(rc));
+    return rc;
+}
+
 int store_write(struct store *s, const struct store_batch *b)
 {
+    int rc = s->log_dir == NULL ? HF_OK : check_log_room(s, b);
+    if (rc != HF_OK)
+        return rc;
     char *text = NULL;
     rocksdb_write(s->db, s->write, b->wb, &text);
     return store_error(text, s->where);

@@ -15,6 +15,7 @@ struct store {
     rocksdb_readoptions_t *read_prefix;  /* iterators that stay inside one prefix */
     rocksdb_readoptions_t *read_total;   /* iterators in total order */
     rocksdb_flushoptions_t *flush, *flush_begin;
+    char *log_dir;   /* owned; of RocksDB's own log when batches are synced into it, else NULL */
     char where[256]; /* RocksDB's text of the last failure */
 };
 
