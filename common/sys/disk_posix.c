@@ -10,7 +10,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "common/base/error.h"
