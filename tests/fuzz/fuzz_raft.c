@@ -1,19 +1,25 @@
-/* fuzz_raft.c: any raft messages, one after the other, into a live engine of three members: dropped or followed, never
- * a crash. Each message is a length byte, a sender and that many bytes of hf.raft.Raft. */
-#include "common/base/error.h"
+/* fuzz_raft.c: any envelopes, one after the other, into a live engine of three members: dropped or followed, never a
+ * crash; terms and commit index never fall, and what is out of all bounds changes nothing. */
+#include "common/base/limits.h"
+#include "proto/raft.pb-c.h"
 #include "shard/engine/engine.h"
+#include "shard/engine/native/core.h"
+#include "tests/fuzz/fuzz.h"
 #include "tests/support/simdisk.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#define MEMBERS 3
 
 static void on_send(void *ctx, uint32_t to, const Hf__Raft__Raft *m)
 {
-    (void)ctx, (void)to, (void)m;
+    (void)ctx;
+    must(to != 0 && m->term > 0 && m->term <= CORE_INDEX_MAX + 1);
 }
 
 static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
 {
-    (void)ctx, (void)entries, (void)count;
+    uint64_t *applied = ctx;
+    for (size_t i = 0; i < count; i++)
+        must(entries[i].index == ++*applied && entries[i].data.size <= LIMIT_ENTRY_BYTES);
     return HF_OK;
 }
 
@@ -35,42 +41,66 @@ static void one_turn(struct engine *e, uint64_t *now)
     engine_native.send_early(e);
     must(engine_native.persist(e) == HF_OK);
     engine_native.send_late(e);
-    (void)engine_native.apply(e);
+    must(engine_native.apply(e) >= 0);
 }
 
-static void messages(struct engine *e, const uint8_t *data, size_t size)
+static bool out_of_bounds(const Hf__Raft__Raft *m)
+{
+    return m->term == 0 || m->term > CORE_INDEX_MAX || m->index > CORE_INDEX_MAX || m->round > CORE_INDEX_MAX ||
+           m->n_entries > CORE_MESSAGE_ENTRIES || (unsigned)m->kind > HF__RAFT__KIND__SNAPSHOT_REPLY ||
+           m->kind == HF__RAFT__KIND__NONE;
+}
+
+static void one_message(struct engine *e, const Hf__Raft__Raft *m, uint32_t from)
+{
+    struct engine_status before = engine_native.status(e);
+    engine_native.receive(e, from, m);
+    struct engine_status after = engine_native.status(e);
+    must(after.term >= before.term && after.commit >= before.commit && after.commit <= after.last);
+    must(after.term <= CORE_INDEX_MAX);
+    if (out_of_bounds(m))
+        must(after.term == before.term && after.commit == before.commit && after.last == before.last &&
+             after.leader == before.leader && after.role == before.role);
+}
+
+static void messages(struct engine *e, struct slice in)
 {
     uint64_t now = 1000000000;
-    while (size > 2) {
-        size_t bytes = data[0] < size - 2 ? data[0] : size - 2;
-        Hf__Raft__Raft *m = hf__raft__raft__unpack(NULL, bytes, data + 2);
-        if (m) {
-            engine_native.receive(e, 2 + data[1] % 2, m);
-            hf__raft__raft__free_unpacked(m, NULL);
+    struct arena arena = {0};
+    while (in.size > 2) {
+        uint8_t how = fuzz_byte(&in);
+        uint16_t length = fuzz_word(&in);
+        arena_reset(&arena);
+        const Hf__Raft__Envelope *envelope =
+            pack_unpack(&hf__raft__envelope__descriptor, fuzz_bytes(&in, length), &arena);
+        if (envelope) {
+            fuzz_stable(&envelope->base);
+            if (envelope->body_case == HF__RAFT__ENVELOPE__BODY_RAFT && envelope->raft)
+                one_message(e, envelope->raft, 2 + how % (MEMBERS - 1));
         }
-        if (data[1] & 0x80)
+        if (how & 0x80)
             one_turn(e, &now);
-        data += 2 + bytes;
-        size -= 2 + bytes;
     }
     one_turn(e, &now);
+    arena_deinit(&arena);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct simdisk *sd = simdisk_new();
-    Hf__Catalog__Member list[3], *pointers[3];
-    for (uint32_t i = 0; i < 3; i++) {
+    Hf__Catalog__Member list[MEMBERS], *pointers[MEMBERS];
+    for (uint32_t i = 0; i < MEMBERS; i++) {
         hf__catalog__member__init(&list[i]);
         list[i].replica = i + 1;
         list[i].incarnation = i + 10;
-        list[i].raft_endpoint = list[i].client_endpoint = "tcp://127.0.0.1:1";
+        list[i].raft_endpoint = list[i].client_endpoint = (char *)"tcp://127.0.0.1:1";
         pointers[i] = &list[i];
     }
     Hf__Catalog__Members members = HF__CATALOG__MEMBERS__INIT;
     members.index = 1;
-    members.n_members = 3;
+    members.n_members = MEMBERS;
     members.members = pointers;
+    uint64_t applied = 1;
     struct engine_env env = {.disk = simdisk_disk(sd),
                              .dir = "d",
                              .group = 1,
@@ -81,9 +111,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                              .segment_bytes = 65536,
                              .seed = 1,
                              .now_ns = 1000000000,
-                             .applied = 1,
+                             .applied = applied,
                              .applied_term = 1,
                              .members = &members,
+                             .ctx = &applied,
                              .send = on_send,
                              .apply = on_apply,
                              .barrier_ready = on_barrier,
@@ -93,7 +124,27 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     must(env.disk->ops->make_dir(env.disk, "d") == HF_OK);
     must(engine_native.create(&env, 1, 1) == HF_OK);
     must(engine_native.open(&env, &e, where) == HF_OK);
-    messages(e, data, size);
+    messages(e, slice_make(data, size));
+    engine_native.close(&e);
+    must(engine_native.open(&(struct engine_env){.disk = env.disk,
+                                                 .dir = "d",
+                                                 .group = 1,
+                                                 .replica = 1,
+                                                 .log_epoch = 1,
+                                                 .heartbeat_ms = 100,
+                                                 .election_ms = 500,
+                                                 .segment_bytes = 65536,
+                                                 .seed = 1,
+                                                 .now_ns = env.now_ns,
+                                                 .applied = 1,
+                                                 .applied_term = 1,
+                                                 .members = &members,
+                                                 .ctx = &applied,
+                                                 .send = on_send,
+                                                 .apply = on_apply,
+                                                 .barrier_ready = on_barrier,
+                                                 .changed = on_changed},
+                            &e, where) == HF_OK); /* whatever was believed can be read again */
     engine_native.close(&e);
     simdisk_free(&sd);
     return 0;

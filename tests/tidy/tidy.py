@@ -218,13 +218,13 @@ def check_firstline(tree):
 
 def check_readmes(tree):
     """Every folder with code has a README of its own or is described by the one above; every file is listed in it.
-    tests/unit mirrors the tree and tests/golden holds data: their own READMEs speak for the folders below."""
+    tests/unit mirrors the tree, tests/golden and tests/fuzz/corpus hold data: their own READMEs speak for the folders below."""
     have = set(tree.paths)
     for path in tree.paths:
         folder, name = os.path.split(path)
         if not folder or folder.startswith(".") or name == "README.md" or folder.startswith(("cmake", "docs")):
             continue
-        if folder.startswith(("tests/unit/", "tests/golden/")):
+        if folder.startswith(("tests/unit/", "tests/golden/", "tests/fuzz/corpus")):
             continue
         if name == "CMakeLists.txt" and folder + "/README.md" not in have:
             yield f"{folder}:1: has no README.md"
