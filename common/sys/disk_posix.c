@@ -256,15 +256,6 @@ int disk_room(const char *path, uint64_t *out_bytes)
     return 0;
 }
 
-int disk_room(const char *path, uint64_t *out_bytes)
-{
-    struct statvfs st;
-    if (statvfs(path, &st) != 0)
-        return from_errno(errno);
-    *out_bytes = (uint64_t)st.f_bavail * st.f_frsize;
-    return 0;
-}
-
 int disk_lock(const char *path)
 {
     int fd = open_fd(path, O_RDWR | O_CREAT);
