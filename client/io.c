@@ -85,6 +85,7 @@ static void turn(struct hf *h)
 void *io_thread(void *hf)
 {
     struct hf *h = hf;
+    (void)pthread_setname_np(pthread_self(), "hf-io");
     while (!atomic_load_explicit(&h->stop, memory_order_acquire))
         turn(h);
     collect(h); /* whatever was posted before the stop */

@@ -133,6 +133,7 @@ void *driver_run(void *driver)
 {
     struct state s = {.d = driver};
     struct driver *d = driver;
+    (void)pthread_setname_np(pthread_self(), "driver");
     struct hf_options options = {.endpoints = d->bench->endpoints, .routed = d->bench->routed};
     d->open_error = hf_open(&options, HF_ABI, &s.h);
     if (d->open_error)

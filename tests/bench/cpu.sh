@@ -80,8 +80,8 @@ leader=$(holdfast status --json | jq -r '.shards[0].leader')
     >"$data/processes"
 http=$("$cluster" ps --dir "$data/c" --json | jq -r --arg leader "$leader" '.[] | select(.name == $leader) | .http')
 
-snapshot() { # FILE: operations so far, and "PID TID USER SYSTEM COMM" of every thread
-    local pid task stat comm kind=read
+snapshot() { # FILE: operations so far, and "PID TID USER SYSTEM SLEEPS COMM" of every thread
+    local pid task stat comm sleeps kind=read
     [[ $workload != put ]] || kind='write'
     {
         curl -s -m 5 "http://$http/metrics" | awk -v name="holdfast_requests_total{kind=\"$kind\"}" '$1 == name {print $2}'
@@ -90,7 +90,8 @@ snapshot() { # FILE: operations so far, and "PID TID USER SYSTEM COMM" of every 
                 read -r stat <"$task/stat" || continue
                 comm=${stat#*(} comm=${comm%)*}
                 read -r -a stat <<<"${stat##*) }"
-                printf '%d %d %d %d %s\n' "$pid" "${task##*/}" "${stat[11]}" "${stat[12]}" "$comm"
+                sleeps=$(awk '$1 == "voluntary_ctxt_switches:" {print $2}' "$task/status")
+                printf '%d %d %d %d %d %s\n' "$pid" "${task##*/}" "${stat[11]}" "${stat[12]}" "${sleeps:-0}" "$comm"
             done
         done <"$data/processes"
     } 2>/dev/null >"$1"

@@ -44,8 +44,8 @@ def read_snapshot(path):
         operations = float(f.readline())
         threads = {}
         for line in f:
-            pid, tid, user, system, comm = line.rstrip("\n").split(" ", 4)
-            threads[int(pid), int(tid)] = (int(user), int(system), comm)
+            pid, tid, user, system, sleeps, comm = line.rstrip("\n").split(" ", 5)
+            threads[int(pid), int(tid)] = (int(user), int(system), int(sleeps), comm)
     return operations, threads
 
 
@@ -127,21 +127,22 @@ def stage_of(comm, frames, where, root):
     return stage or "not told"
 
 
-def print_threads(processes, before, after, us):
-    print(f"\n{'process':<14} {'thread':<16} {'user us':>9} {'system us':>10} {'all us':>9}")
+def print_threads(processes, before, after, us, operations):
+    print(f"\n{'process':<14} {'thread':<16} {'user us':>9} {'system us':>10} {'all us':>9} {'sleeps':>9}   (an operation)")
     total = collections.Counter()
     for pid, name in processes.items():
         rows = collections.Counter()
-        for (p, tid), (user, system, comm) in after.items():
+        for (p, tid), (user, system, sleeps, comm) in after.items():
             if p == pid:
-                user0, system0, _ = before.get((p, tid), (0, 0, ""))
+                user0, system0, sleeps0, _ = before.get((p, tid), (0, 0, 0, ""))
                 label = "main" if tid == pid else comm
                 rows[label, "user"] += (user - user0) * us
                 rows[label, "system"] += (system - system0) * us
+                rows[label, "sleeps"] += (sleeps - sleeps0) / operations
         for label in sorted({k[0] for k in rows}, key=lambda k: -rows[k, "user"] - rows[k, "system"]):
             user, system = rows[label, "user"], rows[label, "system"]
             if user + system > 0:
-                print(f"{name:<14} {label:<16} {user:9.2f} {system:10.2f} {user + system:9.2f}")
+                print(f"{name:<14} {label:<16} {user:9.2f} {system:10.2f} {user + system:9.2f} {rows[label, 'sleeps']:9.3f}")
             total[name] += user + system
     servers = sum(v for k, v in total.items() if k != "driver")
     print("all: " + ", ".join(f"{k} {v:.2f}" for k, v in total.items()) + f"; servers {servers:.2f} us an operation")
@@ -187,7 +188,7 @@ def main(folder, ticks, with_stages, symbols, root):
         print("cpu_stages.py: no operations in the window", file=sys.stderr)
         return 1
     print(f"{operations:.0f} operations in the window")
-    total = print_threads(processes, before, after, 1e6 / int(ticks) / operations)
+    total = print_threads(processes, before, after, 1e6 / int(ticks) / operations, operations)
     if int(with_stages):
         print_stages(processes, total, folder, root, int(symbols))
     return 0
