@@ -276,7 +276,7 @@ int coordinator_open(const struct coordinator_options *options, struct coordinat
     c->options = *options;
     c->net = net_new(1, (int)LINKS_MAX + 16);
     wire(c);
-    int rc = front_open(&c->front, c->net, options->listen);
+    int rc = front_open(&c->front, c->net, options->listen, options->connections_max);
     if (rc)
         diag(DIAG_ERROR, "cannot listen: endpoint=%s: %s", options->listen, error_text(rc));
     else

@@ -22,6 +22,7 @@ struct coordinator_options {
     uint64_t request_timeout_ms;
     uint64_t queue_max;
     bool insecure;
+    size_t connections_max; /* of clients, at once */
 };
 
 struct coordinator {

@@ -17,10 +17,11 @@
 #define HF_VERSION "0.1.0"
 #endif
 
-int front_open(struct front *f, struct net *net, const char *listen)
+int front_open(struct front *f, struct net *net, const char *listen, size_t connections_max)
 {
     *f = (struct front){0};
-    struct net_options options = {.hwm = FRONT_HWM, .message_bytes = LIMIT_REQUEST_BYTES};
+    struct net_options options = {
+        .hwm = FRONT_HWM, .message_bytes = LIMIT_REQUEST_BYTES, .connections_max = connections_max};
     return net_listen(net, listen, &options, &f->socket);
 }
 

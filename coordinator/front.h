@@ -19,7 +19,7 @@ struct front {
     bool stopping; /* new requests are refused */
 };
 
-HF_CHECKED int front_open(struct front *f, struct net *net, const char *listen);
+HF_CHECKED int front_open(struct front *f, struct net *net, const char *listen, size_t connections_max);
 void front_close(struct front *f);
 
 /* Takes at most TURN_MESSAGES requests. True: there may be more. */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "common/base/error.h"
+#include "common/sys/connections.h"
 #include "common/sys/diag.h"
 #include "common/sys/digest.h"
 #include "common/sys/http.h"
@@ -88,5 +89,6 @@ int main(int argc, char **argv)
     digest_init();
     metrics_register(counters, COUNTERS);
     unread_metrics();
+    options.connections_max = connections_init();
     return serve(&options, stop_fd);
 }

@@ -7,6 +7,7 @@
 #include <zmq.h>
 
 #include "common/base/error.h"
+#include "common/sys/connections.h"
 #include "common/sys/unread.h"
 
 #define NET_HANDSHAKE_MS 5000
@@ -34,6 +35,7 @@ struct net_socket {
     void *zmq; /* owned */
     bool listener;
     struct unread unread; /* of a listener */
+    struct connections connections;
 };
 
 _Static_assert(sizeof(zmq_msg_t) <= sizeof(struct net_message), "room for ZeroMQ's message");
@@ -129,19 +131,19 @@ static int open_socket(struct net *net, bool listener, const char *endpoint, con
     void *zmq = zmq_socket(net->context, listener ? ZMQ_ROUTER : ZMQ_DEALER);
     if (zmq == NULL)
         return from_errno(errno);
+    struct connections connections = {0};
     int rc = set_options(zmq, listener, o);
+    if (rc == 0 && o->connections_max > 0)
+        rc = connections_watch(&connections, net->context, zmq, o->connections_max);
     if (rc == 0 && (listener ? zmq_bind(zmq, endpoint) : zmq_connect(zmq, endpoint)) != 0)
         rc = from_errno(errno);
-    if (rc != 0) {
-        zmq_close(zmq);
-        return rc;
-    }
-    struct net_socket *s = malloc(sizeof *s);
+    struct net_socket *s = rc == 0 ? malloc(sizeof *s) : NULL;
     if (s == NULL) {
+        connections_close(&connections);
         zmq_close(zmq);
-        return HF_E_NO_MEMORY;
+        return rc != 0 ? rc : HF_E_NO_MEMORY;
     }
-    *s = (struct net_socket){.zmq = zmq, .listener = listener};
+    *s = (struct net_socket){.zmq = zmq, .listener = listener, .connections = connections};
     *out = s;
     return 0;
 }
@@ -161,6 +163,7 @@ void net_close(struct net_socket **s)
 {
     if (*s == NULL)
         return;
+    connections_close(&(*s)->connections);
     zmq_close((*s)->zmq);
     unread_deinit(&(*s)->unread);
     free(*s);
@@ -208,6 +211,8 @@ int net_receive(struct net_socket *s, struct net_peer *out_peer, struct net_mess
     zmq_msg_t frame;
     zmq_msg_init(&frame);
     int rc = receive_frame(s->zmq, &frame);
+    if (rc == HF_E_AGAIN && s->connections.monitor != NULL)
+        connections_take(&s->connections);
     if (rc == 0 && s->listener) {
         must(zmq_msg_size(&frame) <= NET_PEER_BYTES); /* a routing id's size is one byte on the wire */
         peer.size = (uint8_t)zmq_msg_size(&frame);

@@ -22,8 +22,9 @@ void net_free(struct net **net); /* sockets must be closed; LINGER is 0: unsent 
 /* Routing ids are always the server's: a listener whose connections name themselves, and take names over from each
  * other, keeps what the older one still delivers from being read, and then aborts (in ZeroMQ 4.3.4). */
 struct net_options {
-    int hwm;               /* messages per peer in each direction; must be > 0 */
-    int64_t message_bytes; /* larger inbound messages close the connection */
+    int hwm;                /* messages per peer in each direction; must be > 0 */
+    int64_t message_bytes;  /* larger inbound messages close the connection */
+    size_t connections_max; /* listeners: more are ended as they come (connections.h); 0: not watched */
 };
 
 /* ROUTER with MANDATORY. HF_E_EXISTS: address in use. HF_E_INVALID: bad endpoint. */

@@ -10,6 +10,7 @@
 #include "proto/pack.h"
 
 #define PROTOCOL_VERSION 1
+#define CONNECTIONS_MAX (4 * LIMIT_PEERS) /* each peer's, and some that it left behind */
 #define PEER_HWM 4096 /* messages; flow is bounded by the engine's own in-flight limits long before */
 
 enum {
@@ -70,7 +71,8 @@ struct transport {
 
 int transport_open(struct net *net, const char *endpoint, const struct identity *id, struct transport **out)
 {
-    struct net_options options = {.hwm = PEER_HWM, .message_bytes = LIMIT_RAFT_MESSAGE_BYTES};
+    struct net_options options = {
+        .hwm = PEER_HWM, .message_bytes = LIMIT_RAFT_MESSAGE_BYTES, .connections_max = CONNECTIONS_MAX};
     struct net_socket *listener = NULL;
     int rc = net_listen(net, endpoint, &options, &listener);
     if (rc)

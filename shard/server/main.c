@@ -6,6 +6,7 @@
 
 #include "common/base/error.h"
 #include "common/base/limits.h"
+#include "common/sys/connections.h"
 #include "common/sys/diag.h"
 #include "common/sys/digest.h"
 #include "common/sys/http.h"
@@ -128,7 +129,8 @@ static void set_listen(struct options *o)
 
 static struct net_socket *listen_clients(struct net *net, const char *endpoint)
 {
-    struct net_options options = {.hwm = CLIENT_HWM, .message_bytes = REQUEST_BYTES_MAX};
+    struct net_options options = {
+        .hwm = CLIENT_HWM, .message_bytes = REQUEST_BYTES_MAX, .connections_max = connections_init()};
     struct net_socket *socket = NULL;
     int rc = net_listen(net, endpoint, &options, &socket);
     if (rc)
