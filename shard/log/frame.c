@@ -28,6 +28,7 @@ void frame_segment_write(uint8_t out[FRAME_SEGMENT_HEADER_BYTES], const struct f
     put_le64(out + 40, segment->base_term);
     put_le64(out + 48, segment->last);
     put_le64(out + 56, segment->last_term);
+    put_le64(out + 64, segment->bytes);
     put_le32(out + 12, segment_crc(out));
 }
 
@@ -42,7 +43,8 @@ int frame_segment_read(const uint8_t block[FRAME_SEGMENT_HEADER_BYTES], struct f
                               .base = get_le64(block + 32),
                               .base_term = get_le64(block + 40),
                               .last = get_le64(block + 48),
-                              .last_term = get_le64(block + 56)};
+                              .last_term = get_le64(block + 56),
+                              .bytes = get_le64(block + 64)};
     if (s.id == 0 || s.sequence == 0 || s.last < s.base || s.last_term < s.base_term)
         return HF_E_CORRUPT;
     *out = s;

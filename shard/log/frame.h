@@ -27,6 +27,7 @@ struct frame_segment { /* the header block: the log as it was when the segment b
     uint64_t sequence; /* of the first frame */
     uint64_t base, base_term;
     uint64_t last, last_term; /* last index before the first frame */
+    uint64_t bytes;           /* of the file when it was made, 0: not said by the program that made it */
 };
 
 void frame_segment_write(uint8_t out[FRAME_SEGMENT_HEADER_BYTES], const struct frame_segment *segment);

@@ -160,6 +160,8 @@ static int read_header(struct segments *s, struct recovery *r, size_t i, char ou
         return damage(s, segment->id, 0, rc, rc == HF_E_FORMAT ? "unknown format" : "bad segment header", out_where);
     if (h.id != segment->id)
         return damage(s, segment->id, 0, HF_E_CORRUPT, "header of another segment", out_where);
+    if (segment->bytes < h.bytes) /* it was synced at its full length before it got its name */
+        return damage(s, segment->id, segment->bytes, HF_E_CORRUPT, "the file has been cut short here", out_where);
     if (i == 0) {
         view_init(&r->view, h.last, h.last_term);
         r->base = h.base;

@@ -289,6 +289,7 @@ int segments_add(struct segments *s, struct frame_segment header, uint64_t frame
         return rc;
     bool unused = s->count == 0 || spare.id > segments_active(s); /* as an id of a segment: ids rise */
     header.id = unused ? spare.id : s->id_max + 1;
+    header.bytes = spare.bytes;
     rc = christen(s, file, spare.id, &header);
     if (rc != 0) {
         s->disk->ops->close(s->disk, &file);

@@ -335,6 +335,30 @@ static void test_reading_checks_again(void)
     rig_end(&rig);
 }
 
+/* A segment keeps the length it was made with. */
+static void test_cut_segments_are_damage(void)
+{
+    struct rig rig;
+    char path[128];
+    uint64_t bytes = 0;
+    rig_create(&rig, 64 * KIB, 0, 0, 1);
+    reach(&rig, 3, false);
+    rig_close(&rig);
+    for (uint64_t id = 1; id <= 3; id += 2) {
+        struct disk *d = rig.config.disk;
+        struct disk_file *file;
+        segment_path(id, path);
+        must(d->ops->open(d, path, DISK_WRITE, &file) == 0 && d->ops->size(d, file, &bytes) == 0);
+        must(d->ops->truncate(d, file, bytes - 8) == 0 && d->ops->sync(d, file) == 0);
+        CU_ASSERT(is_damage(&rig, "the file has been cut short here"));
+        must(d->ops->zero_fill(d, file, bytes) == 0 && d->ops->sync(d, file) == 0);
+        d->ops->close(d, &file);
+    }
+    CU_ASSERT_EQUAL_FATAL(rig_open(&rig), 0);
+    rig_check(&rig);
+    rig_end(&rig);
+}
+
 /* A damaged end is no torn tail when the hard state knows that what lay there was committed. */
 static void test_end_below_the_commit_bound(void)
 {
@@ -455,6 +479,7 @@ int main(void)
         {"contradicting frames", test_contradicting_frames_are_damage},
         {"missing files", test_missing_files},
         {"reading checks again", test_reading_checks_again},
+        {"cut segments", test_cut_segments_are_damage},
         {"end below the commit bound", test_end_below_the_commit_bound},
         {"hard state copies", test_hard_state_copies},
         {"hard state gone back", test_hard_state_gone_back},
