@@ -7,6 +7,7 @@
 #include "client/client.h"
 #include "common/sys/clock.h"
 #include "common/sys/net.h"
+#include "proto/pack.h"
 
 #define ENDPOINTS_MAX 2048
 #define RESEND_MS 2
@@ -91,7 +92,7 @@ static bool send_one(struct admin *a, struct admin_question *q, uint64_t left_ms
 
 static void take_reply(struct admin_question *questions, size_t count, struct slice data)
 {
-    Hf__Client__Reply *reply = hf__client__reply__unpack(NULL, data.size, data.data);
+    Hf__Client__Reply *reply = pack_unpack_owned(&hf__client__reply__descriptor, data);
     for (size_t i = 0; reply && i < count; i++)
         if (questions[i].id == reply->id && !questions[i].reply && reply->version == CLIENT_PROTOCOL) {
             questions[i].reply = reply;

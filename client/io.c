@@ -5,6 +5,7 @@
 #include "client/future.h"
 #include "client/peer.h"
 #include "common/sys/clock.h"
+#include "proto/pack.h"
 
 #define TURN_MESSAGES_MAX 1024 /* of one server, before the others and the timers get their turn */
 
@@ -52,7 +53,7 @@ static void receive_from(struct hf *h, struct peer *p)
         if (rc != HF_OK)
             return;
         struct slice data = net_message_data(&m);
-        Hf__Client__Reply *reply = hf__client__reply__unpack(NULL, data.size, data.data);
+        Hf__Client__Reply *reply = pack_unpack_owned(&hf__client__reply__descriptor, data);
         net_message_release(&m);
         if (reply) /* malformed: as if lost (I11) */
             attempt_answer(h, p, reply);

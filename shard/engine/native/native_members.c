@@ -25,7 +25,7 @@ int native_members_core(const Hf__Catalog__Members *members, struct core_config 
 
 int native_members_decode(struct slice data, uint64_t index, Hf__Catalog__Members **out)
 {
-    Hf__Catalog__Members *members = hf__catalog__members__unpack(NULL, data.size, data.data);
+    Hf__Catalog__Members *members = pack_unpack_owned(&hf__catalog__members__descriptor, data);
     if (members == NULL)
         return HF_E_INVALID;
     struct core_config config;

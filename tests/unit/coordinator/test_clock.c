@@ -161,6 +161,14 @@ static void damaged_and_absurd_input_changes_nothing(void)
 {
     struct clock c = fresh_active(MS, 0);
     CU_ASSERT_EQUAL(clock_read(&c, true, slice_text("\xff\xff\xff"), 2 * MS), HF_E_CORRUPT);
+    Hf__Catalog__Oracle oracle = HF__CATALOG__ORACLE__INIT; /* a ceiling never falls again: not one of nobody's clock */
+    struct buf value = {0};
+    struct hlc before = c.ceiling;
+    oracle.ceiling = CLOCK_CEILING_MAX;
+    pack_append(&oracle.base, &value);
+    CU_ASSERT_EQUAL(clock_read(&c, true, buf_slice(&value), 2 * MS), HF_E_CORRUPT);
+    CU_ASSERT(c.ceiling.t == before.t && c.key.epoch == 1);
+    buf_deinit(&value);
     CU_ASSERT_EQUAL(c.role, CLOCK_ACTIVE);
     clock_observe(&c, (struct hlc){1ull << 63});
     CU_ASSERT_EQUAL(c.seen.t, 0);

@@ -343,6 +343,29 @@ static void a_scan_goes_on_where_the_shard_ends(void)
     end_fixture();
 }
 
+/* Two attempts are out, then the routes change: neither what the later one says of its place nor what the first one says
+ * too late may be mixed into an answer. */
+static void a_late_answer_to_a_scan_is_nobodys(void)
+{
+    begin_fixture(10, 1000);
+    Hf__Client__Request r = HF__CLIENT__REQUEST__INIT;
+    r.id = 77;
+    struct buf body = {0};
+    pack_append(&r.base, &body);
+    struct forward_request request = {
+        .kind = FORWARD_READ, .shard = 1, .body = buf_slice(&body), .deadline_ns = 9000 * MS};
+    CU_ASSERT_EQUAL(forward_begin(&x.forward, &request, 0), HF_OK);
+    tick_until(1, 2 * RESEND_MS_MIN);
+    CU_ASSERT_FATAL(x.sent_count >= 2);
+    x.reroute = FORWARD_REFUSED; /* as coordinator.c answers for every scan: only the client can begin it anew */
+    CU_ASSERT_TRUE(reply_to(1, HF_E_WRONG_SHARD, 2 * RESEND_MS_MIN + 1));
+    CU_ASSERT(x.answered == 1 && x.code == HF_E_WRONG_SHARD);
+    CU_ASSERT_FALSE(reply_to(0, HF_OK, 2 * RESEND_MS_MIN + 2));
+    CU_ASSERT_EQUAL(x.answered, 1);
+    buf_deinit(&body);
+    end_fixture();
+}
+
 int main(void)
 {
     static const struct unit_case cases[] = {
@@ -357,6 +380,7 @@ int main(void)
         {"queues are bounded, each for itself", queues_are_bounded_each_for_itself},
         {"wrong shard moves with the routes", wrong_shard_moves_with_the_routes},
         {"a scan goes on where the shard ends", a_scan_goes_on_where_the_shard_ends},
+        {"a late answer to a scan is nobody's", a_late_answer_to_a_scan_is_nobodys},
     };
     return UNIT_MAIN("coordinator/forward", cases);
 }

@@ -48,6 +48,21 @@ static void growth_is_bounded(void)
     arena_deinit(&arena);
 }
 
+static void growth_is_bounded_on_the_heap_too(void)
+{
+    struct buf bytes = {0};
+    for (size_t i = 0; i < 1000000; i++)
+        buf_append(&bytes, "\x12\x00", 2);
+    CU_ASSERT_PTR_NULL(pack_unpack_owned(&hf__catalog__members__descriptor, buf_slice(&bytes)));
+    bytes.size = 128;
+    Hf__Catalog__Members *few = pack_unpack_owned(&hf__catalog__members__descriptor, buf_slice(&bytes));
+    CU_ASSERT(few && few->n_members == 64);
+    protobuf_c_message_free_unpacked(&few->base, NULL); /* with sanitizers: all of it */
+    bytes.size = 127;
+    CU_ASSERT_PTR_NULL(pack_unpack_owned(&hf__catalog__members__descriptor, buf_slice(&bytes)));
+    buf_deinit(&bytes);
+}
+
 static void largest_correct_batch_fits(void) /* apply may never refuse what a leader packed */
 {
     struct arena arena = {0};
@@ -110,6 +125,7 @@ int main(void)
     static const struct unit_case cases[] = {
         {"there and back", there_and_back},
         {"growth", growth_is_bounded},
+        {"growth on the heap", growth_is_bounded_on_the_heap_too},
         {"largest batch", largest_correct_batch_fits},
         {"routes", routes_cover_the_keys_without_gap},
     };

@@ -20,6 +20,8 @@ struct plan { /* what a child does with base/dir */
     uint64_t cluster;
     bool bootstrap; /* makes a fresh directory a member */
     uint64_t wrong_incarnation;
+    uint32_t heartbeat_ms, election_ms; /* 0, 0: 100, 500 */
+    bool learner, empty_range;
     bool open_all; /* opens the state machine and the engine too */
 };
 
@@ -45,7 +47,10 @@ static void bootstrap(struct directory *d, const struct plan *p)
     Hf__Catalog__Members members = HF__CATALOG__MEMBERS__INIT;
     members.n_members = 1;
     members.members = list;
+    member.role = p->learner ? HF__CATALOG__ROLE__LEARNER : HF__CATALOG__ROLE__VOTER;
     Hf__Catalog__Range range = HF__CATALOG__RANGE__INIT;
+    if (p->empty_range)
+        range.start = range.end = (ProtobufCBinaryData){.len = 1, .data = (uint8_t *)(uintptr_t) "m"};
     Hf__Catalog__Bootstrap b = HF__CATALOG__BOOTSTRAP__INIT;
     b.cluster = 77;
     b.shard = p->group;
@@ -53,8 +58,8 @@ static void bootstrap(struct directory *d, const struct plan *p)
     b.incarnation = d->id.incarnation;
     b.members = &members;
     b.range = &range;
-    b.heartbeat_ms = 100;
-    b.election_ms = 500;
+    b.heartbeat_ms = p->heartbeat_ms ? p->heartbeat_ms : 100;
+    b.election_ms = p->heartbeat_ms ? p->election_ms : 500;
     char message[256];
     int rc = directory_bootstrap(d, &b, message);
     if (rc) {
@@ -247,6 +252,29 @@ static void a_bootstrap_for_another_is_refused(void)
     expect(&p, 0, "fresh incarnation=");
 }
 
+/* Taken, each of these would make every start from then on end: an election time-out of 0 by an assertion. */
+static void a_bootstrap_that_cannot_run_is_refused(void)
+{
+    struct plan good = plan_of("unrunnable"), p = good;
+    good.bootstrap = true;
+    const uint32_t times[][2] = {{1u << 31, 0}, {300, 500}, {UINT32_MAX, UINT32_MAX}, {100, 3600000}};
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        p = good;
+        p.heartbeat_ms = times[i][0];
+        p.election_ms = times[i][1];
+        expect(&p, 50, "bootstrap: INVALID");
+    }
+    p = good;
+    p.learner = true; /* nobody votes */
+    expect(&p, 50, "bootstrap: INVALID");
+    p = good;
+    p.empty_range = true;
+    expect(&p, 50, "bootstrap: INVALID");
+    p = good;
+    p.bootstrap = false;
+    expect(&p, 0, "fresh incarnation=");
+}
+
 /* The killed attempt named other endpoints: nothing of it may be left. Found by review. */
 static void a_killed_bootstrap_leaves_no_peers_behind(void)
 {
@@ -294,6 +322,7 @@ int main(void)
         {"foreign or damaged", foreign_or_damaged_files},
         {"missing parts", parts_that_are_missing},
         {"bootstrap for another", a_bootstrap_for_another_is_refused},
+        {"a bootstrap that cannot run", a_bootstrap_that_cannot_run_is_refused},
         {"killed bootstrap leaves no peers", a_killed_bootstrap_leaves_no_peers_behind},
         {"killed during bootstrap", killed_during_bootstrap_it_is_fresh_or_member},
     };

@@ -545,6 +545,14 @@ static void malformed_messages_change_nothing(void)
     ops->receive(b->e, leader->id, &m);
     m.kind = (Hf__Raft__Kind)77;
     ops->receive(b->e, leader->id, &m);
+    static Hf__Raft__Entry *many[1025]; /* CORE_MESSAGE_ENTRIES and one */
+    for (size_t i = 0; i < 1025; i++)
+        many[i] = &entry;
+    m.kind = HF__RAFT__KIND__APPEND;
+    entry.term = before.term;
+    m.entries = many;
+    m.n_entries = 1025;
+    ops->receive(b->e, leader->id, &m);
     CU_ASSERT_EQUAL(ops->status(b->e).last, before.last);
     CU_ASSERT_EQUAL(ops->status(b->e).term, before.term);
     settle();
