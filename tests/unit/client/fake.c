@@ -133,10 +133,11 @@ static void scan(struct fake *f, const Hf__Client__Scan *q, Hf__Client__Reply *r
     }
 }
 
-static bool answer_shard(struct fake *f, int server, const Hf__Client__Request *q, Hf__Client__Reply *reply)
+static bool answer_shard(struct fake *f, int server, bool routed, const Hf__Client__Request *q,
+                         Hf__Client__Reply *reply)
 {
-    static Hf__Client__Version version = HF__CLIENT__VERSION__INIT;
-    static Hf__Client__Item items[2], *list[2];
+    static _Thread_local Hf__Client__Version version = HF__CLIENT__VERSION__INIT; /* of each fake */
+    static _Thread_local Hf__Client__Item items[2], *list[2];
     uint32_t shard = f->split && server == FAKE_B ? 2 : 1;
     bool leads = f->split || server == f->leader;
     if (!leads) {
@@ -144,7 +145,7 @@ static bool answer_shard(struct fake *f, int server, const Hf__Client__Request *
         reply->leader_endpoint = f->hints ? f->endpoints[f->leader] : (char *)(uintptr_t) "";
         return true;
     }
-    if (q->shard != shard) {
+    if (q->shard != shard && !(routed && q->shard == 0)) { /* a coordinator finds the shard of a read itself */
         reply->code = HF_E_WRONG_SHARD;
         return true;
     }
@@ -155,6 +156,7 @@ static bool answer_shard(struct fake *f, int server, const Hf__Client__Request *
             reply->code = f->refuse_sessions;
             return true;
         }
+        memset(f->sessions[f->sessions_count].executed, 0, sizeof f->sessions[0].executed);
         f->sessions[f->sessions_count].id = reply->session = (uint64_t)++f->sessions_opened + 100;
         f->sessions[f->sessions_count++].shard = shard;
         return true;
@@ -178,6 +180,29 @@ static bool wrong_shard(const struct fake *f, int server, const Hf__Client__Requ
     return (server == FAKE_A) != (slice_compare(pack_slice(q->put->key), slice_text("m")) < 0);
 }
 
+/* True: not answered yet. The answer kept from before goes first, with what must never be taken for the later one's. */
+static bool late_scan(struct fake *f, int server, const struct net_peer *peer, uint64_t id)
+{
+    if (atomic_load(&f->late_scans) > 0) {
+        atomic_fetch_sub(&f->late_scans, 1);
+        f->late_peer = *peer;
+        f->late_id = id;
+        return true;
+    }
+    if (f->late_id == 0)
+        return false;
+    Hf__Client__Item item = HF__CLIENT__ITEM__INIT, *list[] = {&item};
+    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    item.key = pack_bytes(slice_text("late"));
+    reply.version = 1;
+    reply.id = f->late_id;
+    reply.items = list;
+    reply.n_items = 1;
+    send_reply(f, server, &f->late_peer, &reply);
+    f->late_id = 0;
+    return false;
+}
+
 static void serve(struct fake *f, int server, const struct net_peer *peer, const Hf__Client__Request *q)
 {
     struct routes_memory memory;
@@ -198,12 +223,14 @@ static void serve(struct fake *f, int server, const struct net_peer *peer, const
         status.term = 3;
         reply.status = &status;
     } else if (server == FAKE_COORDINATOR) {
-        answered = answer_shard(f, f->leader, q, &reply); /* routed: as if forwarded */
+        answered = answer_shard(f, f->leader, true, q, &reply); /* routed: as if forwarded */
+    } else if (q->op_case == HF__CLIENT__REQUEST__OP_SCAN && late_scan(f, server, peer, q->id)) {
+        answered = false;
     } else if (wrong_shard(f, server, q)) {
         reply.code = HF_E_WRONG_SHARD;
         reply.routes = routes_of(f, &memory, true);
     } else {
-        answered = answer_shard(f, server, q, &reply);
+        answered = answer_shard(f, server, false, q, &reply);
     }
     reply.class_ = (uint32_t)error_class(reply.code);
     if (answered)
@@ -243,8 +270,11 @@ void fake_start(struct fake *f)
     f->net = net_new(1, 64);
     const struct net_options options = {.hwm = 100000, .message_bytes = 1 << 24};
     for (int i = 0; i < FAKE_SERVERS; i++) {
-        snprintf(f->endpoints[i], sizeof f->endpoints[i], "tcp://127.0.0.1:%d", f->port + i);
-        must(net_listen(f->net, f->endpoints[i], &options, &f->sockets[i]) == HF_OK);
+        char own[64];
+        snprintf(own, sizeof own, "tcp://127.0.0.1:%d", f->port + i);
+        snprintf(f->endpoints[i], sizeof f->endpoints[i], "tcp://127.0.0.1:%d",
+                 (f->relay_port ? f->relay_port : f->port) + i);
+        must(net_listen(f->net, own, &options, &f->sockets[i]) == HF_OK);
     }
     must(pthread_create(&f->thread, NULL, run, f) == 0);
 }

@@ -32,6 +32,7 @@ struct fake {
     _Atomic int refuse_sessions;       /* code for session_open; 0: none */
     _Atomic int refuse_times;          /* so often; then it executes again */
     _Atomic uint64_t hold_seq;         /* this seq is not answered while set */
+    _Atomic int late_scans; /* so many are answered only when the next scan comes, before it and with a key "late" */
     _Atomic bool forget_sessions;
     bool twice;              /* every reply is sent two times */
     bool split;              /* A leads shard 1 (keys below "m"), B shard 2: version 2 of the routes */
@@ -40,7 +41,10 @@ struct fake {
     _Atomic int requests[FAKE_SERVERS], writes, executed, sessions_opened, repeated, window_broken, statuses;
     _Atomic uint64_t last_session, last_seq;
 
+    struct net_peer late_peer; /* whose scan waits for the next one */
+    uint64_t late_id;          /* 0: none */
     int port;
+    int relay_port; /* where it says it is, in routes, hints and `endpoints`; 0: at `port` */
     struct net *net;
     struct net_socket *sockets[FAKE_SERVERS];
     char endpoints[FAKE_SERVERS][64];

@@ -340,6 +340,19 @@ static void a_scan_goes_on_in_the_next_shard_both_ways(void)
     end(&h);
 }
 
+static void a_late_answer_to_a_scan_is_not_taken(void)
+{
+    static const char *const keys[] = {"a", "b", "c"};
+    prepare();
+    memcpy(fake.keys, keys, sizeof keys);
+    fake.keys_count = sizeof keys / sizeof keys[0];
+    fake.late_scans = 1;
+    struct hf *h = begin(0);
+    scan_all(h, 0);
+    CU_ASSERT(fake.late_scans == 0 && fake.late_id == 0); /* it was held back and sent */
+    end(&h);
+}
+
 static void closing_ends_every_call(void)
 {
     prepare();
@@ -380,6 +393,7 @@ int main(void)
         {"late duplicates change nothing", late_duplicates_change_nothing},
         {"a prefix over two shards is refused unsent", a_prefix_over_two_shards_is_refused_unsent},
         {"a scan goes on in the next shard both ways", a_scan_goes_on_in_the_next_shard_both_ways},
+        {"a late answer to a scan is not taken", a_late_answer_to_a_scan_is_not_taken},
         {"closing ends every call", closing_ends_every_call},
     };
     return UNIT_MAIN("client retry", cases);
