@@ -2,6 +2,7 @@
 # partitions.py: hosts that do not hear each other, loaded from both sides: who can goes on, nothing is lost or stale.
 import os
 import random
+import signal
 import sys
 import time
 import unittest
@@ -23,7 +24,7 @@ CLIENTS = ["client/1", "client/2"]
 
 class Partitions(netns.NetTest):
     def setUp(self):
-        self.random = random.Random(SEED)
+        self.random, self.asleep = random.Random(SEED), None
         print(f"{self.id()}: replay with HOLDFAST_CHAOS_SEED={SEED}", file=sys.stderr)
 
     def begin(self, replicas=3, **options):
@@ -117,6 +118,20 @@ class Partitions(netns.NetTest):
         c.net.sides([leader], *([o] for o in others))
         return "", []
 
+    def killed_while_cut_off(self, c, leader, others):
+        """Cut off, killed under load, and started again before it hears anybody."""
+        going = self.cut_leader_off(c, leader, others)
+        c.kill(leader)
+        c.start(leader, path="/healthz")
+        return going
+
+    def asleep_while_cut_off(self, c, leader, others):
+        """Cut off and stopped; what it dreams of when it wakes was true before the cut."""
+        going = self.cut_leader_off(c, leader, others)
+        c.send_signal(leader, signal.SIGSTOP)
+        self.asleep = leader
+        return going
+
     def round(self, c, made, fault):
         by_tag = {os.path.basename(h.path)[8]: h for h in made}  # history-TAG.tsv
         leader = c.leader(1)
@@ -133,6 +148,9 @@ class Partitions(netns.NetTest):
                                                       for s in (c.status_of(n, 1) for n in c.names())))
         finally:
             c.net.heal()
+            if self.asleep:
+                c.send_signal(self.asleep, signal.SIGCONT)
+            self.asleep = None
         healed = time.monotonic()
         for h in made:
             h.await_acks(20)
@@ -140,7 +158,8 @@ class Partitions(netns.NetTest):
         print(f"{fault}: {healed - begin:.1f} s, healed in {time.monotonic() - healed:.1f} s", file=sys.stderr)
 
     FAULTS = ["cut_leader_off", "cut_follower_off", "leader_alone", "deaf_leader", "mute_leader", "packets_from_leader",
-              "packets_to_leader", "cut_link_of_leader", "cut_link_of_followers", "everybody_alone"]
+              "packets_to_leader", "cut_link_of_leader", "cut_link_of_followers", "everybody_alone", "killed_while_cut_off",
+              "asleep_while_cut_off"]
 
     def test_partitions(self):
         c, made = self.begin()

@@ -80,7 +80,7 @@ def files_limit(soft):
 class Links(netns.NetTest):
     """Three replicas, each link between them through a relay."""
 
-    def begin(self, **options):
+    def begin(self, clients=False, **options):
         c = self.net_cluster(replicas=3, clients=1, hosts=["relay"])
         self.addCleanup(lambda: self.relay.close())
         self.relay = Relay(lambda: c.net.inside("relay"))
@@ -88,18 +88,21 @@ class Links(netns.NetTest):
         for n in c.names():
             port = netns.RAFT + 100 * int(n.split("/")[1])
             self.relay.listen(c.net.address["relay"], port, c.net.address[n], netns.RAFT, n)
+            self.relay.listen(c.net.address["relay"], port + 1, c.net.address[n], netns.CLIENT, "clients of " + n)
         c.raft_endpoint = lambda n: f"tcp://{c.net.address['relay']}:{netns.RAFT + 100 * int(n.split('/')[1])}"
+        if clients:
+            c.client_endpoint = lambda n: f"tcp://{c.net.address['relay']}:{netns.RAFT + 100 * int(n.split('/')[1]) + 1}"
         c.up()
         h = c.hammer("p", **{**dict(hot=3, unique=1, window=16, pause_us=2000, deadline_ms=4000), **options})
         h.await_acks(20)
         return c, h
 
-    def judge(self, c, h):
-        counts = h.stop()
+    def judge(self, c, *made):
+        counts = [h.stop() for h in made]
         c.digests_agree(1)
         dump = parse_dump(c.cli("dump", text=False, seconds=120).stdout)
         print(f"{self.id().rpartition('.')[2]}: {counts}, {self.relay.passed}", file=sys.stderr)
-        self.assertEqual(histories.judge(c, [h], dump), [])
+        self.assertEqual(histories.judge(c, made, dump), [])
         self.assertEqual(sorted(c.alive()), sorted(c.names()), "a replica ended by itself")
 
     def caught_up(self, c, name, seconds):
@@ -140,6 +143,18 @@ class Links(netns.NetTest):
             self.caught_up(c, n, 30)
         self.relay.release()
         self.judge(c, h)
+
+    def test_half_open_to_clients(self):
+        """The same between a leader and its clients, a coordinator among them: they come again on new connections."""
+        c, h = self.begin(clients=True)
+        routed = c.hammer("q", hot=2, unique=1, pause_us=2000, deadline_ms=8000, routed=True)
+        routed.await_acks(20)
+        for source in ("client/1", "coordinator/1"):
+            self.assertGreater(self.relay.cut("swallow", source=source), 0)
+            for one in (h, routed):
+                one.await_acks(50, seconds=30)
+        self.relay.release()
+        self.judge(c, h, routed)
 
     def test_broken_half_way(self):
         """Connections end in the middle of messages, by reset and by a plain end, on slow links with large entries."""
