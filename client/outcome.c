@@ -94,6 +94,8 @@ static const char *late_reason(const struct hf *h, const struct hf_future *r)
                "(are the endpoints right, and is the cluster bootstrapped?)";
     if (r->shard && !h->routed && !r->shard->leader)
         return "deadline passed before anything was sent: no leader of the key's shard was found";
+    if (outcome_is_write(r) && r->shard && !r->shard->session)
+        return "deadline passed before anything was sent: the key's shard opened no session (has it a leader?)";
     return "deadline passed before anything was sent";
 }
 
@@ -113,7 +115,7 @@ int outcome_late(const struct hf *h, struct hf_future *r)
     if (r->refusal != 0 && error_class(r->refusal) == HF_CLASS_RETRY_SAME)
         return r->refusal;
     r->message = r->unanswered ? "unavailable: no answer came before the deadline"
-                               : "unavailable: every attempt was refused until the deadline";
+                               : "unavailable: every attempt was refused until the deadline (has the shard a leader?)";
     return HF_E_UNAVAILABLE;
 }
 

@@ -57,59 +57,91 @@ static size_t members_count(const Hf__Catalog__Routes *routes)
     return n;
 }
 
-/* Asks every coordinator for its own view and every member for its status, all at once. The coordinators come first. */
+/* Asks every endpoint for its own status and for its view of the cluster, and every member for its status, all at once,
+ * in this order. A coordinator's view takes as long as its slowest replica: it is not waited for. */
 static int ask_everybody(struct admin *a, struct hf_cluster_status *s, uint32_t deadline_ms)
 {
     Hf__Client__Empty empty = HF__CLIENT__EMPTY__INIT;
-    Hf__Client__Request cluster = HF__CLIENT__REQUEST__INIT, member = HF__CLIENT__REQUEST__INIT;
+    Hf__Client__Request cluster = HF__CLIENT__REQUEST__INIT, own = HF__CLIENT__REQUEST__INIT;
     cluster.op_case = HF__CLIENT__REQUEST__OP_CLUSTER_STATUS;
     cluster.cluster_status = &empty;
-    member.op_case = HF__CLIENT__REQUEST__OP_STATUS;
-    member.status = &empty;
-    s->asked = calloc(s->endpoints_count + members_count(s->routes), sizeof *s->asked);
+    own.op_case = HF__CLIENT__REQUEST__OP_STATUS;
+    own.status = &empty;
+    s->asked = calloc(2 * s->endpoints_count + members_count(s->routes), sizeof *s->asked);
     if (!s->asked)
         return HF_E_NO_MEMORY;
     for (size_t i = 0; i < s->endpoints_count; i++)
-        s->asked[s->asked_count++] = (struct admin_question){.endpoint = s->endpoints[i], .request = &cluster};
+        s->asked[s->asked_count++] = (struct admin_question){.endpoint = s->endpoints[i], .request = &own};
+    for (size_t i = 0; i < s->endpoints_count; i++)
+        s->asked[s->asked_count++] =
+            (struct admin_question){.endpoint = s->endpoints[i], .request = &cluster, .optional = true};
     for (size_t i = 0; s->routes && i < s->routes->n_shards; i++)
         for (size_t m = 0; m < s->routes->shards[i]->n_members; m++)
-            s->asked[s->asked_count++] = (struct admin_question){
-                .endpoint = s->routes->shards[i]->members[m]->client_endpoint, .request = &member};
-    admin_ask(a, s->asked, s->asked_count,
-              (struct admin_patience){.deadline_ms = deadline_ms, .connect_ms = CONNECT_MS});
+            s->asked[s->asked_count++] =
+                (struct admin_question){.endpoint = s->routes->shards[i]->members[m]->client_endpoint, .request = &own};
+    admin_ask(
+        a, s->asked, s->asked_count,
+        (struct admin_patience){.deadline_ms = deadline_ms, .connect_ms = CONNECT_MS, .grace_ms = ROUTES_GRACE_MS});
     return HF_OK;
+}
+
+/* What the endpoint i told of the cluster; NULL: nothing. */
+static const Hf__Client__ClusterStatus *view_of(const struct hf_cluster_status *s, size_t i)
+{
+    const Hf__Client__Reply *reply = s->asked[s->endpoints_count + i].reply;
+    return reply ? reply->cluster : NULL;
 }
 
 static struct status_coordinator *coordinator_at(struct hf_cluster_status *s, uint32_t id, const char *endpoint)
 {
     must(endpoint);
-    for (size_t i = 0; i < s->coordinators_count; i++)
-        if (s->coordinators[i].endpoint && strcmp(s->coordinators[i].endpoint, endpoint) == 0)
-            return &s->coordinators[i];
+    for (size_t i = 0; i < s->coordinators_count; i++) {
+        struct status_coordinator *c = &s->coordinators[i];
+        if ((id != 0 && c->id == id) || strcmp(c->endpoint, endpoint) == 0)
+            return c;
+    }
     struct status_coordinator *c = &s->coordinators[s->coordinators_count++];
     *c = (struct status_coordinator){.id = id, .endpoint = endpoint};
     return c;
 }
 
-/* Who answered is reachable; of the others we know what those say who answered. */
+/* Those we asked ourselves: what others say of them counts for nothing. A replica answers too, with its shard, and is
+ * no coordinator. */
+static void fill_asked(struct hf_cluster_status *s)
+{
+    for (size_t i = 0; i < s->endpoints_count; i++) {
+        const Hf__Client__Reply *reply = s->asked[i].reply;
+        const Hf__Client__Status *self = reply ? reply->status : NULL;
+        if (reply && reply->shard != 0) {
+            s->replicas_asked++;
+            continue;
+        }
+        struct status_coordinator *c = coordinator_at(s, self ? self->replica : 0, s->endpoints[i]);
+        c->asked = true;
+        c->reachable |= reply != NULL;
+        c->active |= self && strcmp(self->role, "active") == 0;
+    }
+}
+
+/* Who answered is reachable; of those we could not ask we know what those say who answered. */
 static int fill_coordinators(struct hf_cluster_status *s)
 {
     size_t most = s->endpoints_count;
     for (size_t i = 0; i < s->endpoints_count; i++)
-        if (s->asked[i].reply && s->asked[i].reply->cluster)
-            most += s->asked[i].reply->cluster->n_coordinators;
+        if (view_of(s, i))
+            most += view_of(s, i)->n_coordinators;
     s->coordinators = calloc(most + 1, sizeof *s->coordinators);
     if (!s->coordinators)
         return HF_E_NO_MEMORY;
+    fill_asked(s);
     for (size_t i = 0; i < s->endpoints_count; i++) {
-        coordinator_at(s, 0, s->endpoints[i])->reachable |= s->asked[i].reply != NULL;
-        const Hf__Client__ClusterStatus *said = s->asked[i].reply ? s->asked[i].reply->cluster : NULL;
+        const Hf__Client__ClusterStatus *said = view_of(s, i);
         for (size_t c = 0; said && c < said->n_coordinators; c++) {
             const Hf__Client__CoordinatorStatus *one = said->coordinators[c];
             struct status_coordinator *mine = coordinator_at(s, one->id, one->endpoint);
             mine->id = one->id ? one->id : mine->id;
-            mine->active |= one->active;
-            mine->reachable |= one->reachable;
+            mine->active |= one->active && !mine->asked;
+            mine->reachable |= one->reachable && !mine->asked;
         }
     }
     return HF_OK;
@@ -163,6 +195,8 @@ static void judge_shard(struct status_shard *out)
         voters += votes;
         alive += votes && ready;
     }
+    out->voters = voters;
+    out->voters_ready = alive;
     uint32_t quorum = voters / 2 + 1;
     out->survives = alive > quorum ? alive - quorum : 0;
 }
@@ -201,7 +235,7 @@ static int fill_shards(struct hf_cluster_status *s)
     s->shards = calloc(s->routes->n_shards, sizeof *s->shards);
     if (!s->shards)
         return HF_E_NO_MEMORY;
-    const struct admin_question *answers = s->asked + s->endpoints_count;
+    const struct admin_question *answers = s->asked + 2 * s->endpoints_count;
     for (size_t i = 0; i < s->routes->n_shards; i++) {
         struct status_shard *out = &s->shards[s->shards_count++];
         int rc = fill_shard(s, s->routes->shards[i], out, answers);

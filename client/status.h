@@ -11,6 +11,7 @@ struct status_coordinator {
     uint32_t id; /* 0: it never told */
     const char *endpoint;
     bool active, reachable;
+    bool asked; /* by us; else we know of it what another said */
 };
 
 struct status_replica {
@@ -29,6 +30,7 @@ struct status_shard {
     uint32_t log_epoch;
     uint64_t term, commit;
     uint32_t ready, survives;
+    uint32_t voters, voters_ready;
     struct status_replica *replicas;
     size_t count;
 };
@@ -45,6 +47,7 @@ struct hf_cluster_status {
     char *endpoints_text;
     char *endpoints[CLIENT_COORDINATORS_MAX];
     size_t endpoints_count;
+    size_t replicas_asked; /* of the endpoints, by their own word */
     struct admin_question *asked_routes, *asked;
     size_t asked_count;
 };

@@ -218,5 +218,9 @@ int main(int argc, char **argv)
     }
     bool load_only = o.load_only || any_error(&load_report);
     print(load_only ? &load_report : &work_report, &o, load_only ? "load" : o.workload);
+    if (fflush(stdout) != 0) {
+        perror("holdfast-bench: cannot write the report");
+        return 3;
+    }
     return (load_only ? &load_report : &work_report)->ops > 0 && !any_error(&load_report) ? 0 : 3;
 }

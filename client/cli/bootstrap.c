@@ -295,7 +295,7 @@ static int run(struct bootstrap *b)
     else
         printf("cluster %016" PRIx64 " bootstrapped: %zu shards, %zu replicas%s\n", r->cluster, r->n_shards, b->count,
                b->repeated ? " (some were members already)" : "");
-    return cli_flush(b->c, CLI_OK);
+    return cli_flush_done(b->c, CLI_OK);
 }
 
 int bootstrap_run(struct cli *c)

@@ -2,6 +2,7 @@
 #include "client/cli/cli.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -79,8 +80,55 @@ int cli_usage(const struct cli *c, const char *format, ...)
     return CLI_USAGE;
 }
 
+/* tcp://HOST:PORT with a port of 1 to 65535, or ipc://PATH. */
+static bool usable(const char *text, size_t size)
+{
+    if (size > 6 && strncmp(text, "ipc://", 6) == 0)
+        return true;
+    if (size < 9 || strncmp(text, "tcp://", 6) != 0 || text[6] == '*')
+        return false;
+    const char *end = text + size, *colon = end;
+    while (colon > text + 6 && colon[-1] != ':')
+        colon--;
+    uint32_t port = 0;
+    for (const char *at = colon; at < end && port <= UINT16_MAX; at++)
+        port = *at >= '0' && *at <= '9' ? port * 10 + (uint32_t)(*at - '0') : UINT32_MAX / 16;
+    return colon > text + 7 && port > 0 && port <= UINT16_MAX;
+}
+
+int cli_check_endpoints(const struct cli *c)
+{
+    bool any = false;
+    for (const char *at = c->endpoints; *at;) {
+        size_t size = strcspn(at, ",");
+        if (size > 0 && !usable(at, size))
+            return cli_usage(c, "\"%.*s\" is no endpoint: give tcp://HOST:PORT, several with commas", (int)size, at);
+        any |= size > 0;
+        at += size + (at[size] == ',');
+    }
+    return any ? HF_OK : cli_usage(c, "-c names no endpoint: give tcp://HOST:PORT, several with commas");
+}
+
+int cli_failed(const struct cli *c, int code, const char *message)
+{
+    if (code == HF_E_TIMEOUT)
+        return cli_error(c, code, "%s; asked: %s", message, c->endpoints);
+    return cli_error(c, code, "%s", message);
+}
+
+int cli_no_routes(const struct cli *c)
+{
+    return cli_error(c, HF_E_UNAVAILABLE,
+                     "nobody at %s told the routes: are the endpoints right, is one of them up, is the cluster "
+                     "bootstrapped? A replica's client endpoint tells them too",
+                     c->endpoints);
+}
+
 int cli_open(struct cli *c)
 {
+    int bad = cli_check_endpoints(c);
+    if (bad)
+        return bad;
     struct hf_options options = {.endpoints = c->endpoints, .routed = c->routed};
     int rc = hf_open(&options, HF_ABI, &c->h);
     if (rc == HF_E_INVALID)
@@ -119,9 +167,25 @@ bool cli_number(const struct cli *c, const char *what, const char *text, uint64_
     return true;
 }
 
+static bool flushed(void)
+{
+    return fflush(stdout) == 0 && !ferror(stdout);
+}
+
 int cli_flush(const struct cli *c, int exit_code)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
+    if (flushed())
         return exit_code;
+    if (errno == EPIPE) {
+        signal(SIGPIPE, SIG_DFL);
+        raise(SIGPIPE);
+    }
     return cli_error(c, HF_E_IO, "cannot write to the standard output: %s", strerror(errno));
+}
+
+int cli_flush_done(const struct cli *c, int exit_code)
+{
+    if (!flushed() && errno != EPIPE && exit_code == CLI_OK)
+        (void)cli_error(c, HF_E_IO, "done, but the standard output cannot be written: %s", strerror(errno));
+    return exit_code;
 }

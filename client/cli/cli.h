@@ -47,6 +47,8 @@ struct cli {
     struct arena arena; /* of the run */
 };
 
+/* HF_OK, or CLI_USAGE after saying which of -c is no endpoint to connect to. */
+HF_CHECKED int cli_check_endpoints(const struct cli *c);
 /* HF_OK or an exit code: the handle is open, or the error was said. */
 HF_CHECKED int cli_open(struct cli *c);
 /* Says `code` (on stderr; with --json as {"error":{…}}) and returns its exit code. message NULL: the code's text. */
@@ -58,8 +60,16 @@ enum cli_exit cli_exit_of(int code);
 HF_CHECKED bool cli_bytes(struct cli *c, const char *text, struct hf_bytes *out);
 /* A decimal or 0x number. False: said, exit 2. */
 HF_CHECKED bool cli_number(const struct cli *c, const char *what, const char *text, uint64_t max, uint64_t *out);
-/* stdout could not take everything: said, exit 3. */
+/* A request failed: its message, and, when nobody was reached, who was asked. */
+int cli_failed(const struct cli *c, int code, const char *message);
+/* Nobody told the routes. */
+int cli_no_routes(const struct cli *c);
+
+/* The output of a command that only reads: stdout could not take everything: said, exit 3. When its reader went away
+ * (| head) the process ends by SIGPIPE without a word. */
 HF_CHECKED int cli_flush(const struct cli *c, int exit_code);
+/* Of one that changed something: its exit code tells what became of that, whatever became of its output. */
+HF_CHECKED int cli_flush_done(const struct cli *c, int exit_code);
 
 static inline struct slice cli_slice(struct hf_bytes b)
 {

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "client/cli/cli.h"
+#include "client/cli/problems.h"
 #include "client/cli/text.h"
 #include "client/status.h"
 #include "proto/pack.h"
@@ -67,6 +68,14 @@ static void json_limits(const struct hf_cluster_status *s)
     putchar('}');
 }
 
+static void json_problem(void *ctx, const char *text)
+{
+    const char **comma = ctx;
+    fputs(*comma, stdout);
+    json_text(text);
+    *comma = ",";
+}
+
 static void json_status(const struct hf_cluster_status *s)
 {
     if (s->cluster)
@@ -85,25 +94,35 @@ static void json_status(const struct hf_cluster_status *s)
         fputs(i ? "," : "", stdout);
         json_shard(&s->shards[i]);
     }
-    fputs("],\"jobs\":[]", stdout);
+    fputs("],\"jobs\":[],\"problems\":[", stdout);
+    const char *comma = "";
+    problems_each(s, json_problem, &comma);
+    putchar(']');
     json_limits(s);
     fputs("}\n", stdout);
 }
 
-static void table_status(const struct hf_cluster_status *s)
+static void table_problem(void *ctx, const char *text)
 {
-    if (s->cluster)
-        printf("cluster %016" PRIx64 "  %s\n", s->cluster, s->healthy ? "healthy" : "DEGRADED");
-    else
-        puts("cluster unknown: no coordinator told the routes  DEGRADED");
-    puts("\nCOORDINATOR  ENDPOINT                      STATE");
+    (void)ctx;
+    printf("  %s\n", text);
+}
+
+static void table_coordinators(const struct hf_cluster_status *s)
+{
+    if (s->coordinators_count > 0)
+        puts("\nCOORDINATOR  ENDPOINT                      STATE");
     for (size_t i = 0; i < s->coordinators_count; i++) {
         const struct status_coordinator *c = &s->coordinators[i];
-        printf("%-11" PRIu32 "  %-28s  %s\n", c->id, c->endpoint,
-               !c->reachable ? "unreachable"
-               : c->active   ? "active"
-                             : "standby");
+        char id[16] = "-";
+        if (c->id)
+            snprintf(id, sizeof id, "%" PRIu32, c->id);
+        printf("%-11s  %-28s  %s\n", id, c->endpoint, !c->reachable ? "unreachable" : c->active ? "active" : "standby");
     }
+}
+
+static void table_shards(const struct hf_cluster_status *s)
+{
     if (s->shards_count > 0)
         puts("\nSHARD  LEADER  TERM      COMMIT        ENGINE   SURVIVES");
     for (size_t i = 0; i < s->shards_count; i++) {
@@ -111,9 +130,16 @@ static void table_status(const struct hf_cluster_status *s)
         char leader[32] = "none";
         if (one->leader)
             snprintf(leader, sizeof leader, "%" PRIu32 "/%" PRIu32, one->shard, one->leader);
-        printf("%-5" PRIu32 "  %-6s  %-8" PRIu64 "  %-12" PRIu64 "  %-7s  %" PRIu32 " more\n", one->shard, leader,
-               one->term, one->commit, one->engine, one->survives);
+        char survives[32] = "no quorum";
+        if (one->voters_ready > one->voters / 2)
+            snprintf(survives, sizeof survives, "%" PRIu32 " more", one->survives);
+        printf("%-5" PRIu32 "  %-6s  %-8" PRIu64 "  %-12" PRIu64 "  %-7s  %s\n", one->shard, leader, one->term,
+               one->commit, one->engine, survives);
     }
+}
+
+static void table_replicas(const struct hf_cluster_status *s)
+{
     if (s->shards_count > 0)
         puts("\nREPLICA  ROLE      STATE        APPLIED       DURABLE       LAG");
     for (size_t i = 0; i < s->shards_count; i++)
@@ -129,14 +155,27 @@ static void table_status(const struct hf_cluster_status *s)
         }
 }
 
+static void table_status(const struct hf_cluster_status *s)
+{
+    char cluster[32] = "unknown";
+    if (s->cluster)
+        snprintf(cluster, sizeof cluster, "%016" PRIx64, s->cluster);
+    printf("cluster %s  %s\n", cluster, s->healthy ? "healthy" : "DEGRADED");
+    problems_each(s, table_problem, NULL);
+    table_coordinators(s);
+    table_shards(s);
+    table_replicas(s);
+}
+
 /* Asks once. HF_OK and *out, or an exit code after saying why and *out NULL as before. */
 static int collect(struct cli *c, struct hf_cluster_status **out)
 {
+    int rc = cli_check_endpoints(c);
+    if (rc)
+        return rc;
     struct admin *a = admin_open();
-    int rc = a ? status_collect(a, c->endpoints, c->timeout_ms, out) : HF_E_NO_MEMORY;
+    rc = a ? status_collect(a, c->endpoints, c->timeout_ms, out) : HF_E_NO_MEMORY;
     admin_close(&a);
-    if (rc == HF_E_INVALID)
-        return cli_usage(c, "no coordinator endpoint given");
     return rc ? cli_error(c, rc, NULL) : HF_OK;
 }
 
@@ -170,10 +209,7 @@ static int collect_routes(struct cli *c, struct hf_cluster_status **out)
     if (!*out || (*out)->routes)
         return rc;
     status_free(out);
-    return cli_error(c, HF_E_UNAVAILABLE,
-                     "no coordinator at %s told the routes (are the endpoints right, and is the "
-                     "cluster bootstrapped?)",
-                     c->endpoints);
+    return cli_no_routes(c);
 }
 
 static void member_json(uint32_t shard, const struct status_replica *r)

@@ -41,6 +41,19 @@ static int number(const struct reading *r, const struct config *node, const char
     return HF_OK;
 }
 
+/* Everything in `node` is one of `names`: a misspelled setting is not one that was left out. */
+static int only(const struct reading *r, const struct config *node, const char *const names[])
+{
+    for (const struct config *child = config_child(node); child; child = config_next(child)) {
+        size_t i = 0;
+        while (names[i] && strcmp(names[i], config_name(child)) != 0)
+            i++;
+        if (!names[i])
+            return wrong(r, "%s: \"%s\" is no setting of it", config_name(node), config_name(child));
+    }
+    return HF_OK;
+}
+
 static int key(const struct reading *r, const struct config *node, const char *name, ProtobufCBinaryData *out)
 {
     struct slice text = slice_text(config_get(node, name, ""));
@@ -63,7 +76,10 @@ static int endpoint(const struct reading *r, const struct config *node, const ch
 
 static int replica(const struct reading *r, const struct config *node, Hf__Catalog__Member *m)
 {
+    static const char *const names[] = {"id", "role", "raft", "client", NULL};
     hf__catalog__member__init(m);
+    if (only(r, node, names))
+        return HF_E_INVALID;
     const char *role = config_get(node, "role", "voter");
     bool learner = strcmp(role, "learner") == 0;
     if (!learner && strcmp(role, "voter") != 0)
@@ -106,7 +122,10 @@ static int add_shard(const struct reading *r, const struct config *node, Hf__Cat
     hf__catalog__route__init(route);
     hf__catalog__range__init(range);
     route->range = range;
-    int rc = number(r, node, "id", "", &shard->shard);
+    static const char *const names[] = {"id", "start", "end", "catalog", "replica", NULL};
+    int rc = only(r, node, names);
+    if (!rc)
+        rc = number(r, node, "id", "", &shard->shard);
     if (!rc)
         rc = key(r, node, "start", &range->start);
     if (!rc)
@@ -135,7 +154,10 @@ static int read_tree(const struct reading *r, const struct config *root, struct 
     for (const struct config *node = config_child(root); node; node = config_next(node)) {
         int rc = HF_OK;
         if (strcmp(config_name(node), "cluster") == 0) {
-            rc = number(r, node, "heartbeat_ms", "100", &out->heartbeat_ms);
+            static const char *const names[] = {"heartbeat_ms", "election_ms", NULL};
+            rc = only(r, node, names);
+            if (!rc)
+                rc = number(r, node, "heartbeat_ms", "100", &out->heartbeat_ms);
             if (!rc)
                 rc = number(r, node, "election_ms", "500", &out->election_ms);
         } else if (strcmp(config_name(node), "shard") == 0) {

@@ -37,7 +37,7 @@ static int end_write(const struct cli *c, int rc, struct hf_bytes key, struct hf
         return not_taken(c, rc, key);
     rc = wait_for(f);
     if (rc) {
-        rc = cli_error(c, rc, "%s", hf_future_message(f));
+        rc = cli_failed(c, rc, hf_future_message(f));
     } else {
         struct hf_version v = hf_future_version(f);
         if (c->json)
@@ -46,7 +46,7 @@ static int end_write(const struct cli *c, int rc, struct hf_bytes key, struct hf
             puts("ok");
     }
     hf_future_free(f);
-    return cli_flush(c, rc);
+    return cli_flush_done(c, rc);
 }
 
 int keys_put(struct cli *c)
@@ -143,7 +143,7 @@ int keys_get(struct cli *c)
         return not_taken(c, rc, key);
     rc = wait_for(f);
     if (rc)
-        rc = cli_error(c, rc, "%s", hf_future_message(f));
+        rc = cli_failed(c, rc, hf_future_message(f));
     else
         print_value(c, key, f);
     hf_future_free(f);

@@ -347,7 +347,7 @@ int load_run(struct cli *c)
         if (stop_asked())
             fprintf(stderr, "holdfast: load: stopped by a signal at line %" PRIu64 "%s\n", l.line,
                     c->resume ? "; the same command goes on" : "");
-        rc = cli_flush(c, l.worst ? l.worst : rc);
+        rc = cli_flush_done(c, l.worst ? l.worst : rc);
         stop_end(); /* does not return after a signal */
     }
     hf_queue_free(l.queue);

@@ -18,7 +18,8 @@ static const char help[] =
     "cluster  status [--watch]    members    routes    leader transfer SHARD [REPLICA]\n"
     "         bootstrap FILE      inspect DIR (of a stopped replica)\n"
     "\n"
-    "-c            coordinators; default $HOLDFAST_COORDINATORS, else " CLI_COORDINATOR "\n"
+    "-c            coordinators; default $HOLDFAST_COORDINATORS, else " CLI_COORDINATOR ".\n"
+    "              While none answers, any replica's client endpoint does for all but --routed\n"
     "--timeout MS  bounds one request (default 5000), never a load or dump\n"
     "--routed      every request through the coordinator instead of straight to the shards' leaders\n"
     "--json        results and errors as JSON\n"
@@ -30,6 +31,7 @@ static const char help[] =
     "keys and\n"
     "values are strings; where one of an item's is no UTF-8 both are hexadecimal and the item says \"hex\":true.\n"
     "load ends with \"loaded N failed N unknown N\"; its puts are given 30 s each unless --timeout says otherwise.\n"
+    "Ctrl-C ends it after what is out was answered; with --resume the same command goes on where it stopped.\n"
     "\n"
     "exit: 0 ok, 1 not found or compare failed, 2 usage, 3 surely not done, 4 conflict, 5 outcome unknown,\n"
     "      6 refused (identity, limit), 7 degraded (status)\n";
@@ -154,7 +156,7 @@ static int set_timeout(struct cli *c, const char *value)
     if (!cli_number(c, "--timeout", value, 600000, &ms))
         return CLI_USAGE;
     if (ms == 0)
-        return cli_usage(c, "--timeout is at least 1 ms");
+        return cli_usage(c, "--timeout is at least 1 ms, and it bounds one request");
     c->timeout_ms = (uint32_t)ms;
     c->timeout_given = true;
     return HF_OK;
@@ -230,23 +232,29 @@ static int parse_all(struct parse *p)
     return HF_OK;
 }
 
+static _Noreturn void show(const char *text)
+{
+    fputs(text, stdout);
+    exit(fflush(stdout) == 0 ? CLI_OK : CLI_NOT_DONE);
+}
+
 static void asked_for_help(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "help") == 0)
+        show(help);
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-            fputs(help, stdout);
-            exit(CLI_OK);
+            show(help);
         }
         if (strcmp(argv[i], "--version") == 0) {
-            puts("holdfast " HF_VERSION);
-            exit(CLI_OK);
+            show("holdfast " HF_VERSION "\n");
         }
     }
 }
 
 int main(int argc, char **argv)
 {
-    signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error we say */
+    signal(SIGPIPE, SIG_IGN); /* what a reader that goes away means depends on the command: cli_flush */
     asked_for_help(argc, argv);
     const char *environment = getenv("HOLDFAST_COORDINATORS");
     struct cli c = {.program = argv[0],

@@ -5,6 +5,7 @@
 
 #include "client/cli/cli.h"
 #include "client/cli/text.h"
+#include "common/base/limits.h"
 
 #define PAGE_RETRIES_MAX 20 /* a dump of many pages is not ended by one election */
 
@@ -56,6 +57,10 @@ static int run(struct cli *c, struct hf_range *range)
         range->page_items = (uint32_t)c->limit;
     struct hf_cursor *cursor;
     rc = hf_cursor_open(c->h, range, c->timeout_ms, &cursor);
+    if (rc == HF_E_LIMIT)
+        return cli_error(c, rc, "a bound or prefix has %zu bytes, the limit is %u",
+                         range->start.size > range->end.size ? range->start.size : range->end.size,
+                         LIMIT_KEY_BYTES + 1);
     if (rc)
         return cli_error(c, rc, NULL);
     const struct hf_item *item;
@@ -72,7 +77,7 @@ static int run(struct cli *c, struct hf_range *range)
             break;
     }
     if (rc)
-        rc = cli_error(c, rc, "%s", hf_cursor_message(cursor));
+        rc = cli_failed(c, rc, hf_cursor_message(cursor));
     hf_cursor_close(cursor);
     return cli_flush(c, rc);
 }

@@ -38,6 +38,8 @@ static uint32_t await_leader(struct cli *c, struct admin *a, uint32_t shard, uin
 static int transfer(struct cli *c, struct admin *a, uint32_t shard, uint32_t to, const struct hf_cluster_status *s)
 {
     const struct status_shard *one = shard_of(s, shard);
+    if (!s->routes)
+        return cli_no_routes(c);
     if (!one)
         return cli_error(c, HF_E_ABSENT, "there is no shard %" PRIu32 "; holdfast routes lists them", shard);
     const char *endpoint = status_leader_endpoint(s, shard);
@@ -69,7 +71,7 @@ static int transfer(struct cli *c, struct admin *a, uint32_t shard, uint32_t to,
         printf("{\"shard\":%" PRIu32 ",\"leader\":\"%" PRIu32 "/%" PRIu32 "\"}\n", shard, shard, leader);
     else
         printf("shard %" PRIu32 " is led by %" PRIu32 "/%" PRIu32 "\n", shard, shard, leader);
-    return cli_flush(c, CLI_OK);
+    return cli_flush_done(c, CLI_OK);
 }
 
 int transfer_leader(struct cli *c)
@@ -78,11 +80,14 @@ int transfer_leader(struct cli *c)
     if (!cli_number(c, "SHARD", c->arguments[0].text, UINT32_MAX, &shard) ||
         (c->count > 1 && !cli_number(c, "REPLICA", c->arguments[1].text, UINT32_MAX, &to)))
         return CLI_USAGE;
+    int rc = cli_check_endpoints(c);
+    if (rc)
+        return rc;
     struct admin *a = admin_open();
     if (!a)
         return cli_error(c, HF_E_NO_MEMORY, NULL);
     struct hf_cluster_status *s = NULL;
-    int rc = status_collect(a, c->endpoints, c->timeout_ms, &s);
+    rc = status_collect(a, c->endpoints, c->timeout_ms, &s);
     rc = rc ? cli_error(c, rc, NULL) : transfer(c, a, (uint32_t)shard, (uint32_t)to, s);
     status_free(&s);
     admin_close(&a);
