@@ -19,7 +19,8 @@ HF_CHECKED int transport_open(struct net *net, const char *endpoint, const struc
 void transport_close(struct transport **t);
 
 /* Connects to members that are new or have moved, drops those that left. From then on only these are heard: whoever is
- * no member of the configuration this replica knows changes nothing here, not even its term. */
+ * no member of the configuration this replica knows changes nothing here, not even its term. So a replica that lags behind
+ * a change hears an added member only when somebody it knows has sent it the entry. */
 void transport_members(struct transport *t, const Hf__Catalog__Members *members);
 
 /* Sends or drops. `commit` is the sender's commit index. */
