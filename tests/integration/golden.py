@@ -116,7 +116,7 @@ class OneReplica:
 
     def outputs(self):
         """{command: [its JSON lines]}"""
-        made = {" ".join(a): [json.loads(line) for line in self.cli("--json", *a).stdout.splitlines()] for a in OUTPUTS}
+        made = {" ".join(a): [json.loads(line) for line in self.cli("--json", *a, code=None).stdout.splitlines()] for a in OUTPUTS}
         made["inspect"] = [json.loads(self.cli("--json", "inspect", self.data).stdout)]
         made["holdfast-bench"] = [json.loads(self.cli(*BENCH, command="holdfast-bench").stdout)]
         return made
@@ -189,7 +189,7 @@ class Golden(unittest.TestCase):
         one = OneReplica(self.unpack(versions("replica")[0]))
         self.addCleanup(one.close)
         one.start()
-        one.await_healthy()
+        one.await_serving()
         one.cli("delprefix", "")
         for version in versions("cli"):
             one.cli("load", "-", stdin=self.text("cli", version, "dump.txt"))

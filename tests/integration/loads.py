@@ -132,7 +132,7 @@ class Load(OneCluster):
 
     def test_a_shard_is_lost(self):
         """All of a shard dies under the load: the exit code says so, and the same command ends the work later."""
-        count = 3000
+        count = 3000 if FULL else 1500
         path, want = self.input(count)
         load = self.start(path, "--timeout", "400", "--rate", "2500", "--outstanding", "256")
         wait_for("progress", 60, lambda: self.records() > 500, 0.005)
@@ -230,6 +230,8 @@ class Bench(OneCluster):
         slow = self.paused("--rate", "250")
         self.assertAlmostEqual(slow["ops"] + sum(slow["errors"].values()), 750, delta=2)
         self.assertGreater(slow["latency_us"]["p99"], 0.7e6)
+        if not FULL:
+            return
         closed = self.paused("--outstanding", "1")
         self.assertGreater(closed["latency_us"]["max"], 0.7e6)
         self.assertLess(closed["latency_us"]["p99"], 0.4e6, "a closed loop has one operation in the pause")

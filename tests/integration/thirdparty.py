@@ -155,7 +155,7 @@ class ThirdParty(ClusterTest):
         for w in workers:
             w.kinds = kinds
             w.start()
-        self.await_progress(workers, 30)
+        self.await_progress(workers, 20)
         return workers
 
     def await_progress(self, workers, more):
@@ -192,7 +192,7 @@ class ThirdParty(ClusterTest):
         c = self.cluster(shards=2, coordinators=2).up()
         workers = self.work(c, 4, loss=0.01)
         chance = random.Random(SEED)
-        for i in range(80 if FULL else 6):
+        for i in range(80 if FULL else 5):
             shard, coordinator = 1 + i % 2, f"coordinator/{1 + i // 2 % 2}"
             chosen = [c.leader(shard)] + ([coordinator] if i % 2 == 0 else [])
             if i % 5 == 4:  # a leader that sleeps through its deposition
