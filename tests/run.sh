@@ -22,7 +22,8 @@ asan=${HOLDFAST_TEST_ASAN:-$HF_ROOT/build/asan}
 jobs=${JOBS:-$(nproc)}
 logs=$HF_ROOT/build/test-logs
 test_packages=(libcunit1-dev clang libclang-rt-14-dev clang-format clang-tidy ccache python3 python3-zmq python3-protobuf
-    protobuf-compiler shellcheck binutils jq iproute2 nftables)
+    protobuf-compiler shellcheck binutils jq iproute2 nftables strace
+    e2fsprogs)
 passed=0 failed=0 failures=()
 mkdir -p "$logs"
 begin_all=$SECONDS

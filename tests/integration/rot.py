@@ -1,0 +1,313 @@
+#!/usr/bin/env python3
+# rot.py: flipped, zeroed and cut bytes in every kind of file of a stopped replica's directory: refused with one line that
+# names the file and says what to do, or the torn tail of the log; never a signal, never wrong data, never "not found".
+import glob
+import os
+import random
+import shutil
+import struct
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import faults  # noqa: E402
+import wire  # noqa: E402
+from cluster import FULL, ClusterTest, wait_for  # noqa: E402
+from wire import request  # noqa: E402
+
+REFUSED, FATAL = 6, 70
+CORRUPT, IO = -19, -18
+SEED = int(os.environ.get("HOLDFAST_ROT_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
+HEADER = 4096  # of a segment
+COUNT = 300
+
+
+def flip(at):
+    def damage(path):
+        size = os.path.getsize(path)
+        with open(path, "r+b") as f:
+            f.seek(at if at >= 0 else size + at)
+            byte = f.read(1)
+            f.seek(-1, os.SEEK_CUR)
+            f.write(bytes([byte[0] ^ 0x10]))
+    return damage
+
+
+def zero(at, count):
+    def damage(path):
+        with open(path, "r+b") as f:
+            f.seek(at if at >= 0 else os.path.getsize(path) + at)
+            f.write(bytes(count))
+    return damage
+
+
+def cut(share):
+    return lambda path: os.truncate(path, int(os.path.getsize(path) * share))
+
+
+def middle(path):
+    flip(os.path.getsize(path) // 2)(path)
+
+
+def frames(path):
+    """(offset, bytes) of each frame of a segment, as far as the headers lead (layout: shard/log/README.md)."""
+    with open(path, "rb") as f:
+        data = f.read()
+    at, found = HEADER, []
+    sequence = struct.unpack_from("<Q", data, 24)[0]
+    while at + 32 <= len(data):
+        length, own = struct.unpack_from("<IQ", data, at + 4)
+        if own != sequence or length < 32 or length % 8 or at + length > len(data):
+            break
+        found.append((at, length))
+        at, sequence = at + length, sequence + 1
+    return found
+
+
+class Rot(ClusterTest):
+    """A group of one, so that nothing comes from elsewhere; it was killed, so that the log holds more than RocksDB."""
+
+    def setUp(self):
+        self.random = random.Random(SEED)
+        print(f"{self.id()}: replay with HOLDFAST_ROT_SEED={SEED}", file=sys.stderr)
+        c = self.c = self.cluster(shards=1, replicas=1, sets=["log-segment-bytes=65536", "fsm-buffer-bytes=65536"]).up()
+        self.dir, self.endpoint = c.data("1/1"), c.processes["1/1"]["client"]
+        self.command = faults.command_of(c.pid("1/1"))
+        c.cli("get", "k", code=1)  # routes are there; the coordinator's entries would move the end of the log
+        c.kill("coordinator/1")
+        self.puts = {b"k%04d" % i: b"%04d" % i + self.random.randbytes(900) for i in range(COUNT)}
+        with wire.Wire(self.endpoint) as w:
+            for key, value in self.puts.items():  # one by one: each is a frame of its own
+                self.assertEqual(w.ask(request(1, put=(key, value))).code, wire.OK)
+        c.kill("1/1")
+        self.last = list(self.puts)[-1]
+        self.keep = self.dir + ".keep"
+        shutil.move(self.dir, self.keep)
+
+    # ---- one case: damage a copy, start, look
+
+    def files(self, pattern):
+        found = sorted(glob.glob(os.path.join(self.dir, pattern)))
+        self.assertTrue(found, f"no {pattern}: {os.listdir(self.dir)}")
+        return found
+
+    def fresh_copy(self):
+        shutil.rmtree(self.dir, ignore_errors=True)
+        shutil.copytree(self.keep, self.dir)
+
+    def start(self):
+        """Runs the replica until it is ready or has ended; returns (process, what it said)."""
+        path = os.path.join(self.c.dir, "said")
+        with open(path, "w", encoding="utf-8") as f:
+            process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=f, stderr=f)
+        self.addCleanup(self.end, process)
+
+        def said():
+            with open(path, encoding="utf-8", errors="replace") as f:
+                return f.read()
+        wait_for(lambda: f"an end or a start: {said()}", 60,
+                 lambda: process.poll() is not None or "ready applied=" in said(), 0.005)
+        return process, said
+
+    @staticmethod
+    def end(process):
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+    def content(self):
+        """What a scan of everything gives: a dict, or the code of the error."""
+        got, start = {}, b""
+        with wire.Wire(self.endpoint) as w:
+            while True:
+                reply = w.ask(request(1, scan=dict(start=start, limit=1000)), 20)
+                if reply.code != wire.OK:
+                    return reply.code
+                got.update((item.key, item.value) for item in reply.items)
+                if not reply.more:
+                    return got
+                start = reply.next
+
+    def gets(self):
+        """Reads every key alone: the keys that came right, and those that ended in an error that says so."""
+        right, said = set(), set()
+        with wire.Wire(self.endpoint) as w:
+            for key, value in self.puts.items():
+                reply = w.ask(request(1, get=key), 20)
+                if reply.code == wire.OK:
+                    self.assertEqual(reply.value, value, key)
+                    right.add(key)
+                else:
+                    self.assertIn(reply.code, (CORRUPT, IO), key)
+                    self.assertIn("state machine of replica 1/1", reply.message)
+                    said.add(key)
+        return right, said
+
+    def refused(self, what, *words):
+        process, said = self.start()
+        self.end(process)
+        lines = faults.complaints(said())
+        self.assertEqual(process.returncode, REFUSED, f"{what}: {said()}")
+        self.assertEqual(len(lines), 1, f"{what}: {lines}")
+        for word in (self.dir, *words):
+            self.assertIn(word, lines[0], what)
+
+    def serves(self, what, missing=()):
+        process, said = self.start()
+        try:
+            self.assertIsNone(process.poll(), f"{what}: {said()}")
+            self.assertEqual(faults.complaints(said()), [], what)
+            self.assertEqual(self.content(), {k: v for k, v in self.puts.items() if k not in missing}, what)
+        finally:
+            self.end(process)
+
+    def refused_after(self, pattern, which, damages, *words):
+        for i, damage in enumerate(damages):
+            self.fresh_copy()
+            path = self.files(pattern)[which]
+            damage(path)
+            self.refused(f"{os.path.basename(path)} {i}", *(words or (os.path.basename(path),)))
+
+    def serves_after(self, pattern, which, damages):
+        for i, damage in enumerate(damages):
+            self.fresh_copy()
+            path = self.files(pattern)[which]
+            damage(path)
+            self.serves(f"{os.path.basename(path)} {i}")
+
+    # ---- the files
+
+    def test_who_it_is(self):
+        self.fresh_copy()
+        self.serves("nothing damaged")
+        everywhere = [flip(0), middle, flip(-1), cut(0.5), cut(0)]
+        self.refused_after("identity", 0, [flip(20), flip(-2), *everywhere[3:]])
+        self.refused_after("peers", 0, everywhere)
+        self.refused_after("native-1/hardstate", 0, [lambda path: (flip(30)(path), flip(4096 + 30)(path)), cut(0.002)])
+        self.refused_after("native-1/hardstate", 0, [os.remove])
+        self.serves_after("native-1/hardstate", 0, [flip(30), flip(4096 + 30), zero(0, 4096), zero(4096, 4096), cut(0.5)])
+
+    def test_the_log(self):
+        """A bad frame is a torn tail only when no later one follows; else it is damage, and nothing is changed."""
+        self.fresh_copy()
+        ends = [frames(path)[-1] for path in self.files("native-1/seg-*.log")]
+        self.assertGreater(len(ends), 3)
+        name = "native-1/seg-*.log"
+        for which in (0, 1, -1):
+            some = frames(self.files(name)[which])
+            at, size = some[len(some) // 2]
+            self.refused_after(name, which, [
+                flip(8), flip(40), flip(HEADER), flip(HEADER + 4), flip(HEADER + 40), flip(at), flip(at + size - 1),
+                zero(at, size), zero(at, 8), cut(0.04)])
+        self.refused_after(name, 0, [flip(ends[0][0] + 40), cut(0.5)])
+        self.refused_after(name, 0, [os.remove], "are missing")
+        self.refused_after(name, 1, [flip(ends[1][0] + 40), zero(ends[1][0], ends[1][1])])
+        self.refused_after(name, 1, [os.remove], "seg-")
+        self.refused_after(name, -1, [cut(0.5), cut(0.99)])
+        at, size = ends[-1]
+        for damage in (flip(at + 5), flip(at + 40), flip(at + size - 1), zero(at, size), zero(at + 512, 64)):
+            self.fresh_copy()
+            damage(self.files(name)[-1])
+            self.serves("the last frame", missing=[self.last])
+        self.serves_after(name, -1, [flip(at + size + 100), flip(-1)])
+        self.serves_after("native-1/spare-*.log", -1, [flip(0), middle, cut(0.3), cut(0)])
+
+    def test_a_frame_in_another_place(self):
+        """A write that went to the wrong place, or that never came: an old frame does not pass for a new one."""
+        self.fresh_copy()
+        path = self.files("native-1/seg-*.log")[-1]
+        some = frames(path)
+        by_size = {size: at for at, size in some[1:len(some) // 2]}
+        at, size = some[len(some) // 2]
+        self.assertIn(size, by_size)
+        with open(path, "r+b") as f:
+            f.seek(by_size[size])
+            other = f.read(size)
+            f.seek(at)
+            f.write(other)
+        self.refused("a frame twice", os.path.basename(path))
+
+    def test_the_state_machine(self):
+        """RocksDB's files. What opening does not look at is found when it is read."""
+        self.refused_after("fsm/CURRENT", 0, [flip(0), flip(-2), cut(0.5), cut(0), os.remove], "fsm")
+        self.refused_after("fsm/MANIFEST-*", 0, [flip(5), middle, flip(-1), cut(0), os.remove], "fsm")
+        self.serves_after("fsm/OPTIONS-*", -1, [middle, flip(-1), cut(0.5)])
+        self.serves_after("fsm/LOG", 0, [middle, cut(0)])
+        self.fresh_copy()
+        tables = len(self.files("fsm/*.sst"))
+        for which in {0, tables // 2, tables - 1}:
+            self.refused_after("fsm/*.sst", which, [flip(-5), flip(-52), cut(0.5), cut(0)], ".sst")
+            self.refused_after("fsm/*.sst", which, [os.remove], "No such file", "fsm/0")
+
+    def test_a_damaged_table_is_found_when_read(self):
+        """A flipped byte in a block of data: an error that says so for the keys in it, right answers for all others; and
+        when it is compacted, the process ends with one line."""
+        self.fresh_copy()
+        largest = max(self.files("fsm/*.sst"), key=os.path.getsize)
+        flip(os.path.getsize(largest) // 3)(largest)
+        process, said = self.start()
+        self.assertIsNone(process.poll(), said())
+        right, failed = self.gets()
+        self.assertTrue(failed, "the flipped block was read")
+        self.assertGreater(len(right), len(self.puts) // 2)
+        self.assertEqual(self.content(), CORRUPT)
+        lines = faults.complaints(said())
+        self.assertEqual(len(lines), 1, lines)
+        for word in ("damaged data", os.path.basename(largest), "replace this replica"):
+            self.assertIn(word, lines[0])
+        with wire.Wire(self.endpoint) as w:  # until a compaction meets it
+            acked = 0
+            for i in range(3000):
+                reply = w.try_ask(request(1, put=(b"x%05d" % i, self.random.randbytes(3000)), deadline_ms=2000), 3)
+                if reply is None:
+                    break
+                acked += reply.code == wire.OK
+        self.assertGreater(acked, 0)
+        self.end(process)
+        lines = faults.complaints(said())
+        self.assertEqual((process.returncode, len(lines)), (FATAL, 2), lines)
+        for word in ("state machine is damaged", ".sst", "replace this replica"):
+            self.assertIn(word, lines[1])
+
+    def test_anywhere(self):
+        """Random files, random places: refused by name, or served whole; of tables also errors that say so."""
+        outcomes = {"refused": 0, "served": 0, "torn": 0, "said": 0}
+        for i in range(400 if FULL else 25):
+            self.fresh_copy()
+            path = self.random.choice([os.path.join(folder, n) for folder, _, names in os.walk(self.dir) for n in names])
+            size = os.path.getsize(path)
+            if size == 0:
+                continue
+            at = self.random.randrange(size)
+            last = "native-1/seg-" in path and path == self.files("native-1/seg-*.log")[-1]
+            torn = last and frames(path)[-1][0] <= at < sum(frames(path)[-1])
+            damage = self.random.choice([flip(at), zero(at, min(8, size - at)), cut(at / size)])
+            damage(path)
+            outcomes[self.one(f"case {i}: {path} at {at} of {size}", path, torn)] += 1
+        print(outcomes, file=sys.stderr)
+
+    def one(self, what, path, torn):
+        process, said = self.start()
+        try:
+            if process.poll() is not None:
+                lines = faults.complaints(said())
+                self.assertEqual((process.returncode, len(lines)), (REFUSED, 1), f"{what}: {said()}")
+                self.assertIn(self.dir, lines[0])
+                return "refused"
+            if path.endswith(".sst"):
+                return "said" if self.gets()[1] else "served"
+            got = self.content()
+            self.assertIsInstance(got, dict, what)
+            if torn and self.last not in got:
+                got[self.last] = self.puts[self.last]
+                self.assertEqual(got, self.puts, what)
+                return "torn"
+            self.assertEqual(got, self.puts, what)
+            return "served"
+        finally:
+            self.end(process)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
