@@ -97,7 +97,7 @@ snapshot() { # FILE: operations so far, and "PID TID USER SYSTEM SLEEPS COMM" of
     } 2>/dev/null >"$1"
 }
 
-"${bench[@]}" --no-load --workload "$workload" --outstanding "$outstanding" --seconds $((seconds + 4)) \
+"${bench[@]}" --no-load --workload "$workload" --outstanding "$outstanding" --seconds $((seconds + 12)) \
     "${route[@]+"${route[@]}"}" >"$data/out" &
 driver=$!
 printf '%d driver\n' "$driver" >>"$data/processes"
@@ -110,6 +110,7 @@ else
     sleep "$seconds"
 fi
 snapshot "$data/after"
+kill -0 "$driver" 2>/dev/null || hf_die 1 'the load ended before the window did: the machine is too busy; try again'
 wait "$driver" || hf_die 1 "the driver failed: $(<"$data/out")"
 echo "$workload, $outstanding outstanding, $value_bytes bytes${route[0]+, routed}: $(jq -r \
     '"\(.ops_per_second | round)/s, p50 \(.latency_us.p50 | round) us, p99 \(.latency_us.p99 | round) us, errors \(.errors)"' "$data/out")"

@@ -274,10 +274,13 @@ result() {
          settings: {seconds: $seconds, rounds: $rounds, records: $records, value_bytes: $value_bytes,
                     clients: $clients, etcd_clients: $etcd_clients},
          table: [group_by([(.work == "get"), .outstanding])[]
-             | (map(select(.system == "etcd")) | middle(.per_second)) as $of_etcd
+             | map(select(.system == "etcd")) as $etcd_turns
+             | ($etcd_turns | middle(.per_second)) as $of_etcd
+             | ($etcd_turns | middle(.server_cpu_us + .driver_cpu_us)) as $cpu_of_etcd
              | group_by([(.system != "etcd"), .system])[]
              | {work: .[0].work, outstanding: .[0].outstanding, system: .[0].system, per_second: middle(.per_second),
-                ratio: (middle(.per_second) / $of_etcd), p50_us: middle(.p50_us), p99_us: middle(.p99_us),
+                ratio: (middle(.per_second) / $of_etcd),
+                cpu_ratio: ($cpu_of_etcd / middle(.server_cpu_us + .driver_cpu_us)), p50_us: middle(.p50_us), p99_us: middle(.p99_us),
                 server_cpu_us: middle(.server_cpu_us), driver_cpu_us: middle(.driver_cpu_us),
                 syncs_per_op: middle(.syncs_per_op), others_cpus: middle(.others_cpus),
                 errors: (map(.errors | add // 0) | add), leader_changes: (map(select(.leader_changed)) | length)}],
@@ -285,22 +288,23 @@ result() {
 }
 
 print_table() {
-    local work count system rate ratio p50 p99 server driver synced others errors changes line
+    local work count system rate ratio p50 p99 server driver cpu synced others errors changes line
     jq -r '.machine, .settings | to_entries | map("\(.key) \(.value)") | join(", ")' "$data/result"
-    printf '\n| %-4s | %5s | %-15s | %10s | %6s | %9s | %9s | %10s | %10s | %8s | %6s | %s |\n' work out system \
-        'per second' ratio 'p50 us' 'p99 us' 'server CPU' 'driver CPU' syncs/op others errors
-    echo '|---|---|---|---|---|---|---|---|---|---|---|---|'
-    while IFS=$'\t' read -r work count system rate ratio p50 p99 server driver synced others errors changes; do
+    printf '\n| %-4s | %5s | %-15s | %10s | %6s | %9s | %9s | %10s | %10s | %9s | %8s | %6s | %s |\n' work out system \
+        'per second' ratio 'p50 us' 'p99 us' 'server CPU' 'driver CPU' 'CPU ratio' syncs/op others errors
+    echo '|---|---|---|---|---|---|---|---|---|---|---|---|---|'
+    while IFS=$'\t' read -r work count system rate ratio p50 p99 server driver cpu synced others errors changes; do
         ((changes == 0)) || errors+=", $changes new leaders"
-        printf -v line '| %-4s | %5d | %-15s | %10.0f | %6.1f | %9.0f | %9.0f | %10.1f | %10.1f | %8.3f | %6.2f | %6s |' \
-            "$work" "$count" "$system" "$rate" "$ratio" "$p50" "$p99" "$server" "$driver" "$synced" "$others" "$errors"
+        printf -v line '| %-4s | %5d | %-15s | %10.0f | %6.1f | %9.0f | %9.0f | %10.1f | %10.1f | %9.1f | %8.3f | %6.2f | %6s |' \
+            "$work" "$count" "$system" "$rate" "$ratio" "$p50" "$p99" "$server" "$driver" "$cpu" "$synced" "$others" "$errors"
         echo "$line"
     done < <(jq -r '.table[] | [.work, .outstanding, if .system == "etcd" then "etcd" else "Holdfast " + .system end,
-        .per_second, .ratio, .p50_us, .p99_us, .server_cpu_us, .driver_cpu_us, .syncs_per_op, .others_cpus, .errors,
-        .leader_changes] | @tsv' "$data/result")
+        .per_second, .ratio, .p50_us, .p99_us, .server_cpu_us, .driver_cpu_us, .cpu_ratio, .syncs_per_op, .others_cpus,
+        .errors, .leader_changes] | @tsv' "$data/result")
     echo
-    echo 'CPU: us of processor time an operation, of all server processes and of the driver. syncs: of the raft log, over'
-    echo 'all members. others: processors busy with neither of the two (kernel threads, other programs).'
+    echo 'ratio: operations a second, over etcd of the same row. CPU: us of processor time an operation, of all server processes'
+    echo 'and of the driver; CPU ratio: both together, etcd over this. syncs: of the raft log, over all members. others: processors'
+    echo 'busy with neither of the two (kernel threads, other programs).'
 }
 
 hf_say "data in $data, $(df --output=fstype,source "$data" | tail -n 1)"
