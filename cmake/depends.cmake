@@ -9,3 +9,13 @@ pkg_check_modules(MHD REQUIRED IMPORTED_TARGET libmicrohttpd)
 pkg_check_modules(ROCKSDB REQUIRED IMPORTED_TARGET rocksdb)
 pkg_check_modules(CUNIT IMPORTED_TARGET cunit)
 find_program(PROTOC_C protoc-c REQUIRED)
+
+# RocksDB as an archive inside holdfast-shard: its thread-local counters, asked at every comparison of keys, then cost no
+# call (a sixth of the instructions of a put in apply). Sanitizers and debuggers get the shared library.
+option(HF_ROCKSDB_STATIC "Link RocksDB as an archive (optimized builds without sanitizers only)" ON)
+add_library(hf_rocksdb INTERFACE)
+if(HF_ROCKSDB_STATIC AND NOT HF_SANITIZE AND NOT HF_FUZZ AND CMAKE_BUILD_TYPE MATCHES "^Rel")
+  target_link_libraries(hf_rocksdb INTERFACE -l:librocksdb.a snappy z bz2 lz4 zstd stdc++ m)
+else()
+  target_link_libraries(hf_rocksdb INTERFACE PkgConfig::ROCKSDB)
+endif()
