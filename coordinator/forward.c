@@ -7,6 +7,7 @@
 
 #include "common/base/error.h"
 #include "common/sys/clock.h"
+#include "common/sys/failpoint.h"
 #include "coordinator/calls.h"
 #include "coordinator/counters.h"
 #include "coordinator/limits.h"
@@ -150,6 +151,8 @@ static void finish(struct forward *f, struct forward_item *item, Hf__Client__Rep
     if (reply->code == HF_E_UNAVAILABLE)
         count(COUNTER_UNAVAILABLE);
     f->port.answer(f->port.ctx, &item->client, reply);
+    if (planted_bug("forward.answers_twice") && item->repeat_ms > RESEND_MS_MIN)
+        f->port.answer(f->port.ctx, &item->client, reply);
     forget(f, item);
 }
 
@@ -265,7 +268,7 @@ int forward_begin(struct forward *f, const struct forward_request *request, uint
 
 static bool may_try(const struct forward_item *item)
 {
-    return item->kind != FORWARD_ONCE || !may_be_executed(item);
+    return item->kind != FORWARD_ONCE || !may_be_executed(item) || planted_bug("forward.resend_unknown");
 }
 
 /* What a reply to one attempt means for the request. */

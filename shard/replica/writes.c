@@ -5,6 +5,7 @@
 
 #include "common/base/error.h"
 #include "common/base/limits.h"
+#include "common/sys/failpoint.h"
 #include "common/sys/metrics.h"
 #include "proto/pack.h"
 
@@ -182,7 +183,8 @@ void writes_result(struct writes *w, uint64_t index, uint64_t term, uint32_t pos
 void writes_abandon(struct writes *w)
 {
     while (!list_empty(&w->proposed))
-        proposal_end(w, LIST_OWNER(w->proposed.next, struct proposal, link), HF_E_OUTCOME_UNKNOWN);
+        proposal_end(w, LIST_OWNER(w->proposed.next, struct proposal, link),
+                     planted_bug("writes.unknown_as_refused") ? HF_E_NOT_LEADER : HF_E_OUTCOME_UNKNOWN);
     LIST_EACH (it, &w->queued) {
         struct replica_write *write = LIST_OWNER(it, struct replica_write, link);
         list_remove(it);

@@ -1,11 +1,109 @@
-/* host.c: what a process finds where the machine is, led here by the linker's --wrap. */
+/* host.c: what a process finds where the machine is, led here by the linker's --wrap: clocks, disk, random numbers, an end. */
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "common/sys/clock.h"
+#include "common/sys/diag.h"
+#include "common/sys/digest.h"
+#include "common/sys/metrics.h"
 #include "tests/sim/node.h"
+#include "tests/sim/world/process.h"
+
+#define WALL_START_MS 1000000 /* 1970 still: sessions live for an hour, whatever a clock was before it was set */
 
 struct disk *__wrap_disk_posix(void);
+uint64_t __wrap_clock_boot_ns(void);
+uint64_t __wrap_clock_wall_ms(void);
+uint64_t __wrap_digest_random_u64(void);
+void __wrap_metrics_register(struct metric *table, size_t count);
+void __wrap_metrics_register_histogram(struct metric_histogram *h);
+void __wrap_diag(enum diag_level level, const char *format, ...) HF_PRINTF(2, 3);
+HF_NORETURN void __wrap_fatal(const char *format, ...) HF_PRINTF(1, 2);
+HF_NORETURN void __wrap_refuse(const char *format, ...) HF_PRINTF(1, 2);
+
+static struct process *process(void)
+{
+    return world_now != NULL ? world_now->current : NULL;
+}
 
 struct disk *__wrap_disk_posix(void)
 {
+    if (process() != NULL)
+        return simdisk_disk(process()->disk);
     struct node *n = logtap_node();
     must(n != NULL);
     return simdisk_disk(n->disk);
+}
+
+uint64_t __wrap_clock_boot_ns(void)
+{
+    return process() != NULL ? process_clock(process()) : 0;
+}
+
+uint64_t __wrap_clock_wall_ms(void)
+{
+    if (process() == NULL)
+        return 0;
+    int64_t ms = WALL_START_MS + (int64_t)(world_now->now / SIM_MS) + process()->wall_ms;
+    return ms > 0 ? (uint64_t)ms : 0;
+}
+
+uint64_t __wrap_digest_random_u64(void)
+{
+    must(process() != NULL);
+    return random_next(&process()->random) | 1;
+}
+
+void __wrap_metrics_register(struct metric *table, size_t count)
+{
+    (void)table, (void)count;
+}
+
+void __wrap_metrics_register_histogram(struct metric_histogram *h)
+{
+    (void)h;
+}
+
+static void say(const char *format, va_list args)
+{
+    if (process() == NULL || !world_now->options.verbose)
+        return;
+    printf("%10.3f ms  %u  says: ", (double)world_now->now / 1e6, process()->number);
+    vprintf(format, args);
+    printf("\n");
+}
+
+void __wrap_diag(enum diag_level level, const char *format, ...)
+{
+    va_list args;
+    (void)level;
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+}
+
+/* A disk of ours failed and the process says so: it is dead. Anything else it may not end for. */
+void __wrap_fatal(const char *format, ...)
+{
+    char text[200];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    must(process() != NULL);
+    if (!simdisk_halted(process()->disk))
+        world_failed(world_now, "world.state", "process %u ended itself: %s", process()->number, text);
+    process_end(process());
+}
+
+void __wrap_refuse(const char *format, ...)
+{
+    char text[200];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    must(process() != NULL);
+    world_failed(world_now, "world.state", "process %u does not start: %s", process()->number, text);
+    process_end(process());
 }

@@ -6,6 +6,7 @@
 
 #include "common/sys/failpoint.h"
 #include "tests/sim/seeds.h"
+#include "tests/sim/world/world.h"
 
 static const char usage[] = "usage: hf_sim [--seeds N] [--first S] [--jobs J] [--steps N] [--replicas N] [--no-keep]   "
                             "kept seeds, then N new ones\n"
@@ -60,7 +61,7 @@ static void parse(int argc, char **argv, struct request *r)
             r->quiet = true;
         else if (c == 'k')
             r->plan.kept_file = NULL;
-        else if (c == 'c' && checks_known(optarg))
+        else if (c == 'c' && (checks_known(optarg) || world_knows(optarg)))
             r->plan.options.only = optarg;
         else if (c == 'p')
             failpoint_plant(optarg), r->plan.kept_file = NULL;
@@ -87,10 +88,7 @@ static int run_one(const struct request *r)
 {
     struct sim_options options = r->plan.options;
     options.verbose = !r->quiet;
-    struct sim *sim = sim_new(&options);
-    sim_run(sim);
-    struct sim_result result = sim->result;
-    sim_free(&sim);
+    struct sim_result result = seeds_run_one(&options);
     printf("seed %" PRIu64 ": trace hash %016" PRIx64 "\n", options.seed, result.trace_hash);
     print_counts(&result);
     if (result.failed)

@@ -8,6 +8,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/sim/world/world.h"
+
 #define JOBS_MAX 64
 
 struct report {
@@ -46,15 +48,29 @@ static void read_kept(const char *path, struct list_of_seeds *list)
         fclose(f);
 }
 
-static struct sim_result run_one(const struct seeds_plan *plan, uint64_t seed)
+bool seeds_is_world(const struct sim_options *options)
 {
-    struct sim_options options = plan->options;
-    options.seed = seed;
-    struct sim *sim = sim_new(&options);
+    if (options->only != NULL)
+        return world_knows(options->only) && !checks_known(options->only);
+    return options->seed % SEEDS_WORLD_EVERY == 0;
+}
+
+struct sim_result seeds_run_one(const struct sim_options *options)
+{
+    if (seeds_is_world(options))
+        return world_run(options);
+    struct sim *sim = sim_new(options);
     sim_run(sim);
     struct sim_result result = sim->result;
     sim_free(&sim);
     return result;
+}
+
+static struct sim_result run_one(const struct seeds_plan *plan, uint64_t seed)
+{
+    struct sim_options options = plan->options;
+    options.seed = seed;
+    return seeds_run_one(&options);
 }
 
 static void start(struct worker *w, const struct seeds_plan *plan, const struct list_of_seeds *list)

@@ -9,6 +9,7 @@
 #include "tests/sim/sim.h"
 
 #define SEEDS_HANG_SECONDS 60 /* of real time for one seed */
+#define SEEDS_WORLD_EVERY 4   /* every so many-th seed is a world with everything (world/), the others one group */
 
 struct seeds_plan {
     struct sim_options options; /* for all; the seed is set for each */
@@ -24,6 +25,10 @@ struct seeds_summary {
     uint64_t first_failed;          /* seed */
     struct sim_result first, total; /* total: sums of counts */
 };
+
+/* One seed, whichever kind it is; in this process. */
+struct sim_result seeds_run_one(const struct sim_options *options);
+bool seeds_is_world(const struct sim_options *options);
 
 /* Prints each failure with the command that replays it. */
 void seeds_run(const struct seeds_plan *plan, struct seeds_summary *out);

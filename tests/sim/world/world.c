@@ -1,0 +1,334 @@
+/* world.c: time, what goes wrong in it, and the end of a run. */
+#include "tests/sim/world/world.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/error.h"
+#include "common/sys/digest.h"
+#include "common/sys/failpoint.h"
+#include "tests/sim/world/actors.h"
+#include "tests/sim/world/judge.h"
+#include "tests/sim/world/process.h"
+#include "tests/sim/world/wire.h"
+
+#define RUN_MS 6000
+#define HEAL_MS 20000
+#define STEP_MS 100
+
+struct world *world_now;
+
+static const char *const checkers[] = {"world.state", "linear", "once", "sessions", "answers", "oracle", "progress"};
+
+bool world_knows(const char *checker)
+{
+    for (size_t i = 0; i < sizeof checkers / sizeof checkers[0]; i++)
+        if (strcmp(checkers[i], checker) == 0)
+            return true;
+    return false;
+}
+
+uint64_t world_below(struct world *w, uint64_t n)
+{
+    return random_below(&w->random, n);
+}
+
+uint32_t world_replica(uint32_t shard, uint32_t replica)
+{
+    return (shard - 1) * WORLD_REPLICAS + replica;
+}
+
+uint32_t world_coordinator(uint32_t id)
+{
+    return WORLD_SHARDS * WORLD_REPLICAS + id;
+}
+
+void world_trace(struct world *w, uint32_t process, const char *what, uint64_t a, uint64_t b)
+{
+    uint64_t *hash = &w->result.trace_hash;
+    const uint64_t values[] = {w->now, process, (uint64_t)what[0], a, b};
+    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
+        *hash = (*hash ^ values[i]) * UINT64_C(0x9e3779b97f4a7c15);
+        *hash ^= *hash >> 29;
+    }
+    if (w->options.verbose)
+        printf("%10.3f ms  %u  %-10s %" PRIu64 " %" PRIu64 "\n", (double)w->now / 1e6, process, what, a, b);
+}
+
+void world_failed(struct world *w, const char *checker, const char *format, ...)
+{
+    if (w->result.failed || (w->options.only != NULL && strcmp(w->options.only, checker) != 0))
+        return;
+    va_list args;
+    w->result.failed = true;
+    snprintf(w->result.checker, sizeof w->result.checker, "%s", checker);
+    va_start(args, format);
+    vsnprintf(w->result.text, sizeof w->result.text, format, args);
+    va_end(args);
+}
+
+/* ---- the queue: a binary heap by (at, order) ---- */
+
+static bool earlier(const struct world_event *a, const struct world_event *b)
+{
+    return a->at != b->at ? a->at < b->at : a->order < b->order;
+}
+
+void world_schedule(struct world *w, struct world_event event, uint64_t at)
+{
+    if (w->queue_count == w->queue_cap) {
+        w->queue_cap = w->queue_cap == 0 ? 256 : 2 * w->queue_cap;
+        w->queue = realloc(w->queue, w->queue_cap * sizeof *w->queue);
+        must(w->queue != NULL);
+    }
+    event.at = at < w->now ? w->now : at;
+    event.order = ++w->order;
+    size_t i = w->queue_count++;
+    for (; i > 0 && earlier(&event, &w->queue[(i - 1) / 2]); i = (i - 1) / 2)
+        w->queue[i] = w->queue[(i - 1) / 2];
+    w->queue[i] = event;
+}
+
+static struct world_event take(struct world *w)
+{
+    struct world_event first = w->queue[0], last = w->queue[--w->queue_count];
+    size_t i = 0;
+    for (size_t child = 1; child < w->queue_count; child = 2 * i + 1) {
+        child += child + 1 < w->queue_count && earlier(&w->queue[child + 1], &w->queue[child]);
+        if (!earlier(&w->queue[child], &last))
+            break;
+        w->queue[i] = w->queue[child];
+        i = child;
+    }
+    w->queue[i] = last;
+    return first;
+}
+
+/* ---- what goes wrong ---- */
+
+static uint32_t victim(struct world *w)
+{
+    uint32_t number = 1 + (uint32_t)world_below(w, WORLD_PROCESSES - 1);
+    for (uint32_t i = 1; i < WORLD_PROCESSES && world_below(w, 2) == 0; i++)
+        if (w->processes[i]->shard != 0 && replica_process_leads(w->processes[i]) && world_below(w, 3) == 0)
+            return i;
+    return number;
+}
+
+static void crash(struct world *w)
+{
+    struct process *p = w->processes[victim(w)];
+    if (!process_up(p))
+        return;
+    p->death = w->power && world_below(w, 3) != 0 ? DEATH_POWER : DEATH_KILL;
+    uint64_t how = p->shard != 0 ? world_below(w, 3) : 0;
+    if (how == 0)
+        process_die(p, p->death);
+    else if (how == 1)
+        p->die_before = (enum phase)(PHASE_STEP + world_below(w, PHASES - PHASE_STEP));
+    else
+        simdisk_halt_after(p->disk, SIMDISK_CHANGES, world_below(w, 8));
+}
+
+static void pause(struct world *w)
+{
+    struct process *p = w->processes[victim(w)];
+    uint64_t ms = world_below(w, 2) == 0 ? 5 + world_below(w, 100) : 100 + world_below(w, 1200);
+    if (p->shard != 0) {
+        p->stop_before = (enum phase)(PHASE_STEP + world_below(w, PHASES - PHASE_STEP));
+        p->stop_for = ms * SIM_MS;
+    } else { /* while it waits */
+        p->stopped_until = w->now + ms * SIM_MS;
+        p->wake_version++;
+        p->wake_at = UINT64_MAX;
+        process_wake(p, p->stopped_until);
+    }
+}
+
+static void partition(struct world *w)
+{
+    memset(w->cut, 0, sizeof w->cut);
+    uint32_t one = victim(w);
+    uint64_t shape = world_below(w, 4);
+    world_trace(w, one, "partition", shape, 0);
+    for (uint32_t other = 0; other < WORLD_PROCESSES; other++) {
+        if (shape == 0)
+            w->cut[one][other] = w->cut[other][one] = true;
+        else if (shape == 1)
+            w->cut[one][other] = world_below(w, 3) != 0;
+        else if (shape == 2)
+            w->cut[other][one] = world_below(w, 3) != 0;
+        else
+            for (uint32_t third = 0; third < WORLD_PROCESSES; third++)
+                w->cut[other][third] = world_below(w, 4) == 0;
+    }
+}
+
+static void weather(struct world *w)
+{
+    w->lost_permille = world_below(w, 2) == 0 ? world_below(w, 150) : 0;
+    w->doubled_permille = world_below(w, 2) == 0 ? world_below(w, 200) : 0;
+    w->late_permille = world_below(w, 2) == 0 ? world_below(w, 150) : 0;
+    w->late_ms = world_below(w, 3) == 0 ? 2500 : 200;
+}
+
+static void clock_step(struct world *w)
+{
+    struct process *p = w->processes[world_coordinator(1 + (uint32_t)world_below(w, WORLD_COORDINATORS))];
+    p->wall_ms = (int64_t)world_below(w, 20000) - 10000;
+    if (world_below(w, 8) == 0)
+        p->wall_ms *= 100; /* one that nobody may believe, or that lies far back */
+}
+
+static void no_space(struct world *w)
+{
+    struct process *p = w->processes[1 + world_below(w, WORLD_SHARDS * WORLD_REPLICAS)];
+    if (world_below(w, 2) == 0)
+        simstore_fail(p->store, HF_E_NO_SPACE, 1 + world_below(w, 10));
+    else
+        simdisk_fail(p->disk, SIMDISK_OPEN_CREATE | SIMDISK_ZERO_FILL, 1, HF_E_NO_SPACE, 1 + world_below(w, 10));
+}
+
+static void fault(struct world *w)
+{
+    uint64_t kind = world_below(w, 12);
+    if (kind < 3)
+        crash(w);
+    else if (kind < 5)
+        pause(w);
+    else if (kind < 7)
+        partition(w);
+    else if (kind < 9)
+        memset(w->cut, 0, sizeof w->cut);
+    else if (kind == 9)
+        weather(w);
+    else if (kind == 10)
+        clock_step(w);
+    else
+        no_space(w);
+    world_schedule(w, (struct world_event){.kind = WORLD_FAULT},
+                   w->now + (1 + world_below(w, 2 * w->fault_gap_ms)) * SIM_MS);
+}
+
+/* ---- a run ---- */
+
+static void step(struct world *w)
+{
+    struct world_event e = take(w);
+    struct process *p = w->processes[e.who];
+    w->now = e.at;
+    w->result.steps++;
+    switch (e.kind) {
+    case WORLD_WAKE:
+        if (process_up(p) && p->wake_version == e.version) {
+            p->wake_at = UINT64_MAX;
+            w->result.turns++;
+            process_run(p);
+        }
+        break;
+    case WORLD_DELIVER:
+        wire_deliver(w, e.frame);
+        break;
+    case WORLD_CLIENT:
+        actors_act(w, e.who);
+        break;
+    case WORLD_FAULT:
+        if (!w->healing)
+            fault(w);
+        break;
+    case WORLD_START:
+        if (!process_up(p))
+            process_start(p);
+        break;
+    }
+}
+
+static bool run_until(struct world *w, uint64_t until)
+{
+    while (!w->result.failed && w->queue_count > 0 && w->queue[0].at <= until)
+        step(w);
+    if (!w->result.failed)
+        w->now = until;
+    return !w->result.failed;
+}
+
+static void heal(struct world *w)
+{
+    w->healing = true;
+    world_trace(w, 0, "healed", 0, 0);
+    memset(w->cut, planted_bug("sim.stays_cut"), sizeof w->cut);
+    w->lost_permille = w->doubled_permille = w->late_permille = 0;
+    for (uint32_t i = 1; i < WORLD_PROCESSES; i++) {
+        struct process *p = w->processes[i];
+        p->die_before = p->stop_before = PHASES;
+        p->stopped_until = 0;
+        p->wall_ms = 0;
+        if (p->shard != 0) {
+            simdisk_fail(p->disk, 0, 0, 0, 0);
+            simstore_fail(p->store, 0, 0);
+        }
+        process_wake(p, w->now);
+        if (!process_up(p))
+            world_schedule(w, (struct world_event){.kind = WORLD_START, .who = i}, w->now);
+    }
+}
+
+static void run(struct world *w)
+{
+    if (!run_until(w, RUN_MS * SIM_MS))
+        return;
+    heal(w);
+    uint64_t end = w->now + HEAL_MS * SIM_MS;
+    while (!actors_done(w) && w->now < end)
+        if (!run_until(w, w->now + STEP_MS * SIM_MS))
+            return;
+    if (!actors_done(w))
+        world_failed(w, "progress", "%d ms after everything was healed an operation is still open", HEAL_MS);
+    run_until(w, w->now + 3000 * SIM_MS); /* what a coordinator still has is over its deadline by then */
+    for (int i = 0; i < 50 && !judge_level(w); i++)
+        run_until(w, w->now + 10 * SIM_MS);
+    if (!judge_level(w))
+        world_failed(w, "progress", "the replicas of a shard do not come to the same applied index");
+    if (!w->result.failed)
+        judge_end(w);
+}
+
+static void close_all(struct world *w)
+{
+    w->healing = true;
+    for (uint32_t i = 1; i < WORLD_PROCESSES; i++)
+        process_free(&w->processes[i]);
+    wire_close_all(w, 0);
+    for (size_t i = 0; i < w->queue_count; i++)
+        free(w->queue[i].frame);
+    free(w->queue);
+    actors_free(&w->actors);
+    judge_free(&w->judge);
+}
+
+struct sim_result world_run(const struct sim_options *options)
+{
+    struct world w = {.options = *options, .random = {.state = options->seed ^ UINT64_C(0x574f524c44)}};
+    must(world_now == NULL);
+    world_now = &w;
+    digest_init();
+    w.now = SIM_MS;
+    w.judge = judge_new();
+    static const uint64_t gaps_ms[] = {60, 200, 600, 3000};
+    w.fault_gap_ms = gaps_ms[world_below(&w, 4)];
+    w.power = world_below(&w, 3) != 0;
+    for (uint32_t i = 1; i < WORLD_PROCESSES; i++) {
+        w.processes[i] = process_new(&w, i);
+        world_schedule(&w, (struct world_event){.kind = WORLD_START, .who = i}, world_below(&w, 50 * SIM_MS));
+    }
+    w.actors = actors_new(&w);
+    world_schedule(&w, (struct world_event){.kind = WORLD_FAULT}, (SIM_ELECTION_MS + world_below(&w, 1000)) * SIM_MS);
+    run(&w);
+    w.result.virtual_ns = w.now;
+    close_all(&w);
+    world_now = NULL;
+    return w.result;
+}

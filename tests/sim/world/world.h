@@ -1,0 +1,74 @@
+/* world.h: whole processes in virtual time: two shards and their coordinators as they are built, and clients.
+ *
+ * Position: seeds.c runs one for some of the seeds. Beside sim.h, which takes one group apart phase by phase, here the
+ *           product's own loops run: shard/replica, shard/server and coordinator, each on a stack of its own (fiber.h),
+ *           over net.h, clocks, disk and store of ours. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/must.h"
+#include "common/base/random.h"
+#include "common/base/slice.h"
+#include "tests/sim/sim.h"
+
+#define WORLD_SHARDS 2
+#define WORLD_REPLICAS 3
+#define WORLD_COORDINATORS 2
+#define WORLD_CLIENTS 4
+#define WORLD_PROCESSES (1 + WORLD_SHARDS * WORLD_REPLICAS + WORLD_COORDINATORS) /* 0: the clients */
+#define WORLD_ENDPOINT 40
+#define WORLD_CLUSTER UINT64_C(0x5151)
+
+struct process;
+struct wire_frame;
+struct judge;
+struct actors;
+
+enum world_event_kind { WORLD_WAKE, WORLD_DELIVER, WORLD_CLIENT, WORLD_FAULT, WORLD_START };
+
+struct world_event {
+    uint64_t at, order;
+    enum world_event_kind kind;
+    uint32_t who;
+    uint64_t version;         /* of a wake */
+    struct wire_frame *frame; /* owned */
+};
+
+struct world {
+    struct sim_options options;
+    struct sim_result result;
+    uint64_t now; /* virtual ns */
+    struct random random;
+    struct world_event *queue; /* owned: a heap */
+    size_t queue_count, queue_cap;
+    uint64_t order;
+    struct process *processes[WORLD_PROCESSES]; /* owned */
+    struct process *current;                    /* whose stack this is; NULL: nobody's */
+    struct net_socket *sockets;                 /* owned list */
+    uint64_t next_socket;
+    bool cut[WORLD_PROCESSES][WORLD_PROCESSES]; /* from, to */
+    uint64_t lost_permille, doubled_permille, late_permille, late_ms;
+    uint64_t fault_gap_ms;
+    bool power;
+    struct actors *actors; /* owned */
+    struct judge *judge;   /* owned */
+    bool healing;
+};
+
+extern struct world *world_now; /* the one that runs */
+
+/* One seed with everything, or with the parts that the checker `only` needs. */
+struct sim_result world_run(const struct sim_options *options);
+
+void world_schedule(struct world *w, struct world_event event, uint64_t at);
+void world_trace(struct world *w, uint32_t process, const char *what, uint64_t a, uint64_t b);
+/* The first failure stands. Nothing when another checker alone is asked for. */
+void world_failed(struct world *w, const char *checker, const char *format, ...) HF_PRINTF(3, 4);
+bool world_knows(const char *checker); /* is it one of the world's */
+uint64_t world_below(struct world *w, uint64_t n);
+
+/* Processes are numbered: replicas of shard 1, of shard 2, coordinators. */
+uint32_t world_replica(uint32_t shard, uint32_t replica);
+uint32_t world_coordinator(uint32_t id);
