@@ -111,6 +111,7 @@ int main(int argc, char **argv)
     parse(argc, argv, &r);
     if (r.one)
         return run_one(&r);
+    setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* a failure is seen when it is found */
     double begin = seconds();
     struct seeds_summary summary;
     printf("hf_sim: kept seeds and %" PRIu64 " from %" PRIu64 "\n", r.plan.count, r.plan.first);

@@ -296,3 +296,10 @@ bool net_is_full(const struct net_socket *s, const struct net_peer *peer)
     (void)s, (void)peer;
     return false;
 }
+
+const char *net_listen_text(int rc); /* of net.h */
+
+const char *net_listen_text(int rc)
+{
+    return error_text(rc);
+}

@@ -1,6 +1,7 @@
 /* wire.h: common/sys/net.h in memory: sockets of processes and of simulated clients, frames that are late, lost or doubled.
  *
- * Position: process.c's processes call net.h; clients.c hears through wire_client. Linked in place of common/sys/net.c.
+ * Position: process.c's processes call net.h; clients.c hears through wire_client. Linked in place of common/sys/net.c: it defines every
+ *           function of net.h, or the linker finds each of them twice.
  * Model:    a connector reaches whoever listens at its endpoint when a frame arrives. Frames between two ends may overtake
  *           each other; those between replicas, replies, and requests that may be repeated may come twice. */
 #pragma once
