@@ -287,7 +287,7 @@ static void collect(struct replica *r, bool more)
         begin_stop(r, clock_boot_ns());
     const Hf__Raft__Envelope *e = NULL;
     for (size_t n = 0; n < TURN_EVENTS_MAX; n++) {
-        int rc = transport_receive(r->transport, &r->arena, &e);
+        int rc = transport_receive(r->transport, &e);
         if (rc == HF_E_PROTOCOL)
             continue;
         if (rc)

@@ -66,7 +66,8 @@ struct transport {
     size_t peer_count;
     struct member members[LIMIT_PEERS];
     size_t member_count;
-    struct buf packed; /* reused for every message */
+    struct buf packed;     /* reused for every message */
+    struct arena received; /* of the last message received */
 };
 
 int transport_open(struct net *net, const char *endpoint, const struct identity *id, struct transport **out)
@@ -102,6 +103,7 @@ void transport_close(struct transport **t)
         peer_drop(*t, 0);
     net_close(&(*t)->listener);
     buf_deinit(&(*t)->packed);
+    arena_deinit(&(*t)->received);
     free(*t);
     *t = NULL;
 }
@@ -212,7 +214,7 @@ static int judge(struct transport *t, const Hf__Raft__Envelope *e)
     return M_RECEIVED;
 }
 
-int transport_receive(struct transport *t, struct arena *arena, const Hf__Raft__Envelope **out)
+int transport_receive(struct transport *t, const Hf__Raft__Envelope **out)
 {
     struct net_message message;
     int rc = net_receive(t->listener, NULL, &message);
@@ -220,7 +222,9 @@ int transport_receive(struct transport *t, struct arena *arena, const Hf__Raft__
         return rc;
     int verdict = M_MALFORMED;
     if (!rc) {
-        const Hf__Raft__Envelope *e = pack_unpack(&hf__raft__envelope__descriptor, net_message_data(&message), arena);
+        arena_reset(&t->received); /* I12: however many come in a turn, whoever sends them */
+        const Hf__Raft__Envelope *e =
+            pack_unpack(&hf__raft__envelope__descriptor, net_message_data(&message), &t->received);
         net_message_release(&message);
         if (e) {
             verdict = judge(t, e);

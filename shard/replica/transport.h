@@ -6,7 +6,6 @@
  * not connected, and anything may be dropped: engines keep their own heartbeats and repeat what matters. */
 #pragma once
 
-#include "common/base/arena.h"
 #include "common/sys/net.h"
 #include "proto/catalog.pb-c.h"
 #include "proto/raft.pb-c.h"
@@ -26,8 +25,8 @@ void transport_members(struct transport *t, const Hf__Catalog__Members *members)
 /* Sends or drops. `commit` is the sender's commit index. */
 void transport_send(struct transport *t, uint32_t to, const Hf__Raft__Raft *m, uint64_t commit);
 
-/* The next message, unpacked into `arena`. HF_E_AGAIN: none waits. HF_E_PROTOCOL: one was dropped and counted because
+/* The next message, borrowed until the next call. HF_E_AGAIN: none waits. HF_E_PROTOCOL: one was dropped and counted because
  * it does not match cluster, group, log epoch, engine or incarnation, or its sender is no member (I11); more may wait. */
-HF_CHECKED int transport_receive(struct transport *t, struct arena *arena, const Hf__Raft__Envelope **out);
+HF_CHECKED int transport_receive(struct transport *t, const Hf__Raft__Envelope **out);
 
 struct net_socket *transport_socket(const struct transport *t); /* for polling */
