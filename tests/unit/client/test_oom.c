@@ -13,6 +13,8 @@
 #include "tests/unit/client/fake.h"
 #include "tests/unit/unit.h"
 
+#define DEADLINE_MS 5000u /* a lost answer is asked for again after 300 ms */
+
 static _Atomic long countdown = -1; /* the allocation that fails: 0 is the next; below 0: none */
 static _Thread_local bool exempt;   /* the fake's thread */
 
@@ -145,11 +147,11 @@ static void write_keys(struct hf *h)
 {
     char *big = __real_calloc(1, 100000); /* takes the path of large messages */
     struct hf_bytes v = text("v"), w = text("w");
-    want_fair(hf_put(h, text("a"), v, 0, 1000, NULL));
-    want_fair(hf_put(h, text("z"), (struct hf_bytes){big, 100000}, 0, 1000, NULL));
-    want_fair(hf_cas(h, text("a"), &v, &w, 1000, NULL));
-    want_fair(hf_del(h, text("z"), 1000, NULL));
-    want_fair(hf_delete_prefix(h, text("a"), 1000, NULL));
+    want_fair(hf_put(h, text("a"), v, 0, DEADLINE_MS, NULL));
+    want_fair(hf_put(h, text("z"), (struct hf_bytes){big, 100000}, 0, DEADLINE_MS, NULL));
+    want_fair(hf_cas(h, text("a"), &v, &w, DEADLINE_MS, NULL));
+    want_fair(hf_del(h, text("z"), DEADLINE_MS, NULL));
+    want_fair(hf_delete_prefix(h, text("a"), DEADLINE_MS, NULL));
     free(big);
 }
 
@@ -159,11 +161,11 @@ static void read_keys(struct hf *h)
     struct hf_range range = {0};
     struct hf_cursor *cursor = NULL;
     const struct hf_item *item;
-    int rc = hf_get(h, text("a"), 0, 1000, &value);
+    int rc = hf_get(h, text("a"), 0, DEADLINE_MS, &value);
     want_fair(rc);
     if (rc == HF_OK)
         hf_value_free(&value);
-    rc = hf_cursor_open(h, &range, 1000, &cursor);
+    rc = hf_cursor_open(h, &range, DEADLINE_MS, &cursor);
     want_fair(rc);
     while (rc == HF_OK && (rc = hf_cursor_next(cursor, &item)) == HF_OK && item)
         ;
@@ -173,7 +175,7 @@ static void read_keys(struct hf *h)
 
 static int start(struct hf *h, struct hf_queue *q)
 {
-    struct hf_call call = {.deadline_ms = 1000, .queue = q, .tag = &called, .callback = called_back};
+    struct hf_call call = {.deadline_ms = DEADLINE_MS, .queue = q, .tag = &called, .callback = called_back};
     int rc = hf_get_async(h, text("a"), 0, &call, NULL);
     want_fair(rc);
     atomic_fetch_add(&accepted, rc == HF_OK);
