@@ -190,6 +190,8 @@ class Cluster:
         """Runs `holdfast`; returns the completed process; `code` None: any exit code."""
         done = subprocess.run([tool("holdfast"), *arguments], env=self.env, capture_output=True, text=text,
                               input=stdin if stdin is not None else ("" if text else b""), timeout=seconds * PATIENCE)
+        said = done.stderr if text else done.stderr.decode("utf-8", "replace")
+        assert not BAD_LINE.search(said), f"holdfast {' '.join(map(str, arguments))[:200]}: {said}"
         assert code is None or done.returncode == code, \
             f"holdfast {' '.join(map(str, arguments))[:200]}: exit {done.returncode}, wanted {code}; {str(done.stderr)[-300:]}"
         return done
