@@ -100,7 +100,7 @@ ctest_stage sim "$plain" -L '^sim$'
 ((full)) && stage sim-seeds "$plain/bin/hf_sim" --seeds 5000
 ctest_stage integration "$plain" -L '^integration$'
 ctest_stage chaos "$plain" -L '^chaos$'
-export HOLDFAST_FUZZ_SECONDS=$((full ? 120 : 8))
+export HOLDFAST_FUZZ_SECONDS=$((full ? 120 : 7))
 stage fuzz-configure configure fuzz "$HF_ROOT/build/fuzz" || finish
 stage fuzz-build cmake --build "$HF_ROOT/build/fuzz" -j "$jobs" --target fuzzers || finish
 ctest_stage fuzz "$HF_ROOT/build/fuzz" -L '^fuzz$' -j "$jobs"
