@@ -278,7 +278,7 @@ int coordinator_open(const struct coordinator_options *options, struct coordinat
     wire(c);
     int rc = front_open(&c->front, c->net, options->listen, options->connections_max);
     if (rc)
-        diag(DIAG_ERROR, "cannot listen: endpoint=%s: %s", options->listen, error_text(rc));
+        diag(DIAG_ERROR, "cannot listen: endpoint=%s: %s", options->listen, net_listen_text(rc));
     else
         rc = seed(c);
     if (rc) {

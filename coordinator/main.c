@@ -18,6 +18,7 @@
 #include "coordinator/limits.h"
 
 #define EXIT_USAGE 2
+#define EXIT_REFUSED 6
 #define LISTEN_DEFAULT "tcp://127.0.0.1:7400"
 
 #define FIELD(name) offsetof(struct coordinator_options, name)
@@ -51,12 +52,12 @@ static int serve(const struct coordinator_options *options, int stop_fd)
     struct coordinator *coordinator = NULL;
     struct http *http = NULL;
     if (coordinator_open(options, &coordinator))
-        return 1;
+        return EXIT_REFUSED;
     int rc = http_start(options->http_endpoint, &coordinator->ready, &http);
     if (rc) {
-        diag(DIAG_ERROR, "cannot listen: http-endpoint=%s: %s", options->http_endpoint, error_text(rc));
+        diag(DIAG_ERROR, "cannot listen: http-endpoint=%s: %s", options->http_endpoint, net_listen_text(rc));
         coordinator_close(&coordinator);
-        return 1;
+        return EXIT_REFUSED;
     }
     diag(DIAG_INFO, "serving: listen=%s http=%s seeds=%s", options->listen, options->http_endpoint, options->seeds);
     coordinator_run(coordinator, stop_fd);

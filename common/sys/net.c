@@ -90,6 +90,13 @@ static int from_errno(int error)
     }
 }
 
+const char *net_listen_text(int rc)
+{
+    if (rc == HF_E_EXISTS)
+        return "the address is in use by another process";
+    return rc == HF_E_INVALID ? "no address of this machine in the right form" : error_text(rc);
+}
+
 static int set_options(void *zmq, bool listener, const struct net_options *o)
 {
     const struct {

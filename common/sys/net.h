@@ -29,6 +29,8 @@ struct net_options {
 
 /* ROUTER with MANDATORY. HF_E_EXISTS: address in use. HF_E_INVALID: bad endpoint. */
 HF_CHECKED int net_listen(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out);
+/* Why net_listen or http_start failed, for people: static, never NULL. */
+const char *net_listen_text(int rc);
 /* DEALER with IMMEDIATE. Returns at once; the connection comes when it comes. */
 HF_CHECKED int net_connect(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out);
 void net_close(struct net_socket **s);

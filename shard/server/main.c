@@ -79,6 +79,8 @@ static int check_options(const struct options *o)
         return usage("--shard and --replica are needed");
     if (!o->raft_endpoint || !o->client_endpoint)
         return usage("--raft-endpoint and --client-endpoint are needed");
+    if (strcmp(o->raft_listen, o->client_listen) == 0 || strcmp(o->raft_endpoint, o->client_endpoint) == 0)
+        return usage("--raft-endpoint and --client-endpoint are one address; replicas and clients need one each");
     if (strcmp(o->fsm_sync_mode, "nosync") != 0 && strcmp(o->fsm_sync_mode, "sync") != 0)
         return usage("--fsm-sync-mode takes nosync or sync");
     if (o->engine && !engine_find(o->engine)) {
@@ -135,7 +137,7 @@ static struct net_socket *listen_clients(struct net *net, const char *endpoint)
     int rc = net_listen(net, endpoint, &options, &socket);
     if (rc)
         refuse("cannot listen for clients on %s (--client-listen, else --client-endpoint): %s", endpoint,
-               error_text(rc));
+               net_listen_text(rc));
     return socket;
 }
 
@@ -180,7 +182,7 @@ int main(int argc, char **argv)
     static _Atomic bool ready;
     struct http *http = NULL;
     if (o.http_endpoint && (rc = http_start(o.http_endpoint, &ready, &http)))
-        refuse("cannot listen on --http-endpoint %s: %s", o.http_endpoint, error_text(rc));
+        refuse("cannot listen on --http-endpoint %s: %s", o.http_endpoint, net_listen_text(rc));
     if (!directory_fresh(&directory) || fresh_wait(&directory, clients, signal_fd)) {
         directory_open_fsm(&directory);
         serve(&directory, net, clients, signal_fd, &ready);

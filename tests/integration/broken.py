@@ -213,6 +213,24 @@ class Broken(unittest.TestCase):
         self.one_line("bootstrap", "/no/such/file", code=2, words=["/no/such/file"])
         self.one_line("bootstrap", self.c.dir, code=2, words=[self.c.dir])
 
+    def test_processes_that_cannot_listen(self):
+        """A coordinator as a replica: one line that names the option's value, exit code 6 (2: the command line itself)."""
+        taken, free = self.c.processes["coordinator/1"], self.c.ports.base + 497
+        endpoint, http = f"tcp://127.0.0.1:{free}", f"127.0.0.1:{free + 1}"
+        seeds = ["--seeds", self.c.processes["1/1"]["client"]]
+        shard = ["holdfast-shard", "--dir", os.path.join(self.c.dir, "never"), "--shard", "1", "--replica", "1"]
+        for command, code, word in (
+                (["holdfast-coordinator", "--listen", taken["client"], "--http-endpoint", http, *seeds], 6, taken["client"]),
+                (["holdfast-coordinator", "--listen", "nonsense", "--http-endpoint", http, *seeds], 6, "nonsense"),
+                (["holdfast-coordinator", "--listen", endpoint, "--http-endpoint", taken["http"], *seeds], 6, taken["http"]),
+                (["holdfast-coordinator", "--listen", endpoint, "--http-endpoint", http, "--seeds", "nonsense"], 6, "nonsense"),
+                (["holdfast-coordinator", "--listen", endpoint, "--http-endpoint", http], 2, "--seeds"),
+                ([*shard, "--raft-endpoint", endpoint, "--client-endpoint", endpoint], 2, "one address"),
+                ([*shard, "--raft-endpoint", endpoint, "--client-endpoint", taken["client"]], 6, taken["client"])):
+            done = subprocess.run([tool(command[0]), *command[1:]], capture_output=True, text=True, timeout=30, check=False)
+            self.assertEqual((done.returncode, len(done.stderr.splitlines())), (code, 1), (command, done.stderr))
+            self.assertIn(word, done.stderr)
+
     def test_words(self):
         self.assertEqual(self.c.cli("help").stdout, self.c.cli("--help").stdout)
         self.one_line("helpme", code=2, words=["helpme", "--help"])
