@@ -111,6 +111,7 @@ class Cut:
 
     def __init__(self, root, folder, seed, mode=None):
         self.root, self.folder, self.lines = root, folder, []
+        self.was = {}  # inode of a directory that came back: the one it had
         self.random = random.Random(seed)
         self.mode = mode or self.random.choices(MODES, [3, 4, 3])[0]
         self.sector = self.random.choice([512, 4096])
@@ -150,7 +151,8 @@ class Cut:
 
     def inode_at(self, directory, name):
         path = self.path(directory, name)
-        return os.lstat(path).st_ino if path and os.path.lexists(path) else 0
+        inode = os.lstat(path).st_ino if path and os.path.lexists(path) else 0
+        return self.was.get(inode, inode)
 
     def settle_last(self):
         """Was the change done in which the process was killed?"""
@@ -286,6 +288,7 @@ class Cut:
         elif op.kind == RMDIR:
             os.mkdir(paths[0], 0o750)
             self.dirs[op.inode] = paths[0]
+            self.was[os.stat(paths[0]).st_ino] = op.inode
         if op.kind in (RENAME, EXCHANGE) and op.inode in self.dirs:
             self.scan()
 

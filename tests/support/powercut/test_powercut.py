@@ -164,6 +164,7 @@ class PowerCut(unittest.TestCase):
         found = self.trees("mkdir d new d/f write 0 x sync syncdir d syncdir . unlink d/f rmdir d")
         for tree in ({}, {"d": None}, {"d": None, "d/f": b"x"}):
             self.assertIn(tree, found)
+        self.assertEqual(self.trees("mkdir d new d/f unlink d/f rmdir d mkdir d", mode="worst", seeds=1), [{}])
 
     def test_names_in_order_or_not(self):
         life = "new a close new b close new c close"
