@@ -17,6 +17,8 @@
 #define HF_VERSION "0.1.0"
 #endif
 
+static const char unread_text[] = "too many answers to this client are unread";
+
 int front_open(struct front *f, struct net *net, const char *listen, size_t connections_max)
 {
     *f = (struct front){0};
@@ -43,7 +45,7 @@ void front_answer(struct coordinator *c, const struct forward_client *client, Hf
     if ((reply->value.len > 0 || reply->n_items > 0) && net_is_full(c->front.socket, &client->peer)) {
         Hf__Client__Reply busy = HF__CLIENT__REPLY__INIT; /* I12: a read whose answers the client does not take */
         busy.code = HF_E_BUSY;
-        busy.message = (char *)(uintptr_t) "too many answers to this client are unread"; /* packing only reads */
+        busy.message = (char *)(uintptr_t)unread_text; /* packing only reads */
         count(COUNTER_REJECTED);
         front_answer(c, client, &busy);
         return;
@@ -106,6 +108,10 @@ static void forward(struct coordinator *c, const struct forward_client *client, 
     int rc = front_check(request, text);
     if (rc) {
         answer_code(c, client, rc, text);
+        return;
+    }
+    if (kind_of(request) == FORWARD_READ && net_is_full(c->front.socket, &client->peer)) {
+        answer_code(c, client, HF_E_BUSY, unread_text); /* I12; nor is a shard troubled for it */
         return;
     }
     rc = route_request(c->catalog.routes, request, &route);

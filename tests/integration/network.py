@@ -3,6 +3,7 @@
 import contextlib
 import os
 import resource
+import select
 import socket
 import subprocess
 import sys
@@ -296,10 +297,15 @@ class Clients(ClusterTest):
             pid = c.pid(name)
             memory = rss(pid)
             deaf = hello(raw_peer(endpoint_of(c, name)))
-            for i in range(asked):
-                body = request(1, get=b"big", id=i + 1, version=1, deadline_ms=20000).SerializeToString()
-                deaf.sendall(bytes([0, len(body)]) + body)
-            wait_for("refusals", 30, lambda: metric(c, name, "holdfast_replies_unread_bytes") >= 64 << 20)
+            frame = request(1, get=b"big", id=1, version=1, deadline_ms=60000).SerializeToString()
+            frame = bytes([0, len(frame)]) + frame
+            cut = select.poll()  # after ten seconds without reading it is cut off, which is as good
+            cut.register(deaf, select.POLLHUP | select.POLLERR)
+            with contextlib.suppress(ConnectionError):
+                deaf.sendall(frame * 80)
+                wait_for("its share used up", 60, lambda: cut.poll(0) or
+                         metric(c, name, "holdfast_replies_unread_bytes") >= 64 << 20)
+                deaf.sendall(frame * asked)
             h.await_acks(200)
             with c.wire(name) as w:
                 begin = time.monotonic()
@@ -343,13 +349,13 @@ class Clients(ClusterTest):
         """A compare-and-set whose two values fill a message of 16 MiB, to the byte, and one byte more."""
         c = self.cluster(shards=1).up()
         with c.wire("coordinator/1") as w:
-            old = os.urandom(8 << 20)
-            self.assertEqual(w.ask(request(put=(b"k", old)), 20 * PATIENCE).code, wire.OK)
+            old, patience_ms = os.urandom(8 << 20), int(15000 * PATIENCE)
+            self.assertEqual(w.ask(request(put=(b"k", old), deadline_ms=patience_ms), 20 * PATIENCE).code, wire.OK)
             for extra, code in ((0, wire.OK), (1, None)):
-                r = request(cas=(b"k", old, b"n" * (8 << 20)), version=1, id=7 + extra)
+                r = request(cas=(b"k", old, b"n" * (8 << 20)), version=1, id=7 + extra, deadline_ms=patience_ms)
                 over = len(r.SerializeToString()) - (16 << 20) - extra
                 new = b"n" * ((8 << 20) - over)
-                r = request(cas=(b"k", old, new), version=1, id=7 + extra)
+                r = request(cas=(b"k", old, new), version=1, id=7 + extra, deadline_ms=patience_ms)
                 self.assertEqual(len(r.SerializeToString()), (16 << 20) + extra)
                 reply = w.try_ask(r, (20 if code == wire.OK else 2) * PATIENCE)
                 if code is None:  # ZeroMQ takes no larger message: the connection ends
