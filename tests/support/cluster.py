@@ -286,7 +286,8 @@ class ClusterTest(unittest.TestCase):
         return c
 
     def _close(self, c):
-        failed = not self._outcome.success
+        said = self._outcome.result  # `success` speaks of this cleanup only
+        failed = any(test is self for test, _ in said.failures + said.errors)
         bad = c.bad_lines()
         c.close(keep=failed or bad)
         if failed or bad:
