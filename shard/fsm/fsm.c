@@ -107,7 +107,8 @@ int fsm_open(const struct fsm_config *config, struct fsm **out, char where[256])
     if (rc == HF_OK) {
         rc = markers_load(&fsm->markers, fsm->store, fsm->info.newest);
         if (rc != HF_OK)
-            snprintf(where, 256, "prefix markers cannot be read: %.200s", store_where(fsm->store));
+            snprintf(where, 256, "prefix markers cannot be read: %.180s",
+                     *store_where(fsm->store) ? store_where(fsm->store) : "a record is malformed or out of range");
     }
     if (rc == HF_OK) {
         rc = sessions_load(&fsm->sessions, fsm->store, fsm->info.applied.index);

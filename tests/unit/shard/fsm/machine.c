@@ -40,14 +40,20 @@ void machine_create(struct machine *m, const char *start, const char *end, bool 
     must(rc == HF_OK);
 }
 
-void machine_open(struct machine *m)
+bool machine_try_open(struct machine *m)
 {
     char where[256] = "";
     int rc = fsm_open(&m->config, &m->fsm, where);
     if (rc != HF_OK)
         fprintf(stderr, "fsm_open: %s: %s\n", error_text(rc), where);
-    must(rc == HF_OK);
-    m->index = fsm_info(m->fsm)->applied.index;
+    else
+        m->index = fsm_info(m->fsm)->applied.index;
+    return rc == HF_OK;
+}
+
+void machine_open(struct machine *m)
+{
+    must(machine_try_open(m));
 }
 
 void machine_start(struct machine *m, const char *start, const char *end, bool catalog)

@@ -24,6 +24,7 @@ struct machine {
 /* Range [start, end), "" = open. Directory below /tmp, created and opened. */
 void machine_start(struct machine *m, const char *start, const char *end, bool catalog);
 void machine_create(struct machine *m, const char *start, const char *end, bool catalog);
+bool machine_try_open(struct machine *m); /* false: refused */
 void machine_open(struct machine *m);
 void machine_close(struct machine *m);
 void machine_stop(struct machine *m); /* closes, removes the directory, frees */

@@ -98,7 +98,8 @@ static void reference_advance(struct reference *ref, uint64_t to)
 static bool same_as_reference(struct machine *m, struct reference *ref, uint64_t durable)
 {
     struct fsm_applied applied;
-    machine_open(m);
+    if (!machine_try_open(m))
+        return false;
     uint64_t index = fsm_info(m->fsm)->applied.index;
     bool same = fsm_durable_applied(m->fsm, &applied) == HF_OK && applied.index == index && index >= durable &&
                 index >= fsm_info(ref->machine.fsm)->applied.index;
