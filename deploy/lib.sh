@@ -7,7 +7,7 @@ HF_BUILD=${HOLDFAST_BUILD_DIR:-$HF_ROOT/build/release}
 [[ $HF_BUILD == /* ]] || HF_BUILD=$PWD/$HF_BUILD
 
 # What compiling Holdfast needs, and what runs it (docs/DEPENDENCIES.md says why each).
-HF_BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config libzmq3-dev libczmq-dev librocksdb-dev libsodium-dev
+HF_BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config libzmq3-dev libczmq-dev librocksdb-dev libsodium-dev libxxhash-dev
     libprotobuf-c-dev protobuf-c-compiler libmicrohttpd-dev)
 
 hf_say() {

@@ -1,4 +1,4 @@
-/* digest.h: random ids and content digests, by libsodium. */
+/* digest.h: random ids and content digests, by libsodium; sums of many bytes, by xxHash. */
 #pragma once
 
 #include <stddef.h>
@@ -23,6 +23,18 @@ struct digest {
 void digest_begin(struct digest *d);
 void digest_add(struct digest *d, struct slice s);
 void digest_end(struct digest *d, uint8_t out[DIGEST_BYTES]);
+
+/* Incremental XXH3 of 128 bits, for much data: a tenth of the time. It finds differences that happen, not such as somebody
+ * makes; who is to be believed takes a digest. */
+#define SUM_BYTES 16
+
+struct sum {
+    _Alignas(64) unsigned char opaque[576];
+};
+
+void sum_begin(struct sum *s);
+void sum_add(struct sum *s, struct slice bytes);
+void sum_end(const struct sum *s, uint8_t out[SUM_BYTES]); /* the same on every machine */
 
 /* Hex text with closing NUL: out holds 2 * size + 1. */
 void digest_hex(const uint8_t *bytes, size_t size, char *out);

@@ -24,7 +24,7 @@ struct apply_result {
 struct applying {
     struct fsm *fsm;
     struct fsm_info info; /* what fsm->info becomes */
-    struct digest digest; /* of the entry in hand */
+    struct sum sum; /* of what the entry in hand does */
     const struct log_entry *entry;
     bool new_members;
     bool bug_twice, bug_overlay; /* planted */
@@ -48,18 +48,18 @@ static void add_result(struct applying *a, uint32_t position, const struct fsm_r
     put_le64(bytes + 12, result->version.seq);
     put_le64(bytes + 20, result->session);
     put_le32(bytes + 28, (uint32_t)result->outcome);
-    digest_add(&a->digest, slice_make(bytes, sizeof bytes));
+    sum_add(&a->sum, slice_make(bytes, sizeof bytes));
 }
 
-/* One record of 'd' or 'p' into batch and digest. */
+/* One record of 'd' or 'p' into batch and sum. */
 static void put(struct applying *a, struct slice key, struct slice value)
 {
     uint8_t sizes[8];
     put_le32(sizes, (uint32_t)key.size);
     put_le32(sizes + 4, (uint32_t)value.size);
-    digest_add(&a->digest, slice_make(sizes, sizeof sizes));
-    digest_add(&a->digest, key);
-    digest_add(&a->digest, value);
+    sum_add(&a->sum, slice_make(sizes, sizeof sizes));
+    sum_add(&a->sum, key);
+    sum_add(&a->sum, value);
     store_batch_put(a->fsm->batch, key, value);
 }
 
@@ -231,8 +231,8 @@ static void apply_lease(struct applying *a, const Hf__Entry__LeaseEntry *lease)
     a->info.ceiling = hlc_max(a->info.ceiling, (struct hlc){lease->ceiling});
     uint8_t ceiling[8];
     put_le64(ceiling, a->info.ceiling.t);
-    digest_add(&a->digest, slice_make(ceiling, sizeof ceiling));
-    sessions_sweep(&a->fsm->sessions, (struct hlc){lease->timestamp}, &a->digest);
+    sum_add(&a->sum, slice_make(ceiling, sizeof ceiling));
+    sessions_sweep(&a->fsm->sessions, (struct hlc){lease->timestamp}, &a->sum);
     add_result(a, 0, &(struct fsm_result){0});
 }
 
@@ -263,7 +263,7 @@ static void apply_session(struct applying *a, const Hf__Entry__SessionEntry *e)
     if (e->fence_session != 0) {
         fence(a, e, &result);
     } else {
-        sessions_open(&a->fsm->sessions, a->entry->index, (struct hlc){e->timestamp}, &a->digest);
+        sessions_open(&a->fsm->sessions, a->entry->index, (struct hlc){e->timestamp}, &a->sum);
         result.session = a->entry->index;
     }
     add_result(a, 0, &result);
@@ -307,8 +307,21 @@ static void apply_config(struct applying *a)
     members->index = a->entry->index;
     a->info.members = members;
     a->new_members = true;
-    digest_add(&a->digest, a->entry->data);
+    sum_add(&a->sum, a->entry->data);
     add_result(a, 0, &(struct fsm_result){0});
+}
+
+/* The running digest goes on by the entry's position and the sum of what it did. */
+static void note_digest(struct applying *a, struct slice head)
+{
+    uint8_t sum[SUM_BYTES];
+    struct digest digest;
+    sum_end(&a->sum, sum);
+    digest_begin(&digest);
+    digest_add(&digest, slice_make(a->info.digest, DIGEST_BYTES));
+    digest_add(&digest, head);
+    digest_add(&digest, slice_make(sum, sizeof sum));
+    digest_end(&digest, a->info.digest);
 }
 
 static int apply_entry(struct applying *a, const struct log_entry *entry)
@@ -318,9 +331,7 @@ static int apply_entry(struct applying *a, const struct log_entry *entry)
     uint8_t head[17] = {(uint8_t)entry->kind};
     put_le64(head + 1, entry->index);
     put_le64(head + 9, entry->term);
-    digest_begin(&a->digest);
-    digest_add(&a->digest, slice_make(a->info.digest, DIGEST_BYTES));
-    digest_add(&a->digest, slice_make(head, sizeof head));
+    sum_begin(&a->sum);
     int rc = HF_OK;
     switch (entry->kind) {
     case LOG_NOOP:
@@ -333,7 +344,7 @@ static int apply_entry(struct applying *a, const struct log_entry *entry)
         apply_config(a);
         break;
     }
-    digest_end(&a->digest, a->info.digest);
+    note_digest(a, slice_make(head, sizeof head));
     a->info.applied.index = entry->index; /* I3: whatever the entry was */
     a->info.applied.term = entry->term;
     return rc;

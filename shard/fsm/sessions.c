@@ -72,12 +72,12 @@ static bool expired(const struct session *session, struct hlc now)
     return hlc_ms(now) > last && hlc_ms(now) - last > SESSIONS_TTL_MS;
 }
 
-static void remove_session(struct sessions *s, struct session *session, struct digest *digest)
+static void remove_session(struct sessions *s, struct session *session, struct sum *sum)
 {
-    if (digest != NULL) {
+    if (sum != NULL) {
         uint8_t id[8];
         put_le64(id, session->state.id);
-        digest_add(digest, slice_make(id, sizeof id));
+        sum_add(sum, slice_make(id, sizeof id));
     }
     hashmap_remove(&s->by_id, session->state.id);
     list_remove(&session->dirty);
@@ -97,10 +97,10 @@ static struct session *longest_unused(const struct sessions *s)
     return found;
 }
 
-void sessions_open(struct sessions *s, uint64_t id, struct hlc now, struct digest *digest)
+void sessions_open(struct sessions *s, uint64_t id, struct hlc now, struct sum *sum)
 {
     if (s->by_id.count >= LIMIT_SESSIONS)
-        remove_session(s, longest_unused(s), digest);
+        remove_session(s, longest_unused(s), sum);
     struct session *session = insert(s, id);
     session->created = true;
     session->state.last_used = now;
@@ -135,12 +135,12 @@ struct session *sessions_use(struct sessions *s, uint64_t id, struct hlc now, st
     return session;
 }
 
-void sessions_sweep(struct sessions *s, struct hlc now, struct digest *digest)
+void sessions_sweep(struct sessions *s, struct hlc now, struct sum *sum)
 {
     LIST_EACH (at, &s->all) {
         struct session *session = LIST_OWNER(at, struct session, link);
         if (expired(session, now))
-            remove_session(s, session, digest);
+            remove_session(s, session, sum);
     }
 }
 

@@ -36,14 +36,14 @@ void sessions_deinit(struct sessions *s);
 /* An id is the index of the entry that opened it, so none is above `applied`. HF_E_CORRUPT, HF_E_IO. */
 HF_CHECKED int sessions_load(struct sessions *s, struct store *store, uint64_t applied);
 
-/* At LIMIT_SESSIONS the one unused for longest makes room (the lowest id of equals), its id goes into the digest: its
+/* At LIMIT_SESSIONS the one unused for longest makes room (the lowest id of equals), its id goes into the sum: its
  * client opens another when it comes back. */
-void sessions_open(struct sessions *s, uint64_t id, struct hlc now, struct digest *digest);
+void sessions_open(struct sessions *s, uint64_t id, struct hlc now, struct sum *sum);
 /* The session, used at `now`; NULL: unknown or expired (and now removed). Ready to be changed. `arena` holds what
  * rollback needs; it must live until commit or rollback. */
 struct session *sessions_use(struct sessions *s, uint64_t id, struct hlc now, struct arena *arena);
-/* Removes all that expired at `now`; their ids go into the digest. */
-void sessions_sweep(struct sessions *s, struct hlc now, struct digest *digest);
+/* Removes all that expired at `now`; their ids go into the sum. */
+void sessions_sweep(struct sessions *s, struct hlc now, struct sum *sum);
 
 /* The client has the answers of all seqs below. Never goes back. */
 void sessions_done_below(struct session *session, uint64_t done_below);

@@ -1,4 +1,4 @@
-/* test_digest.c: BLAKE2b-256 against a published value, increments, hex, random ids. */
+/* test_digest.c: BLAKE2b-256 and XXH3 against published values, increments, hex, random ids. */
 #include "common/sys/digest.h"
 
 #include "tests/unit/unit.h"
@@ -25,6 +25,28 @@ static void digests_are_blake2b_256(void)
     CU_ASSERT_STRING_EQUAL(parts, "0e5751c026e543b2e8ab2eb06099daa1d1e5df47778f7787faab45cdf12fe3a8");
 }
 
+static void sum_of(const char *first, const char *second, char *out_hex)
+{
+    struct sum s;
+    uint8_t bytes[SUM_BYTES];
+    sum_begin(&s);
+    sum_add(&s, slice_text(first));
+    sum_add(&s, slice_text(second));
+    sum_end(&s, bytes);
+    digest_hex(bytes, sizeof bytes, out_hex);
+}
+
+static void sums_are_xxh3_128(void)
+{
+    char whole[2 * SUM_BYTES + 1], parts[2 * SUM_BYTES + 1];
+    sum_of("abc", "", whole);
+    CU_ASSERT_STRING_EQUAL(whole, "06b05ab6733a618578af5f94892f3950");
+    sum_of("a", "bc", parts);
+    CU_ASSERT_STRING_EQUAL(whole, parts);
+    sum_of("", "", parts);
+    CU_ASSERT_STRING_EQUAL(parts, "99aa06d3014798d86001c324468d497f");
+}
+
 static void random_ids_differ(void)
 {
     uint8_t a[16] = {0}, b[16] = {0};
@@ -40,6 +62,7 @@ int main(void)
     digest_init();
     static const struct unit_case cases[] = {
         {"digests are BLAKE2b-256", digests_are_blake2b_256},
+        {"sums are XXH3 of 128 bits", sums_are_xxh3_128},
         {"random ids differ", random_ids_differ},
     };
     return UNIT_MAIN("digest", cases);
