@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import faults  # noqa: E402
 import histories  # noqa: E402
 import wire  # noqa: E402
-from cluster import FULL, ClusterTest, Hammer, StartFailed, parse_dump, wait_for  # noqa: E402
+from cluster import FULL, PATIENCE, ClusterTest, Hammer, StartFailed, parse_dump, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 VALUE = b"v" * 30000
@@ -21,9 +21,9 @@ class Puts:
     def __init__(self, c):
         self.c, self.said = c, {}
 
-    def put(self, w, deadline_ms=400):
+    def put(self, w, deadline_ms=int(1500 * PATIENCE)):
         key = b"n%06d" % len(self.said)
-        reply = w.ask(request(1, put=(key, VALUE), deadline_ms=deadline_ms), 10)
+        reply = w.ask(request(1, put=(key, VALUE), deadline_ms=deadline_ms), 60)
         self.said[key] = reply.code
         return reply.code
 
@@ -61,7 +61,7 @@ class Space(ClusterTest):
         leader = c.leader(1)
         term, puts = c.status_of(leader).term, Puts(c)
         with c.wire(leader) as w:
-            self.assertEqual(puts.put(w, 5000), wire.OK)
+            self.assertEqual(puts.put(w, 20000), wire.OK)
             for f in fillers:
                 f.fill()
             puts.until(w, wire.NO_SPACE)
@@ -115,10 +115,10 @@ class Space(ClusterTest):
             since = len(c.log(full))
             with c.wire(leader) as w:
                 while "no space" not in c.log(full)[since:]:
-                    self.assertEqual(puts.put(w, 5000), wire.OK)
+                    self.assertEqual(puts.put(w, 20000), wire.OK)
                     self.assertLess(len(puts.said), 3000)
                 for _ in range(20):
-                    self.assertEqual(puts.put(w, 5000), wire.OK)
+                    self.assertEqual(puts.put(w, 20000), wire.OK)
             self.assertEqual(len(faults.complaints(c.log(full)[since:])), 1, "said once")
             with c.wire(leader) as w:  # as a leader it could not even answer reads: it gives the lead back
                 w.try_ask(request(1, transfer=int(full.split("/")[1])), 2.0)
