@@ -33,7 +33,7 @@ static const struct canary {
     {"sim.durable_lies", "state"},
     {"sim.trim_ahead", "recovery"},
     {"fsm.sessions_forgotten", "world.state"},
-    {"reads.lease_unchecked", "linear"},
+    {"native.lease_unchecked", "linear"},
     {"fsm.apply_twice", "once"},
     {"writes.unknown_as_refused", "once"},
     {"forward.resend_unknown", "once"},

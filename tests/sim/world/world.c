@@ -167,6 +167,33 @@ static void partition(struct world *w)
     }
 }
 
+static void cut_both(struct world *w, uint32_t a, uint32_t b)
+{
+    w->cut[a][b] = w->cut[b][a] = true;
+}
+
+/* A leader that its clients reach and its group does not: what a read lease must end for. */
+static uint64_t leader_alone(struct world *w)
+{
+    memset(w->cut, 0, sizeof w->cut);
+    uint32_t first = world_replica(1 + (uint32_t)world_below(w, WORLD_SHARDS), 1);
+    for (uint32_t one = first; one < first + WORLD_REPLICAS; one++)
+        for (uint32_t other = first; other < first + WORLD_REPLICAS; other++)
+            if (one != other && replica_process_leads(w->processes[one]))
+                cut_both(w, one, other);
+    return 300 + world_below(w, 2000);
+}
+
+/* A coordinator that clients reach, and that does not reach the catalog: for longer than its lease. */
+static uint64_t coordinator_alone(struct world *w)
+{
+    memset(w->cut, 0, sizeof w->cut);
+    uint32_t one = world_coordinator(1 + (uint32_t)world_below(w, WORLD_COORDINATORS));
+    for (uint32_t r = 1; r <= WORLD_REPLICAS; r++)
+        cut_both(w, one, world_replica(1, r));
+    return 3500 + world_below(w, 2000);
+}
+
 static void weather(struct world *w)
 {
     w->lost_permille = world_below(w, 2) == 0 ? world_below(w, 150) : 0;
@@ -194,7 +221,7 @@ static void no_space(struct world *w)
 
 static void fault(struct world *w)
 {
-    uint64_t kind = world_below(w, 12);
+    uint64_t kind = world_below(w, 14), pause_ms = 1 + world_below(w, 2 * w->fault_gap_ms);
     if (kind < 3)
         crash(w);
     else if (kind < 5)
@@ -207,10 +234,13 @@ static void fault(struct world *w)
         weather(w);
     else if (kind == 10)
         clock_step(w);
-    else
+    else if (kind == 11)
         no_space(w);
-    world_schedule(w, (struct world_event){.kind = WORLD_FAULT},
-                   w->now + (1 + world_below(w, 2 * w->fault_gap_ms)) * SIM_MS);
+    else if (kind == 12)
+        pause_ms += leader_alone(w);
+    else if (w->long_plots)
+        pause_ms += coordinator_alone(w);
+    world_schedule(w, (struct world_event){.kind = WORLD_FAULT}, w->now + pause_ms * SIM_MS);
 }
 
 /* ---- a run ---- */
@@ -278,7 +308,7 @@ static void heal(struct world *w)
 
 static void run(struct world *w)
 {
-    if (!run_until(w, RUN_MS * SIM_MS))
+    if (!run_until(w, (w->long_plots ? 2u : 1u) * RUN_MS * SIM_MS))
         return;
     heal(w);
     uint64_t end = w->now + HEAL_MS * SIM_MS;
@@ -319,6 +349,7 @@ struct sim_result world_run(const struct sim_options *options)
     w.judge = judge_new();
     static const uint64_t gaps_ms[] = {60, 200, 600, 3000};
     w.fault_gap_ms = gaps_ms[world_below(&w, 4)];
+    w.long_plots = world_below(&w, 4) == 0;
     w.power = world_below(&w, 3) != 0;
     for (uint32_t i = 1; i < WORLD_PROCESSES; i++) {
         w.processes[i] = process_new(&w, i);
