@@ -13,7 +13,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import faults  # noqa: E402
 import wire  # noqa: E402
-from cluster import FULL, ClusterTest, wait_for  # noqa: E402
+from cluster import FULL, ClusterTest, StartFailed, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 REFUSED, FATAL = 6, 70
@@ -21,6 +21,7 @@ CORRUPT, IO = -19, -18
 SEED = int(os.environ.get("HOLDFAST_ROT_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
 HEADER = 4096  # of a segment
 COUNT = 300
+ROT_PUTS = 30
 
 
 def flip(at):
@@ -307,6 +308,37 @@ class Rot(ClusterTest):
             return "served"
         finally:
             self.end(process)
+
+
+class RotOfARunningLeader(ClusterTest):
+    def test_damage_met_while_sending_old_entries(self):
+        """A frame rots under a leader that runs, and a follower needs it: the leader ends with one line instead of sending
+        it, another one leads and has it whole."""
+        c = self.cluster(shards=1).up()
+        leader, late = c.leader(1), c.followers(1)[0]
+        c.kill(late)
+        with c.wire(leader) as w:
+            for i in range(ROT_PUTS):
+                self.assertEqual(w.ask(request(1, put=(b"k%04d" % i, b"%04d" % i * 5000), deadline_ms=20000), 60).code, wire.OK)
+        both = c.alive(1)
+        c.kill(*both)  # what they have in memory of their logs is gone
+        c.start_in_background(*both)
+        leader = c.leader(1)
+        flip(HEADER + 200000)(os.path.join(c.data(leader), "native-1", "seg-0000000000000001.log"))
+        since = len(c.log(leader))
+        c.start(late)
+        c.await_end(leader)
+        lines = [x for x in faults.complaints(c.log(leader)[since:]) if " WARN " not in x]
+        self.assertEqual(len(lines), 1, lines)
+        for word in ("seg-", "at offset", "bad frame", c.data(leader), "replace this replica"):
+            self.assertIn(word, lines[0])
+        self.assertNotEqual(c.leader(1), leader)
+        for i in range(ROT_PUTS):
+            self.assertEqual(c.cli("get", f"k{i:04d}").stdout, f"{i:04d}" * 5000 + "\n")
+        with self.assertRaises(StartFailed) as failed:
+            c.start(leader)
+        self.assertEqual(failed.exception.code, REFUSED)
+        self.assertIn("replace this replica", failed.exception.message)
 
 
 if __name__ == "__main__":
