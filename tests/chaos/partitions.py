@@ -164,7 +164,7 @@ class Partitions(netns.NetTest):
     def test_partitions(self):
         c, made = self.begin()
         for _ in range(8 if FULL else 1):
-            for fault in self.random.sample(self.FAULTS, len(self.FAULTS) if FULL else 7):
+            for fault in self.random.sample(self.FAULTS, len(self.FAULTS) if FULL else 6):
                 self.round(c, made, fault)
         self.assertEqual(sorted(c.alive()), sorted(c.names()), "a replica ended by itself")
         self.judge(c, made)

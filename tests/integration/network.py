@@ -138,10 +138,11 @@ class Links(netns.NetTest):
         self.assertGreater(self.relay.cut("swallow", target=follower), 0)
         h.await_acks(50)  # two of three
         self.caught_up(c, follower, 30)
-        self.relay.cut("swallow", source=leader)  # now the leader is heard by nobody, and new connections are made
-        h.await_acks(50)
-        for n in c.names():
-            self.caught_up(c, n, 30)
+        if FULL:
+            self.relay.cut("swallow", source=leader)  # the leader is heard by nobody until it connects anew
+            h.await_acks(50)
+            for n in c.names():
+                self.caught_up(c, n, 30)
         self.relay.release()
         self.judge(c, h)
 
@@ -150,7 +151,7 @@ class Links(netns.NetTest):
         c, h = self.begin(clients=True)
         routed = c.hammer("q", hot=2, unique=1, pause_us=2000, deadline_ms=8000, routed=True)
         routed.await_acks(20)
-        for source in ("client/1", "coordinator/1"):
+        for source in ("client/1", "coordinator/1") if FULL else (None,):
             self.assertGreater(self.relay.cut("swallow", source=source), 0)
             for one in (h, routed):
                 one.await_acks(50, seconds=30)
@@ -161,7 +162,7 @@ class Links(netns.NetTest):
         """Connections end in the middle of messages, by reset and by a plain end, on slow links with large entries."""
         c, h = self.begin(value_bytes=20000, window=8)
         self.relay.set((None, None, Rule(rate=2_000_000)))
-        for i in range(60 if FULL else 10):
+        for i in range(60 if FULL else 6):
             h.await_acks(3, seconds=60)
             self.relay.cut("reset" if i % 2 else "fin")
         self.relay.set()
