@@ -88,7 +88,10 @@ class Load(OneCluster):
         count, kills = (200000, 40) if FULL else (20000, 6)
         path, want = self.input(count)
         for i in range(kills):
-            load, begin = self.start(path, "--outstanding", "64"), self.records()
+            if self.records() == count:  # a slow machine: it ended while a leader was being replaced
+                self.assertGreater(i, 2)
+                break
+            load, begin = self.start(path, "--outstanding", "64", "--rate", "4000"), self.records()
             goal = begin + self.random.randrange(1, max(2, (count - begin) // (kills - i + 1)))
             wait_for("progress", 60, lambda g=goal, p=load: self.records() >= g or p.poll() is not None, 0.001)
             if i % 3 == 1:
@@ -99,7 +102,6 @@ class Load(OneCluster):
             load.communicate()
             self.assertGreaterEqual(self.records(), begin, "the place never goes back")
         begin = self.records()
-        self.assertLess(begin, count, "killed too late to show anything")
         totals, err = self.end(self.start(path), 0)
         self.assertEqual(totals, (count - begin, 0, 0), err)
         self.assertEqual(self.records(), count)
