@@ -65,6 +65,7 @@ static void make_options(struct store *s, const struct store_config *config)
     uint64_t cache = config->cache_bytes > 0 ? config->cache_bytes : STORE_CACHE_BYTES_DEFAULT;
     s->cache = rocksdb_cache_create_lru((size_t)cache);
     s->options = store_options(config, s->cache);
+    s->batch = rocksdb_writebatch_create();
     s->write = rocksdb_writeoptions_create();
     rocksdb_writeoptions_disable_WAL(s->write, !config->sync_writes);
     rocksdb_writeoptions_set_sync(s->write, config->sync_writes);
@@ -90,6 +91,7 @@ static void destroy(struct store *s)
     rocksdb_readoptions_destroy(s->read_durable);
     rocksdb_readoptions_destroy(s->read);
     rocksdb_writeoptions_destroy(s->write);
+    rocksdb_writebatch_destroy(s->batch);
     rocksdb_options_destroy(s->options);
     rocksdb_cache_destroy(s->cache);
     free(s->log_dir);
@@ -178,11 +180,11 @@ int store_destroy(const char *dir, char where[256])
 
 /* Debian's RocksDB ends the process by an assertion some time after a write to its own log found no room: so it is not
  * asked to when room is short. */
-static int check_log_room(struct store *s, const struct store_batch *b)
+static int check_log_room(struct store *s)
 {
     size_t size = 0;
     uint64_t room = 0;
-    (void)rocksdb_writebatch_data(b->wb, &size);
+    (void)rocksdb_writebatch_data(s->batch, &size);
     int rc = disk_room(s->log_dir, &room);
     if (rc == HF_OK && room < size + STORE_ROOM_BYTES)
         rc = HF_E_NO_SPACE;
@@ -193,11 +195,12 @@ static int check_log_room(struct store *s, const struct store_batch *b)
 
 int store_write(struct store *s, const struct store_batch *b)
 {
-    int rc = s->log_dir == NULL ? HF_OK : check_log_room(s, b);
+    store_batch_fill(b, s->batch);
+    int rc = s->log_dir == NULL ? HF_OK : check_log_room(s);
     if (rc != HF_OK)
         return rc;
     char *text = NULL;
-    rocksdb_write(s->db, s->write, b->wb, &text);
+    rocksdb_write(s->db, s->write, s->batch, &text);
     return store_error(text, s->where);
 }
 

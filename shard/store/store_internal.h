@@ -10,6 +10,7 @@ struct store {
     rocksdb_cache_t *cache;
     rocksdb_options_t *options;
     rocksdb_writeoptions_t *write;
+    rocksdb_writebatch_t *batch;         /* what is being written */
     rocksdb_readoptions_t *read;         /* point reads */
     rocksdb_readoptions_t *read_durable; /* what is on disk only */
     rocksdb_readoptions_t *read_prefix;  /* iterators that stay inside one prefix */
@@ -19,9 +20,8 @@ struct store {
     char where[256]; /* RocksDB's text of the last failure */
 };
 
-struct store_batch {
-    rocksdb_writebatch_t *wb;
-};
+/* The batch's records, instead of what `wb` holds. */
+void store_batch_fill(const struct store_batch *b, rocksdb_writebatch_t *wb);
 
 /* RocksDB's text → a code of ours; frees the text. NULL is HF_OK. `where` (256 bytes) may be NULL. */
 HF_CHECKED int store_error(char *text, char *where);

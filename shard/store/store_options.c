@@ -87,6 +87,19 @@ static void set_compression(rocksdb_options_t *o)
     rocksdb_options_set_compression_per_level(o, levels, STORE_LEVELS);
 }
 
+/* The memtable remembers where a record of each first byte went last, and a sorted batch goes on from there: a tenth of
+ * apply's instructions. c.h has no call for it. */
+static rocksdb_options_t *with_hint(rocksdb_options_t *o)
+{
+    char *text = NULL;
+    rocksdb_options_t *hinted = rocksdb_options_create();
+    rocksdb_get_options_from_string(o, "memtable_insert_with_hint_prefix_extractor=rocksdb.FixedPrefix.1", hinted,
+                                    &text);
+    must(text == NULL); /* a constant text */
+    rocksdb_options_destroy(o);
+    return hinted;
+}
+
 rocksdb_options_t *store_options(const struct store_config *config, rocksdb_cache_t *cache)
 {
     rocksdb_options_t *o = rocksdb_options_create();
@@ -111,5 +124,5 @@ rocksdb_options_t *store_options(const struct store_config *config, rocksdb_cach
     set_compression(o);
     set_table(o, cache);
     set_prefix(o, config);
-    return o;
+    return with_hint(o);
 }
