@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # run.sh: every test, from a clean Debian 12 on: installs what is missing, builds, runs, counts. --full runs more of each.
 #
-# environment: HOLDFAST_TEST_BUILD (build/test: the plain build), HOLDFAST_TEST_ASAN (build/asan), JOBS (cores)
+# environment: HOLDFAST_TEST_BUILD (build/test: the plain build), HOLDFAST_TEST_ASAN (build/asan),
+# HOLDFAST_TEST_TSAN (build/tsan), JOBS (cores)
 # exit 0 only if every stage passed and no test was skipped.
 # shellcheck disable=SC2317 # functions are called through stage()
 set -u -o pipefail
@@ -19,6 +20,7 @@ export HOLDFAST_TEST_FULL=$full
 cd "$HF_ROOT" || exit 1
 plain=${HOLDFAST_TEST_BUILD:-$HF_ROOT/build/test}
 asan=${HOLDFAST_TEST_ASAN:-$HF_ROOT/build/asan}
+tsan=${HOLDFAST_TEST_TSAN:-$HF_ROOT/build/tsan}
 jobs=${JOBS:-$(nproc)}
 logs=$HF_ROOT/build/test-logs
 test_packages=(libcunit1-dev clang libclang-rt-14-dev clang-format clang-tidy ccache python3 python3-zmq python3-protobuf
@@ -117,4 +119,25 @@ stage asan-sim-seeds "$asan/bin/hf_sim" --no-keep --seeds $((full ? 2000 : 200))
 ctest_stage asan-sim "$asan" -L '^sim$' -E '^sim_seeds$'
 ctest_stage asan-integration "$asan" -L '^integration$'
 ctest_stage asan-chaos "$asan" -L '^chaos$'
+
+# Threads. Of each process every report ends it (exit code 66) and stands in its log, which fails the test.
+tsan_units='test_(support_races|sys_mailbox|sys_http|sys_metrics|client_.*)'
+tsan_programs=(holdfast-shard holdfast-coordinator holdfast-cli hammer racy test_sys_mailbox test_sys_http test_sys_metrics
+    test_client_session test_client_retry test_client_callbacks test_client_process test_client_cuts test_client_text
+    test_client_bench test_client_abi test_client_oom)
+unset ASAN_OPTIONS UBSAN_OPTIONS
+export TSAN_OPTIONS="suppressions=$HF_ROOT/tests/tsan.supp halt_on_error=1 history_size=7 second_deadlock_stack=1 die_after_fork=0"
+stage tsan-configure configure tsan "$tsan" || finish
+if ((full)); then
+    stage tsan-build cmake --build "$tsan" -j "$jobs" || finish
+else
+    stage tsan-build cmake --build "$tsan" -j "$jobs" --target "${tsan_programs[@]}" || finish
+fi
+ctest_stage tsan-unit "$tsan" -L '^unit$' -R "^$tsan_units\$" -j "$jobs"
+if ((full)); then # full disks and cut networks are about other things than threads, and about time
+    ctest_stage tsan-integration "$tsan" -L '^integration$' -E 'isolation|network|disks|space|powercut'
+    ctest_stage tsan-chaos "$tsan" -L '^chaos$' -R 'kills_nosync|kills_sync$|paused_leaders|canary_repeated_requests'
+else
+    ctest_stage tsan-integration "$tsan" -R '^integration_(contract|commands)$'
+fi
 finish

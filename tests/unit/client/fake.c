@@ -133,6 +133,15 @@ static void scan(struct fake *f, const Hf__Client__Scan *q, Hf__Client__Reply *r
     }
 }
 
+static uint64_t open_session(struct fake *f, uint32_t shard)
+{
+    struct fake_session *s = &f->sessions[atomic_fetch_add(&f->sessions_count, 1)];
+    memset(s, 0, sizeof *s);
+    s->shard = shard;
+    s->id = (uint64_t)++f->sessions_opened + 100;
+    return s->id;
+}
+
 static bool answer_shard(struct fake *f, int server, bool routed, const Hf__Client__Request *q,
                          Hf__Client__Reply *reply)
 {
@@ -156,9 +165,7 @@ static bool answer_shard(struct fake *f, int server, bool routed, const Hf__Clie
             reply->code = f->refuse_sessions;
             return true;
         }
-        memset(f->sessions[f->sessions_count].executed, 0, sizeof f->sessions[0].executed);
-        f->sessions[f->sessions_count].id = reply->session = (uint64_t)++f->sessions_opened + 100;
-        f->sessions[f->sessions_count++].shard = shard;
+        reply->session = open_session(f, shard);
         return true;
     case HF__CLIENT__REQUEST__OP_GET:
         reply->value = q->get->key;

@@ -35,7 +35,7 @@ struct fake {
     _Atomic int late_scans; /* so many are answered only when the next scan comes, before it and with a key "late" */
     _Atomic bool forget_sessions;
     bool twice;              /* every reply is sent two times */
-    bool split;              /* A leads shard 1 (keys below "m"), B shard 2: version 2 of the routes */
+    _Atomic bool split;      /* A leads shard 1 (keys below "m"), B shard 2: version 2 of the routes */
     _Atomic bool old_routes; /* the coordinator still tells version 1 */
     /* Counters, of the fake's thread; read after fake_stop or when the calls they count are over. */
     _Atomic int requests[FAKE_SERVERS], writes, executed, sessions_opened, repeated, window_broken, statuses;

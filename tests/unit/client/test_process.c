@@ -219,7 +219,7 @@ static void never(struct hf_future *f, void *tag)
 
 static void in_the_child(struct hf *h, struct hf_queue *q, struct hf_future *pending, struct hf_future *done)
 {
-    alarm(20); /* waiting for a thread that is not there ends the child, not the test */
+    alarm(60); /* waiting for a thread that is not there ends the child, not the test */
     struct hf_future *f = NULL;
     struct hf_value value;
     struct hf_queue *another = NULL;
@@ -242,6 +242,9 @@ static void in_the_child(struct hf *h, struct hf_queue *q, struct hf_future *pen
     hf_queue_free(q);
     hf_close(&h);
     CHILD(h == NULL);
+#ifdef __SANITIZE_THREAD__ /* it does not know threads that are started after a fork */
+    _exit(0);
+#endif
     struct hf_options options = {.endpoints = fake.endpoints[FAKE_COORDINATOR]};
     CHILD(hf_open(&options, HF_ABI, &h) == HF_OK); /* its own */
     CHILD(put(h) == HF_OK);
@@ -279,7 +282,9 @@ static void a_child_is_refused_and_the_parent_goes_on(void)
     hf_close(&h);
     hf_queue_free(q);
     fake_stop(&fake);
+#ifndef __SANITIZE_THREAD__
     CU_ASSERT_EQUAL(fake.sessions_opened, 2); /* the parent's and the child's own */
+#endif
 }
 
 /* Forks while other threads are inside the library: no lock that one of them holds stops the child. */
@@ -304,7 +309,7 @@ static void forks_in_the_middle_of_calls(void)
     for (int i = 0; i < 20; i++) {
         pid_t child = fork();
         if (child == 0) {
-            alarm(20);
+            alarm(60);
             struct hf_future *f;
             CHILD(put(h) == HF_E_CLOSED);
             CHILD(hf_queue_take(q, DEADLINE_MS, &f, 1) == 0);

@@ -277,8 +277,8 @@ static void the_window_is_never_overrun(void)
         done++;
     }
     CU_ASSERT_EQUAL(done, COUNT);
-    hf_queue_free(q);
     end(&h);
+    hf_queue_free(q); /* nothing names it any more, also when the test gave up */
     CU_ASSERT_EQUAL(fake.executed, COUNT);
 }
 
@@ -349,8 +349,8 @@ static void a_late_answer_to_a_scan_is_not_taken(void)
     fake.late_scans = 1;
     struct hf *h = begin(0);
     scan_all(h, 0);
-    CU_ASSERT(fake.late_scans == 0 && fake.late_id == 0); /* it was held back and sent */
     end(&h);
+    CU_ASSERT(fake.late_scans == 0 && fake.late_id == 0); /* it was held back and sent */
 }
 
 static void closing_ends_every_call(void)
