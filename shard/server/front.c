@@ -18,6 +18,7 @@
 
 #define SCAN_STEPS_MAX 20000 /* versions one page may look at: a few milliseconds of the loop */
 #define SPARE_MAX 1024       /* requests kept for reuse */
+#define LEASE_AHEAD_MS_MAX (UINT64_C(24) * 3600 * 1000)
 
 enum { M_WRITES, M_READS, M_REFUSED, M_MALFORMED, M_BUSY, M_FUTURE, M_COUNT };
 static struct metric metrics[M_COUNT] = {
@@ -449,6 +450,21 @@ static void answer_routes(struct front *f, const struct net_peer *peer, uint64_t
     answer_send(&f->answer, peer, &reply);
 }
 
+/* A ceiling never falls again. One that is a day ahead both of the last one and of this machine's clock is an error of its
+ * sender: coordinators follow no jump of more than ten minutes. The first ceiling of a group has nothing to be held to. */
+static int check_lease(const struct front *f, const Hf__Client__Request *q, char message[256])
+{
+    if (q->op_case != HF__CLIENT__REQUEST__OP_LEASE)
+        return HF_OK;
+    uint64_t asked_ms = hlc_ms((struct hlc){q->lease->ceiling}), wall_ms = clock_wall_ms();
+    uint64_t known_ms = hlc_ms(fsm_info(replica_fsm(f->replica))->ceiling);
+    if (known_ms == 0 || asked_ms <= (known_ms > wall_ms ? known_ms : wall_ms) + LEASE_AHEAD_MS_MAX)
+        return HF_OK;
+    snprintf(message, 256, "a lease to %" PRIu64 " ms is more than a day ahead of the last one, %" PRIu64 " ms",
+             asked_ms, known_ms);
+    return HF_E_INVALID;
+}
+
 static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q, size_t bytes,
                      struct arena *turn)
 {
@@ -463,6 +479,8 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
         rc = HF_E_WRONG_SHARD;
     if (!rc)
         rc = check_range(f, q, turn, message);
+    if (!rc)
+        rc = check_lease(f, q, message);
     if (rc) {
         refuse_request(f, peer, q->id, rc, message);
         return;

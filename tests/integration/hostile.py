@@ -311,7 +311,8 @@ class Hostile(ClusterTest):
         unknown.ClearField("put")
         unknown = pb.Request.FromString(unknown.SerializeToString() + b"\xfa\x0f\x03abc")  # field 255, as an operation to come
         cases.append((unknown, wire.PROTOCOL))
-        for ceiling, stamp in ((big, big), (1 << 62, 1), (5, 5), (1, 2)):
+        soon = int((time.time() + 90000) * 1000) << 16  # in a day and an hour
+        for ceiling, stamp in ((big, big), (1 << 62, 1), (5, 5), (1, 2), (1 << 60, 1), (soon, 1)):
             q = one()
             q.lease.ceiling, q.lease.timestamp = ceiling, stamp
             cases.append((q, wire.INVALID))
