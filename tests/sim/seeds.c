@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -73,6 +74,12 @@ static struct sim_result run_one(const struct seeds_plan *plan, uint64_t seed)
     return seeds_run_one(&options);
 }
 
+/* The signal ends the process. */
+static void watch(time_t seconds)
+{
+    must(setitimer(ITIMER_VIRTUAL, &(struct itimerval){.it_value = {.tv_sec = seconds}}, NULL) == 0);
+}
+
 static void start(struct worker *w, const struct seeds_plan *plan, const struct list_of_seeds *list)
 {
     int ends[2];
@@ -83,9 +90,9 @@ static void start(struct worker *w, const struct seeds_plan *plan, const struct 
     if (w->pid == 0) {
         close(ends[0]);
         for (size_t i = w->next; i < list->count; i += plan->jobs) {
-            alarm(SEEDS_HANG_SECONDS);
+            watch(SEEDS_HANG_SECONDS);
             struct report report = {.seed = list->seeds[i], .result = run_one(plan, list->seeds[i])};
-            alarm(0); /* a full pipe is no endless loop */
+            watch(0);
             if (write(ends[1], &report, sizeof report) != (ssize_t)sizeof report)
                 _exit(1);
         }
@@ -142,7 +149,7 @@ static struct report epitaph(const struct worker *w, const struct list_of_seeds 
     struct report report = {.seed = list->seeds[w->next], .result = {.failed = true}};
     int status = 0;
     must(waitpid(w->pid, &status, 0) == w->pid);
-    bool hung = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
+    bool hung = WIFSIGNALED(status) && WTERMSIG(status) == SIGVTALRM;
     snprintf(report.result.checker, sizeof report.result.checker, "%s", hung ? "hang" : "abort");
     snprintf(report.result.text, sizeof report.result.text, "the run ended by signal %d, exit status %d (see stderr)",
              WIFSIGNALED(status) ? WTERMSIG(status) : 0, WIFEXITED(status) ? WEXITSTATUS(status) : 0);

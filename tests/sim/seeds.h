@@ -8,7 +8,7 @@
 
 #include "tests/sim/sim.h"
 
-#define SEEDS_HANG_SECONDS 60 /* of real time for one seed */
+#define SEEDS_HANG_SECONDS 60 /* of the processor's time for one seed: the machine may be loaded */
 #define SEEDS_WORLD_EVERY 4   /* every so many-th seed is a world with everything (world/), the others one group */
 
 struct seeds_plan {

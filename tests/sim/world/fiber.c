@@ -11,6 +11,7 @@
 #define POOL 32
 
 #ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -75,6 +76,9 @@ void fiber_free(struct fiber **f)
     if (*f == NULL)
         return;
     must(current != *f);
+#ifdef __SANITIZE_ADDRESS__
+    ASAN_UNPOISON_MEMORY_REGION((*f)->stack, STACK_BYTES); /* frames that never returned */
+#endif
     if (pooled < POOL)
         pool[pooled++] = (*f)->stack;
     else
