@@ -99,7 +99,7 @@ def user_stage(frames, where, root):
             return "network: ZeroMQ"
         if library.startswith("libprotobuf-c"):
             return "protobuf"
-        if library.startswith("librocksdb"):
+        if library.startswith("librocksdb") or re.search(r"\brocksdb(::|_)", function):
             return "apply: RocksDB"
         if library.startswith("libsodium"):
             return "apply: digest"
