@@ -28,12 +28,13 @@ struct forward_item {
     struct buf body;  /* the request, then what the last attempt appended */
     size_t body_size; /* of the request alone */
     uint64_t deadline_ns;
-    uint64_t unanswered; /* bit n: attempt n was handed to a socket and nothing came back */
-    bool doubt;          /* some attempt's answer was that its outcome is unknown */
-    uint32_t last;       /* replica of the last attempt; 0: none */
-    uint32_t avoid;      /* replica that just refused */
-    uint64_t next_ns;    /* when to try again: retry if nothing is unanswered, else repeat */
-    uint32_t retry_ms;   /* the last wait of each sort, to double it */
+    uint64_t unanswered;   /* bit n: attempt n was handed to a socket and nothing came back */
+    uint32_t next_attempt; /* its number: none is used again soon, so an answer that comes twice is not another's */
+    bool doubt;            /* some attempt's answer was that its outcome is unknown */
+    uint32_t last;         /* replica of the last attempt; 0: none */
+    uint32_t avoid;        /* replica that just refused */
+    uint64_t next_ns;      /* when to try again: retry if nothing is unanswered, else repeat */
+    uint32_t retry_ms;     /* the last wait of each sort, to double it */
     uint32_t repeat_ms;
     int refusal; /* code of the last refusal, 0: none */
     bool scan_more;
@@ -225,11 +226,12 @@ static struct slice frame(const struct forward *f, struct forward_item *item, ui
 
 static void attempt(struct forward *f, struct forward_item *item, uint64_t now_ns)
 {
-    uint32_t shard = item->queue->shard, number = 0;
-    while (number < ATTEMPTS_OPEN && (item->unanswered >> number & 1) != 0)
-        number++;
-    uint32_t replica =
-        number < ATTEMPTS_OPEN && now_ns < item->deadline_ns ? f->port.pick(f->port.ctx, shard, item->avoid) : 0;
+    uint32_t shard = item->queue->shard, number = item->next_attempt;
+    while (item->unanswered != UINT64_MAX && (item->unanswered >> number & 1) != 0)
+        number = (number + 1) % ATTEMPTS_OPEN;
+    uint32_t replica = item->unanswered != UINT64_MAX && now_ns < item->deadline_ns
+                           ? f->port.pick(f->port.ctx, shard, item->avoid)
+                           : 0;
     item->avoid = 0;
     if (replica == 0 || f->port.send(f->port.ctx, shard, replica, frame(f, item, number, now_ns)) != 0) {
         wait_retry(item, now_ns); /* surely not sent */
@@ -237,6 +239,7 @@ static void attempt(struct forward *f, struct forward_item *item, uint64_t now_n
     }
     count(COUNTER_ATTEMPTS);
     item->unanswered |= 1ull << number;
+    item->next_attempt = (number + 1) % ATTEMPTS_OPEN;
     item->last = replica;
     wait_repeat(item, now_ns);
 }

@@ -213,6 +213,7 @@ static void attempt(struct client *c, struct op *o)
     o->unanswered |= UINT64_C(1) << o->attempts++;
     o->next_at = w->now + ATTEMPT_MS * SIM_MS;
     uint32_t to = target(c, o->shard);
+    world_trace(w, 0, "value", o->lin.value, o->session);
     world_trace(w, 0, "ask", q.id, to);
     say(c, to, &q);
 }
