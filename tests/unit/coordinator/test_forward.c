@@ -366,6 +366,21 @@ static void a_late_answer_to_a_scan_is_nobodys(void)
     end_fixture();
 }
 
+/* Found by the simulator: the second copy passed for the answer of the attempt that came after. */
+static void a_doubled_refusal_counts_once(void)
+{
+    begin_fixture(10, 1000);
+    CU_ASSERT_EQUAL(put(FORWARD_ONCE, 1, 1000), HF_OK);
+    CU_ASSERT_TRUE(reply_to(0, HF_E_NOT_LEADER, 1));
+    CU_ASSERT_EQUAL_FATAL(x.sent_count, 2); /* elsewhere, at once */
+    CU_ASSERT_FALSE(reply_to(0, HF_E_NOT_LEADER, 2));
+    tick_until(5, 200);
+    CU_ASSERT_EQUAL(x.sent_count, 2); /* the second may be executed: no third */
+    CU_ASSERT_TRUE(reply_to(1, HF_OK, 201));
+    CU_ASSERT(x.answered == 1 && x.code == HF_OK);
+    end_fixture();
+}
+
 int main(void)
 {
     static const struct unit_case cases[] = {
@@ -380,6 +395,7 @@ int main(void)
         {"queues are bounded, each for itself", queues_are_bounded_each_for_itself},
         {"wrong shard moves with the routes", wrong_shard_moves_with_the_routes},
         {"a scan goes on where the shard ends", a_scan_goes_on_where_the_shard_ends},
+        {"a doubled refusal counts once", a_doubled_refusal_counts_once},
         {"a late answer to a scan is nobody's", a_late_answer_to_a_scan_is_nobodys},
     };
     return UNIT_MAIN("coordinator/forward", cases);
