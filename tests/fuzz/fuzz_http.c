@@ -42,7 +42,11 @@ static size_t talk(const void *data, size_t size, char out[16])
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    must(fd >= 0 && connect(fd, (const struct sockaddr *)&to, sizeof to) == 0);
+    must(fd >= 0);
+    for (int tries = 0; connect(fd, (const struct sockaddr *)&to, sizeof to) != 0; tries++) {
+        must(tries < 5000); /* all local ports may be in use for a moment: by tens of thousands of connections before */
+        usleep(1000);
+    }
     struct linger now = {1, 0}; /* no port is left waiting */
     must(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now) == 0);
     size_t got = 0;
