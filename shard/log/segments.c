@@ -101,30 +101,15 @@ static int size_of(struct disk *disk, const char *path, uint64_t *out_bytes)
     return rc;
 }
 
-static size_t spares_of(const struct segments *s)
-{
-    return s->spare_count + (s->next.id != 0);
-}
-
-/* Keeps a spare file of the right size, or one shorter file to go on with; removes any other. */
-static int sort_spare(struct segments *s, uint64_t id)
+/* I6: of a spare file of an earlier process not even the length can be believed, its syncs may have failed: it goes, and
+ * its id is not used again, since a power failure may bring it back. */
+static int drop_spare(struct segments *s, uint64_t id)
 {
     char path[SEGMENTS_PATH_BYTES];
-    uint64_t bytes = 0;
     path_of(s, "spare", id, path);
-    int rc = size_of(s->disk, path, &bytes);
-    if (rc != 0)
-        return rc;
     if (id > s->id_max)
         s->id_max = id;
-    bool room = spares_of(s) < SEGMENTS_SPARES_MAX;
-    if (bytes == s->segment_bytes && room)
-        s->spares[s->spare_count++] = id;
-    else if (bytes < s->segment_bytes && room && s->next.id == 0)
-        s->next = (struct segment){.id = id, .bytes = bytes};
-    else
-        return s->disk->ops->remove(s->disk, path);
-    return 0;
+    return s->disk->ops->remove(s->disk, path);
 }
 
 int segments_load(struct segments *s)
@@ -141,7 +126,7 @@ int segments_load(struct segments *s)
         rc = size_of(s->disk, path, &s->items[i].bytes);
     }
     for (size_t i = 0; rc == 0 && i < found.spare_count; i++)
-        rc = sort_spare(s, found.spares[i]);
+        rc = drop_spare(s, found.spares[i]);
     return rc;
 }
 
@@ -247,7 +232,9 @@ static int take_spare(struct segments *s, uint64_t bytes, struct disk_file **out
         *out_spare = spare;
         return 0;
     }
-    uint64_t least = next_bytes(s);
+    /* What is filled so far is enough, after a start late in a segment: a smaller one costs less than a long fill. */
+    uint64_t least = s->next.bytes > SEGMENTS_FIRST_BYTES ? s->next.bytes : SEGMENTS_FIRST_BYTES;
+    least = least < next_bytes(s) ? least : next_bytes(s);
     rc = fill_next(s, bytes > least ? bytes : least); /* synced with the header */
     if (rc != 0)
         return rc;
@@ -356,7 +343,7 @@ static int drop_oldest(struct segments *s)
         s->disk->ops->close(s->disk, &s->reading);
     path_of(s, "seg", oldest.id, from);
     path_of(s, "spare", oldest.id, to);
-    bool keep = oldest.bytes == s->segment_bytes && spares_of(s) < SEGMENTS_SPARES_MAX;
+    bool keep = oldest.bytes == s->segment_bytes && s->spare_count + (s->next.id != 0) < SEGMENTS_SPARES_MAX;
     int rc = keep ? s->disk->ops->rename(s->disk, from, to) : s->disk->ops->remove(s->disk, from);
     if (rc != 0)
         return rc;

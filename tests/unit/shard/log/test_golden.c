@@ -1,4 +1,4 @@
-/* test_golden.c: files written by the first version of each disk format are read for ever (tests/golden/log).
+/* test_golden.c: files written by each version of the disk formats are read for ever (tests/golden/log).
  * test_log_golden --generate DIR   writes them anew with this program, into a folder that exists: for a new format
  * only. Zero bytes at the end of a segment are cut off in the tree and put back here. */
 #include <stdio.h>
@@ -11,7 +11,11 @@
 #include "tests/unit/unit.h"
 
 #define SEGMENT_BYTES (12u * 1024)
-#define VERSION "1"
+
+/* Of the first program, and of one whose segments say how long they were made. */
+static const char *const versions[] = {"1", "2"};
+#define VERSIONS (sizeof versions / sizeof versions[0])
+static const char *version; /* the folder that is being read */
 
 static const char *const files[] = {"hardstate", "seg-0000000000000002.log", "seg-0000000000000003.log"};
 
@@ -77,7 +81,7 @@ static void write_peers(struct disk *disk, const char *dir)
 
 static void golden_path(const char *name, char out[512])
 {
-    snprintf(out, 512, "%s/%s/%s", HF_GOLDEN_DIR, VERSION, name);
+    snprintf(out, 512, "%s/%s/%s", HF_GOLDEN_DIR, version, name);
 }
 
 static void read_golden(const char *name, struct buf *out)
@@ -90,7 +94,7 @@ static void read_golden(const char *name, struct buf *out)
     CU_ASSERT_EQUAL_FATAL(rc, 0);
 }
 
-static void test_log_of_format_1(void)
+static void read_log(void)
 {
     struct rig rig;
     rig_start(&rig, SEGMENT_BYTES, 0);
@@ -118,7 +122,7 @@ static void test_log_of_format_1(void)
     rig_end(&rig);
 }
 
-static void test_identity_of_format_1(void)
+static void read_identity(void)
 {
     struct identity id = {0};
     char dir[512];
@@ -129,7 +133,7 @@ static void test_identity_of_format_1(void)
     CU_ASSERT_STRING_EQUAL(id.engine, "native");
 }
 
-static void test_peers_of_format_1(void)
+static void read_peers(void)
 {
     Hf__Catalog__Members *members = NULL;
     char dir[512];
@@ -142,9 +146,33 @@ static void test_peers_of_format_1(void)
     hf__catalog__members__free_unpacked(members, NULL);
 }
 
-/* This program writes today, byte for byte, what the golden files hold. */
-static void test_written_as_in_format_1(void)
+static void each(void (*read)(void))
 {
+    for (size_t i = 0; i < VERSIONS; i++) {
+        version = versions[i];
+        read();
+    }
+}
+
+static void test_logs_are_read(void)
+{
+    each(read_log);
+}
+
+static void test_identities_are_read(void)
+{
+    each(read_identity);
+}
+
+static void test_peers_are_read(void)
+{
+    each(read_peers);
+}
+
+/* This program writes today, byte for byte, what the newest golden files hold. */
+static void test_written_as_in_the_newest(void)
+{
+    version = versions[VERSIONS - 1];
     struct rig rig;
     write_sample(&rig);
     rig_close(&rig);
@@ -192,10 +220,10 @@ static void generate(void)
 int main(int argc, char **argv)
 {
     static const struct unit_case cases[] = {
-        {"log of format 1", test_log_of_format_1},
-        {"identity of format 1", test_identity_of_format_1},
-        {"peers of format 1", test_peers_of_format_1},
-        {"written as in format 1", test_written_as_in_format_1},
+        {"logs are read", test_logs_are_read},
+        {"identities are read", test_identities_are_read},
+        {"peers are read", test_peers_are_read},
+        {"written as in the newest", test_written_as_in_the_newest},
     };
     static const struct unit_case generator[] = {{"generate", generate}};
     if (argc == 3 && strcmp(argv[1], "--generate") == 0)

@@ -210,7 +210,7 @@ static void test_trim_recycles(void)
     CU_ASSERT(most <= 8 * 16 * KIB);
     CU_ASSERT_EQUAL(log_disk_bytes(rig.log) + 2 * 4096, simdisk_used(rig.sim));
     uint64_t fills = simdisk_count(rig.sim, SIMDISK_ZERO_FILL);
-    CU_ASSERT(fills < 30); /* of some 100 segments that were begun */
+    CU_ASSERT(fills < 60); /* of some 100 segments that were begun, after 5 starts without a spare file */
     rig_end(&rig);
 }
 
@@ -249,18 +249,19 @@ static void test_next_segment_is_ready(void)
     for (int i = 0; i < 3000; i++) {
         uint64_t most = growth_of_turn(&rig);
         written += 8 * KIB; /* at least */
-        CU_ASSERT(most <= 768 * KIB);
+        CU_ASSERT(most <= (i % 500 < 250 ? 768 : 1024 + 64) * KIB); /* after a start it has to hurry */
         CU_ASSERT(spares(&rig) <= 1);
         CU_ASSERT(log_disk_bytes(rig.log) <= 8 * written + 1024 * KIB);
         CU_ASSERT_EQUAL(log_disk_bytes(rig.log) + 8 * KIB, simdisk_used(rig.sim));
-        if (i % 500 == 250) { /* what was filled is gone on with */
+        if (i % 500 == 250) { /* what was filled is not believed */
             uint64_t used = simdisk_used(rig.sim);
             lost = i % 1000 == 750;
             if (lost)
                 rig_power_loss(&rig, (uint64_t)i);
             else
                 rig_reopen(&rig);
-            CU_ASSERT(lost || simdisk_used(rig.sim) == used);
+            CU_ASSERT(lost || simdisk_used(rig.sim) <= used); /* the spare file is gone */
+            CU_ASSERT_EQUAL(spares(&rig), 0);
             CU_ASSERT_EQUAL(log_disk_bytes(rig.log) + 8 * KIB, simdisk_used(rig.sim));
         }
     }
