@@ -24,7 +24,7 @@ struct apply_result {
 struct applying {
     struct fsm *fsm;
     struct fsm_info info; /* what fsm->info becomes */
-    struct sum sum; /* of what the entry in hand does */
+    struct sum sum;       /* of what the entry in hand does */
     const struct log_entry *entry;
     bool new_members;
     bool bug_twice, bug_overlay; /* planted */

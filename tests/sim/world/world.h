@@ -52,7 +52,7 @@ struct world {
     uint64_t lost_permille, doubled_permille, late_permille, late_ms;
     uint64_t fault_gap_ms;
     bool power;
-    bool long_plots; /* this run is long enough for the oracle's lease to end */
+    bool long_plots;       /* this run is long enough for the oracle's lease to end */
     struct actors *actors; /* owned */
     struct judge *judge;   /* owned */
     bool healing;
