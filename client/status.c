@@ -192,6 +192,7 @@ static void judge_shard(struct status_shard *out)
             r->role = "follower"; /* deposed, and does not know it yet */
         r->lag = r->said && r->said->applied < out->commit ? out->commit - r->said->applied : 0;
         out->ready += ready;
+        out->troubled |= r->said && *r->said->trouble;
         voters += votes;
         alive += votes && ready;
     }
@@ -242,7 +243,7 @@ static int fill_shards(struct hf_cluster_status *s)
         if (rc)
             return rc;
         answers += out->count;
-        s->healthy &= out->leader != 0 && out->ready == out->count;
+        s->healthy &= out->leader != 0 && out->ready == out->count && !out->troubled;
     }
     return HF_OK;
 }

@@ -31,6 +31,7 @@ struct status_shard {
     uint64_t term, commit;
     uint32_t ready, survives;
     uint32_t voters, voters_ready;
+    bool troubled; /* a replica says that something keeps it from its work */
     struct status_replica *replicas;
     size_t count;
 };

@@ -230,8 +230,13 @@ struct hlc replica_clock(const struct replica *r)
 
 struct replica_state replica_state(const struct replica *r)
 {
-    return (struct replica_state){
-        .engine = r->status, .ready = r->ready, .stopping = r->stopping, .pending = r->writes.count + r->reads.count};
+    return (struct replica_state){.engine = r->status,
+                                  .ready = r->ready,
+                                  .stopping = r->stopping,
+                                  .pending = r->writes.count + r->reads.count,
+                                  .trouble = r->held_log     ? "no space for the raft log, writes wait for room"
+                                             : r->held_apply ? "no space for the state machine, writes wait for room"
+                                                             : ""};
 }
 
 int replica_transfer(struct replica *r, uint32_t to)

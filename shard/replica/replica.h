@@ -52,6 +52,7 @@ struct replica_state {
     bool ready; /* has applied the commit index of a current leader */
     bool stopping;
     uint64_t pending;
+    const char *trouble; /* static: why it refuses writes though it runs; "": it does not */
 };
 struct replica_state replica_state(const struct replica *r);
 int replica_transfer(struct replica *r, uint32_t to);

@@ -439,6 +439,8 @@ static void answer_status(struct front *f, const struct net_peer *peer, uint64_t
     answer_init(&f->answer, &reply, id, HF_OK);
     struct status_buffer status;
     reply.status = status_fill(&status, f->directory, f->replica);
+    if (f->read_failed) /* whatever else is the matter: this one does not pass */
+        reply.status->trouble = (char *)(uintptr_t) "damaged data was read, replace this replica";
     answer_send(&f->answer, peer, &reply);
 }
 

@@ -57,6 +57,7 @@ static void fill_member(struct status_buffer *b, const struct replica *replica)
     s->range = (Hf__Catalog__Range *)(uintptr_t)info->range;
     s->pending = state.pending;
     s->sessions = info->sessions;
+    s->trouble = (char *)(uintptr_t)state.trouble;
 }
 
 Hf__Client__Status *status_fill(struct status_buffer *b, const struct directory *directory,

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # space.py: no room, for the log alone, for the state machine alone, at a start; a file system that turns read-only.
 import contextlib
+import json
 import os
 import sys
 import unittest
@@ -72,6 +73,7 @@ class Space(ClusterTest):
                 self.assertEqual(puts.put(w), wire.NO_SPACE, "while it is full, it is known")
             self.assertEqual(w.ask(request(1, get=puts.acked()[-1])).value, VALUE)
             self.one_line(c.cli("--timeout", "1000", "put", "x", "y", code=3), "no space")
+            self.says_so(c, leader)
             c.cli("get", puts.acked()[0].decode())
             c.cli("scan", "--keys-only", "--limit", "5")
             c.cli("get", "x", code=1)
@@ -87,6 +89,13 @@ class Space(ClusterTest):
         c.kill(*c.names(1))
         c.start_in_background(*c.names(1))
         self.assertEqual(puts.faults(parse_dump(c.cli("dump", text=False).stdout)), [], "after a start")
+
+    def says_so(self, c, name):
+        """Everybody answers and nobody is dead, yet the cluster is not what it should be."""
+        wait_for("status to tell", 20, lambda: "no space" in c.cli("status", code=None).stdout)
+        told = c.cli("--json", "status", code=7)
+        self.assertIs(json.loads(told.stdout)["healthy"], False)
+        self.assertTrue(any(f"replica {name}: no space for" in p for p in json.loads(told.stdout)["problems"]), told.stdout)
 
     def test_no_room_for_the_logs(self):
         c = self.cluster(shards=1, sets=["log-segment-bytes=1MiB"]).up()
@@ -120,6 +129,7 @@ class Space(ClusterTest):
                 for _ in range(20):
                     self.assertEqual(puts.put(w, 20000), wire.OK)
             self.assertEqual(len(faults.complaints(c.log(full)[since:])), 1, "said once")
+            self.says_so(c, full)
             with c.wire(leader) as w:  # as a leader it could not even answer reads: it gives the lead back
                 w.try_ask(request(1, transfer=int(full.split("/")[1])), 2.0)
             wait_for("the lead to be given back", 30,
