@@ -25,7 +25,7 @@ jobs=${JOBS:-$(nproc)}
 logs=$HF_ROOT/build/test-logs
 test_packages=(libcunit1-dev clang libclang-rt-14-dev clang-format clang-tidy ccache python3 python3-zmq python3-protobuf
     protobuf-compiler shellcheck binutils jq iproute2 nftables strace
-    e2fsprogs)
+    e2fsprogs g++)
 passed=0 failed=0 failures=()
 mkdir -p "$logs"
 begin_all=$SECONDS
