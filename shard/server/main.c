@@ -47,7 +47,7 @@ static const struct option_spec specs[] = {
     {"fsm-sync-mode", OPTION_TEXT, O(fsm_sync_mode), "nosync", 0, 0,
      "nosync: the raft log is the log; sync: RocksDB's too"},
     {"log-segment-bytes", OPTION_BYTES, O(segment_bytes), "64MiB", 4096, 1ull << 32, "size of a raft log segment"},
-    {"fsm-cache-bytes", OPTION_BYTES, O(fsm_cache_bytes), "16MiB", 0, 0, "block cache of the state machine"},
+    {"fsm-cache-bytes", OPTION_BYTES, O(fsm_cache_bytes), "64MiB", 0, 0, "block cache of the state machine"},
     {"fsm-buffer-bytes", OPTION_BYTES, O(fsm_buffer_bytes), "16MiB", 65536, 1ull << 32,
      "write buffer of the state machine"},
     {"log-level", OPTION_TEXT, O(log_level), "info", 0, 0, "debug, info, warn or error"},
