@@ -99,7 +99,6 @@ stage clang-configure configure clang "$HF_ROOT/build/clang" || finish
 stage clang-werror cmake --build "$HF_ROOT/build/clang" -j "$jobs"
 ctest_stage unit-tidy "$plain" -L '^(unit|tidy)$' -j "$jobs"
 ctest_stage sim "$plain" -L '^sim$'
-((full)) && stage sim-seeds "$plain/bin/hf_sim" --seeds 5000
 ctest_stage integration "$plain" -L '^integration$'
 ctest_stage chaos "$plain" -L '^chaos$'
 export HOLDFAST_FUZZ_SECONDS=$((full ? 120 : 7))
