@@ -64,6 +64,8 @@ void __wrap_metrics_register_histogram(struct metric_histogram *h)
     (void)h;
 }
 
+static void say(const char *format, va_list args) __attribute__((format(printf, 1, 0)));
+
 static void say(const char *format, va_list args)
 {
     if (process() == NULL || !world_now->options.verbose)

@@ -145,7 +145,7 @@ static void say_bytes(struct buf *out, struct slice s)
 static void say_version(struct buf *out, struct slice key, struct slice value, struct arena *arena)
 {
     struct vkey k;
-    struct slice user;
+    struct slice user = {0};
     struct version_value v;
     CU_ASSERT_FATAL(vkey_decode(key, &k) && vkey_user(k.prefix, arena, &user));
     say(out, "%c space %u", k.kind, k.space);

@@ -248,7 +248,7 @@ static void test_next_segment_is_ready(void)
     uint64_t written = 0, renames = simdisk_count(rig.sim, SIMDISK_RENAME);
     for (int i = 0; i < 3000; i++) {
         uint64_t most = growth_of_turn(&rig);
-        written += 8 * KIB; /* at least */
+        written += 8 * KIB;                                         /* at least */
         CU_ASSERT(most <= (i % 500 < 250 ? 768 : 1024 + 64) * KIB); /* after a start it has to hurry */
         CU_ASSERT(spares(&rig) <= 1);
         CU_ASSERT(log_disk_bytes(rig.log) <= 8 * written + 1024 * KIB);
