@@ -128,6 +128,7 @@ static void on_changed(void *ctx)
     if (was.role != r->status.role || was.term != r->status.term || was.leader != r->status.leader)
         diag(DIAG_INFO, "role=%s term=%" PRIu64 " leader=%" PRIu32 " commit=%" PRIu64 " last=%" PRIu64,
              role_names[r->status.role], r->status.term, r->status.leader, r->status.commit, r->status.last);
+    transport_follows(r->transport, r->status.leader, r->status.term);
     transport_members(r->transport, r->ops->members(r->engine));
 }
 
@@ -154,6 +155,7 @@ struct replica *replica_open(const struct replica_config *config)
     directory_open_engine(d, &env);
     r->engine = d->engine;
     r->status = r->ops->status(r->engine);
+    transport_follows(r->transport, r->status.leader, r->status.term);
     transport_members(r->transport, r->ops->members(r->engine));
     metrics_register(metrics, M_COUNT);
     metrics_register_histogram(&persist_seconds);

@@ -2,6 +2,7 @@
 #include "shard/replica/transport.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/error.h"
 #include "common/base/limits.h"
@@ -11,7 +12,9 @@
 
 #define PROTOCOL_VERSION 1
 #define CONNECTIONS_MAX (4 * LIMIT_PEERS) /* each peer's, and some that it left behind */
-#define PEER_HWM 4096 /* messages; flow is bounded by the engine's own in-flight limits long before */
+#define PEER_HWM 4096                 /* messages; flow is bounded by the engine's own in-flight limits long before */
+#define UNANSWERED 16                 /* messages to a peer in a row: it may not know where we are */
+#define TERM_LEAP (UINT64_C(1) << 32) /* no replica sleeps through so many elections */
 
 enum {
     M_SENT,
@@ -56,6 +59,7 @@ struct peer {
     uint64_t incarnation;
     char *endpoint;            /* owned */
     struct net_socket *socket; /* owned */
+    unsigned unanswered;       /* messages since it was last heard, and as many as it takes at first */
 };
 
 struct transport {
@@ -64,6 +68,10 @@ struct transport {
     struct net_socket *listener; /* owned */
     struct peer peers[LIMIT_PEERS];
     size_t peer_count;
+    struct peer guest; /* who last asked us and is no member that we know; no socket: nobody */
+    char *endpoint;    /* owned; our own, as the members list gives it. NULL: it does not */
+    uint32_t leader;   /* that the engine follows, 0: none */
+    uint64_t term;     /* of the engine */
     struct member members[LIMIT_PEERS];
     size_t member_count;
     struct buf packed;     /* reused for every message */
@@ -88,10 +96,16 @@ int transport_open(struct net *net, const char *endpoint, const struct identity 
     return HF_OK;
 }
 
+static void peer_close(struct peer *p)
+{
+    free(p->endpoint);
+    net_close(&p->socket);
+    *p = (struct peer){0};
+}
+
 static void peer_drop(struct transport *t, size_t i)
 {
-    free(t->peers[i].endpoint);
-    net_close(&t->peers[i].socket);
+    peer_close(&t->peers[i]);
     t->peers[i] = t->peers[--t->peer_count];
 }
 
@@ -101,6 +115,8 @@ void transport_close(struct transport **t)
         return;
     while ((*t)->peer_count > 0)
         peer_drop(*t, 0);
+    peer_close(&(*t)->guest);
+    free((*t)->endpoint);
     net_close(&(*t)->listener);
     buf_deinit(&(*t)->packed);
     arena_deinit(&(*t)->received);
@@ -113,7 +129,7 @@ static struct peer *peer_find(struct transport *t, uint32_t replica)
     for (size_t i = 0; i < t->peer_count; i++)
         if (t->peers[i].replica == replica)
             return &t->peers[i];
-    return NULL;
+    return t->guest.socket && t->guest.replica == replica ? &t->guest : NULL;
 }
 
 static bool still_there(const struct peer *p, const Hf__Catalog__Members *members)
@@ -126,20 +142,37 @@ static bool still_there(const struct peer *p, const Hf__Catalog__Members *member
     return false;
 }
 
-static void peer_add(struct transport *t, const Hf__Catalog__Member *m)
+/* False: it cannot be reached. */
+static bool peer_open(struct transport *t, struct peer *p, uint32_t replica, uint64_t incarnation, const char *endpoint)
 {
     struct net_options options = {.hwm = PEER_HWM, .message_bytes = LIMIT_RAFT_MESSAGE_BYTES};
     struct net_socket *socket = NULL;
-    int rc = net_connect(t->net, m->raft_endpoint, &options, &socket);
+    int rc = net_connect(t->net, endpoint, &options, &socket);
     if (rc) {
-        diag(DIAG_ERROR, "cannot connect to a peer replica=%u endpoint=%s error=\"%s\"", m->replica, m->raft_endpoint,
+        diag(DIAG_ERROR, "cannot connect to a peer replica=%u endpoint=%s error=\"%s\"", replica, endpoint,
              error_text(rc));
-        return;
+        return false;
     }
+    char *copy = strdup(endpoint);
+    must(copy); /* out of memory */
+    *p = (struct peer){replica, incarnation, copy, socket, UNANSWERED};
+    return true;
+}
+
+static void peer_add(struct transport *t, const Hf__Catalog__Member *m)
+{
     must(t->peer_count < LIMIT_PEERS); /* I12: peers_check bounds a configuration */
-    char *endpoint = strdup(m->raft_endpoint);
-    must(endpoint);
-    t->peers[t->peer_count++] = (struct peer){m->replica, m->incarnation, endpoint, socket};
+    if (peer_open(t, &t->peers[t->peer_count], m->replica, m->incarnation, m->raft_endpoint))
+        t->peer_count++;
+}
+
+static void learn_own_endpoint(struct transport *t, const char *endpoint)
+{
+    if (t->endpoint && strcmp(t->endpoint, endpoint) == 0)
+        return;
+    free(t->endpoint);
+    t->endpoint = strdup(endpoint);
+    must(t->endpoint); /* out of memory */
 }
 
 void transport_members(struct transport *t, const Hf__Catalog__Members *members)
@@ -154,7 +187,11 @@ void transport_members(struct transport *t, const Hf__Catalog__Members *members)
     for (size_t i = 0; i < members->n_members; i++) {
         const Hf__Catalog__Member *m = members->members[i];
         t->members[i] = (struct member){m->replica, m->incarnation};
-        if (m->replica != t->id.replica && m->raft_endpoint[0] && !peer_find(t, m->replica))
+        if (m->replica == t->guest.replica)
+            peer_close(&t->guest);
+        if (m->replica == t->id.replica)
+            learn_own_endpoint(t, m->raft_endpoint);
+        else if (m->raft_endpoint[0] && !peer_find(t, m->replica))
             peer_add(t, m);
     }
 }
@@ -177,6 +214,10 @@ void transport_send(struct transport *t, uint32_t to, const Hf__Raft__Raft *m, u
     e.to = to;
     e.to_incarnation = p->incarnation;
     e.commit = commit;
+    if (p->unanswered < UNANSWERED)
+        p->unanswered++;
+    else if (t->endpoint)
+        e.from_endpoint = t->endpoint;
     e.body_case = HF__RAFT__ENVELOPE__BODY_RAFT;
     e.raft = (Hf__Raft__Raft *)(uintptr_t)m; /* packing only reads */
     buf_clear(&t->packed);
@@ -193,6 +234,49 @@ static const struct member *member_find(const struct transport *t, uint32_t repl
     return NULL;
 }
 
+/* A replica that slept through a change of members must still answer those that came meanwhile, or it never hears of the
+ * change (Ongaro 2014, §4.1). They name this incarnation, which they have from a configuration, and are heard only while
+ * nobody else leads here: a stranger disturbs no group that works. */
+static bool may_be_member(const struct transport *t, const Hf__Raft__Envelope *e)
+{
+    if (e->from == 0 || e->to_incarnation != t->id.incarnation || (t->leader != 0 && t->leader != e->from))
+        return false;
+    if (e->raft->term > t->term && e->raft->term - t->term > TERM_LEAP)
+        return false;
+    switch (e->raft->kind) {
+    case HF__RAFT__KIND__PREVOTE:
+    case HF__RAFT__KIND__VOTE:
+    case HF__RAFT__KIND__APPEND:
+    case HF__RAFT__KIND__SNAPSHOT:
+        return true;
+    case HF__RAFT__KIND__NONE: /* what answers a question, or orders something, comes from members only */
+    case HF__RAFT__KIND__PREVOTE_REPLY:
+    case HF__RAFT__KIND__VOTE_REPLY:
+    case HF__RAFT__KIND__APPEND_REPLY:
+    case HF__RAFT__KIND__TIMEOUT_NOW:
+    case HF__RAFT__KIND__SNAPSHOT_REPLY:
+    case _HF__RAFT__KIND_IS_INT_SIZE:
+        return false;
+    }
+    return false;
+}
+
+/* Whoever sent it gets our answers. */
+static void welcome(struct transport *t, const Hf__Raft__Envelope *e)
+{
+    struct peer *p = peer_find(t, e->from);
+    if (p && p != &t->guest)
+        p->unanswered = 0;
+    if (member_find(t, e->from) || !e->from_endpoint[0] || strlen(e->from_endpoint) > LIMIT_TEXT_BYTES)
+        return;
+    if (p && p->incarnation == e->from_incarnation && strcmp(p->endpoint, e->from_endpoint) == 0)
+        return;
+    peer_close(&t->guest);
+    if (peer_open(t, &t->guest, e->from, e->from_incarnation, e->from_endpoint))
+        diag(DIAG_INFO, "a replica that is no member here speaks for this group replica=%u endpoint=%s", e->from,
+             e->from_endpoint);
+}
+
 /* Which counter a message falls to; M_RECEIVED when it is for us. */
 static int judge(struct transport *t, const Hf__Raft__Envelope *e)
 {
@@ -207,9 +291,10 @@ static int judge(struct transport *t, const Hf__Raft__Envelope *e)
     if (strcmp(e->engine, t->id.engine) != 0)
         return M_ENGINE;
     const struct member *from = member_find(t, e->from);
-    if (!from)
+    if (!from && !may_be_member(t, e))
         return M_STRANGER;
-    if (from->incarnation != e->from_incarnation || (e->to_incarnation && e->to_incarnation != t->id.incarnation))
+    bool mistaken = e->to_incarnation && e->to_incarnation != t->id.incarnation;
+    if (mistaken || (from && from->incarnation != e->from_incarnation))
         return M_INCARNATION;
     return M_RECEIVED;
 }
@@ -229,10 +314,18 @@ int transport_receive(struct transport *t, const Hf__Raft__Envelope **out)
         if (e) {
             verdict = judge(t, e);
             *out = e;
+            if (verdict == M_RECEIVED)
+                welcome(t, e);
         }
     }
     metric_add(&metrics[verdict], 1);
     return verdict == M_RECEIVED ? HF_OK : HF_E_PROTOCOL;
+}
+
+void transport_follows(struct transport *t, uint32_t leader, uint64_t term)
+{
+    t->leader = leader;
+    t->term = term;
 }
 
 struct net_socket *transport_socket(const struct transport *t)

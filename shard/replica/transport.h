@@ -17,16 +17,19 @@ struct transport;
 HF_CHECKED int transport_open(struct net *net, const char *endpoint, const struct identity *id, struct transport **out);
 void transport_close(struct transport **t);
 
-/* Connects to members that are new or have moved, drops those that left. From then on only these are heard: whoever is
- * no member of the configuration this replica knows changes nothing here, not even its term. So a replica that lags behind
- * a change hears an added member only when somebody it knows has sent it the entry. */
+/* Connects to members that are new or have moved, drops those that left. From then on these are heard; of whoever is no
+ * member of the configuration this replica knows only requests, and only while no other leader is followed here: it may have
+ * come by a change that this replica slept through. It is answered at the address it gives. */
 void transport_members(struct transport *t, const Hf__Catalog__Members *members);
+
+/* What the engine knows: 0: it follows nobody. */
+void transport_follows(struct transport *t, uint32_t leader, uint64_t term);
 
 /* Sends or drops. `commit` is the sender's commit index. */
 void transport_send(struct transport *t, uint32_t to, const Hf__Raft__Raft *m, uint64_t commit);
 
 /* The next message, borrowed until the next call. HF_E_AGAIN: none waits. HF_E_PROTOCOL: one was dropped and counted because
- * it does not match cluster, group, log epoch, engine or incarnation, or its sender is no member (I11); more may wait. */
+ * it does not match cluster, group, log epoch, engine or incarnation, or its sender is no member and may not be one (I11); more may wait. */
 HF_CHECKED int transport_receive(struct transport *t, const Hf__Raft__Envelope **out);
 
 struct net_socket *transport_socket(const struct transport *t); /* for polling */

@@ -1,5 +1,5 @@
 /* test_transport.c: who is heard: members with their own incarnation, of the same cluster, group, log epoch and engine;
- * everybody else is dropped, and however much is received, memory is that of one message. */
+ * everybody else is dropped, but for a group that changed meanwhile; and however much is received, memory is that of one message. */
 #include "shard/replica/transport.h"
 
 #include <stdio.h>
@@ -10,6 +10,7 @@
 #include "tests/unit/unit.h"
 
 #define ENDPOINT "tcp://127.0.0.1:21090"
+#define NEWCOMER "tcp://127.0.0.1:21091"
 
 static struct net *net;
 static struct transport *transport;
@@ -116,6 +117,100 @@ static void only_members_are_heard(void)
     end();
 }
 
+/* Of replica 4, that came while we were away, and knows us. */
+static Hf__Raft__Envelope of_newcomer(Hf__Raft__Raft *body)
+{
+    Hf__Raft__Envelope e = envelope(body);
+    body->kind = HF__RAFT__KIND__APPEND;
+    body->term = 9;
+    body->transfer = false;
+    e.from = 4;
+    e.from_incarnation = 14;
+    return e;
+}
+
+static void newcomers_are_heard_by_whom_nobody_leads(void)
+{
+    begin();
+    Hf__Raft__Raft body;
+    const Hf__Raft__Envelope *got = NULL;
+    Hf__Raft__Envelope e = of_newcomer(&body);
+    transport_follows(transport, 0, 5);
+    static const Hf__Raft__Kind requests[] = {HF__RAFT__KIND__PREVOTE, HF__RAFT__KIND__VOTE, HF__RAFT__KIND__APPEND,
+                                              HF__RAFT__KIND__SNAPSHOT};
+    static const Hf__Raft__Kind others[] = {HF__RAFT__KIND__NONE,        HF__RAFT__KIND__PREVOTE_REPLY,
+                                            HF__RAFT__KIND__VOTE_REPLY,  HF__RAFT__KIND__APPEND_REPLY,
+                                            HF__RAFT__KIND__TIMEOUT_NOW, HF__RAFT__KIND__SNAPSHOT_REPLY,
+                                            (Hf__Raft__Kind)99};
+    for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
+        body.kind = requests[i];
+        CU_ASSERT_EQUAL(heard(&e, &got), HF_OK);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        body.kind = others[i];
+        CU_ASSERT_EQUAL(heard(&e, &got), HF_E_PROTOCOL);
+    }
+    e = of_newcomer(&body);
+    body.term = 1; /* it has yet to be told of a later one */
+    CU_ASSERT_EQUAL(heard(&e, &got), HF_OK);
+    body.term = UINT64_C(1) << 61; /* after no number of elections */
+    CU_ASSERT_EQUAL(heard(&e, &got), HF_E_PROTOCOL);
+    e = of_newcomer(&body);
+    e.to_incarnation = 0; /* no configuration named us to it */
+    CU_ASSERT_EQUAL(heard(&e, &got), HF_E_PROTOCOL);
+    e = of_newcomer(&body);
+    transport_follows(transport, 4, 9);
+    CU_ASSERT_EQUAL(heard(&e, &got), HF_OK);
+    transport_follows(transport, 2, 9);
+    CU_ASSERT_EQUAL(heard(&e, &got), HF_E_PROTOCOL);
+    end();
+}
+
+/* The group was 1, 2 and 3 when we fell asleep; 4 came and leads, and sends us what follows on an entry we lack: until our
+ * answer reaches it, it sends nothing else. */
+static void a_newcomer_gets_its_answer(void)
+{
+    begin();
+    struct identity id = {
+        .cluster = 7, .group = 1, .replica = 4, .incarnation = 14, .engine = "native", .log_epoch = 2};
+    Hf__Catalog__Members members = HF__CATALOG__MEMBERS__INIT;
+    Hf__Catalog__Member us = HF__CATALOG__MEMBER__INIT, it = HF__CATALOG__MEMBER__INIT, *list[] = {&us, &it};
+    us.replica = 1;
+    us.incarnation = 11;
+    us.raft_endpoint = (char *)ENDPOINT;
+    it.replica = 4;
+    it.incarnation = 14;
+    it.raft_endpoint = (char *)NEWCOMER;
+    members.n_members = 2;
+    members.members = list;
+    struct transport *newcomer = NULL;
+    CU_ASSERT_EQUAL_FATAL(transport_open(net, NEWCOMER, &id, &newcomer), HF_OK);
+    transport_members(newcomer, &members);
+    Hf__Raft__Raft append = HF__RAFT__RAFT__INIT, reply = HF__RAFT__RAFT__INIT;
+    append.kind = HF__RAFT__KIND__APPEND;
+    append.term = reply.term = 9;
+    reply.kind = HF__RAFT__KIND__APPEND_REPLY;
+    reply.reject = true;
+    const Hf__Raft__Envelope *got = NULL;
+    struct net_poll_item at_us = {.socket = transport_socket(transport)};
+    struct net_poll_item at_it = {.socket = transport_socket(newcomer)};
+    bool there = false, back = false;
+    for (int i = 0; i < 2000 && !back; i++) { /* nothing is queued before the connection is made: as heartbeats are */
+        transport_send(newcomer, 1, &append, 5);
+        (void)net_poll(&at_us, 1, 10);
+        while (transport_receive(transport, &got) == HF_OK)
+            there = got->from == 4;
+        if (there)
+            transport_send(transport, 4, &reply, 0);
+        (void)net_poll(&at_it, 1, there ? 10 : 0);
+        back = transport_receive(newcomer, &got) == HF_OK && got->from == 1 && got->raft->reject;
+    }
+    CU_ASSERT(there);
+    CU_ASSERT(back);
+    transport_close(&newcomer);
+    end();
+}
+
 static void memory_is_that_of_one_message(void)
 {
     begin();
@@ -134,6 +229,8 @@ int main(void)
 {
     static const struct unit_case cases[] = {
         {"only members are heard", only_members_are_heard},
+        {"newcomers are heard by whom nobody leads", newcomers_are_heard_by_whom_nobody_leads},
+        {"a newcomer gets its answer", a_newcomer_gets_its_answer},
         {"memory is that of one message", memory_is_that_of_one_message},
     };
     return UNIT_MAIN("transport", cases);
