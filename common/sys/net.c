@@ -25,6 +25,7 @@
 #define NET_KEEPALIVE_COUNT 5
 #define NET_UNACKED_MS_MAX 10000               /* also cuts off who does not read for so long */
 #define NET_COPY_BYTES_MAX ((size_t)32 * 1024) /* handing memory over pays only above (measured) */
+#define NET_TAKE_CONNECTIONS 64                /* messages after which connections are counted, however many wait */
 #define NET_POLL_ITEMS 128                     /* on the stack; more are allocated */
 
 struct net {
@@ -36,6 +37,7 @@ struct net_socket {
     bool listener;
     struct unread unread; /* of a listener */
     struct connections connections;
+    unsigned received; /* since they were counted */
 };
 
 _Static_assert(sizeof(zmq_msg_t) <= sizeof(struct net_message), "room for ZeroMQ's message");
@@ -218,8 +220,10 @@ int net_receive(struct net_socket *s, struct net_peer *out_peer, struct net_mess
     zmq_msg_t frame;
     zmq_msg_init(&frame);
     int rc = receive_frame(s->zmq, &frame);
-    if (rc == HF_E_AGAIN && s->connections.monitor != NULL)
+    if (s->connections.monitor != NULL && (rc == HF_E_AGAIN || ++s->received >= NET_TAKE_CONNECTIONS)) {
+        s->received = 0;
         connections_take(&s->connections);
+    }
     if (rc == 0 && s->listener) {
         must(zmq_msg_size(&frame) <= NET_PEER_BYTES); /* a routing id's size is one byte on the wire */
         peer.size = (uint8_t)zmq_msg_size(&frame);

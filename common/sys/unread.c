@@ -70,13 +70,17 @@ bool unread_full(const struct unread *u, struct slice peer)
 static void sweep(struct unread *u)
 {
     uint64_t keys[SWEEP_KEYS], key;
-    size_t count = 0, at = 0;
+    size_t count;
     void *value;
-    while (count < SWEEP_KEYS && hashmap_each(&u->peers, &at, &key, &value))
-        if (atomic_load(&((struct unread_peer *)value)->holders) == 1)
-            keys[count++] = key;
-    for (size_t i = 0; i < count; i++)
-        let_go(hashmap_remove(&u->peers, keys[i]));
+    do {
+        size_t at = 0;
+        count = 0;
+        while (count < SWEEP_KEYS && hashmap_each(&u->peers, &at, &key, &value))
+            if (atomic_load(&((struct unread_peer *)value)->holders) == 1)
+                keys[count++] = key;
+        for (size_t i = 0; i < count; i++)
+            let_go(hashmap_remove(&u->peers, keys[i]));
+    } while (count == SWEEP_KEYS); /* I12: all of them, or the table grows by those that were left */
     u->sweep_at = 2 * u->peers.count > SWEEP_MIN ? 2 * u->peers.count : SWEEP_MIN;
 }
 

@@ -1,6 +1,7 @@
 /* test_net.c: sockets over loopback TCP: both directions, every refusal to queue, odd messages, sizes, peers that break off. */
 #include "common/sys/net.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -281,6 +282,37 @@ static void who_does_not_read_gets_only_small_answers(void)
     free(big);
 }
 
+/* A server that is never done with what one client sends ends the others' connections all the same. */
+static void connections_are_counted_under_a_flood(void)
+{
+    struct net_options one = {.hwm = 4000, .message_bytes = 1 << 20, .connections_max = 1};
+    struct net_socket *server = listen_somewhere(&one), *client = connect_to_it(&one);
+    struct net_peer peer;
+    struct net_message m;
+    CU_ASSERT_EQUAL_FATAL(say_hello(client, server, &peer), 0);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    to.sin_port = htons((uint16_t)atoi(strrchr(endpoint, ':') + 1));
+    int raw = socket(AF_INET, SOCK_STREAM, 0);
+    struct timeval limit = {.tv_sec = 3}; /* a handshake's own limit is 5 s */
+    CU_ASSERT_EQUAL_FATAL(setsockopt(raw, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
+    CU_ASSERT_EQUAL_FATAL(connect(raw, (const struct sockaddr *)&to, sizeof to), 0);
+    char greeting[64];
+    CU_ASSERT_FATAL(recv(raw, greeting, 1, 0) == 1); /* it was accepted */
+    for (int i = 0; i < 1000; i++)
+        CU_ASSERT_EQUAL(net_send(client, slice_text("flood")), 0);
+    for (int i = 0; i < 500; i++) { /* more is always waiting */
+        CU_ASSERT_EQUAL_FATAL(receive_within(server, &peer, &m, 20000), 0);
+        net_message_release(&m);
+    }
+    ssize_t n;
+    while ((n = recv(raw, greeting, sizeof greeting, 0)) > 0)
+        continue;
+    CU_ASSERT_EQUAL(n, 0); /* ended, not waited for in vain */
+    close(raw);
+    net_close(&client);
+    net_close(&server);
+}
+
 static void poll_sees_each_message_and_descriptors(void)
 {
     enum { EXTRA = 200 }; /* more than the stack's share */
@@ -318,6 +350,7 @@ int main(void)
         {"a message above the limit never arrives", a_message_above_the_limit_never_arrives},
         {"a peer that floods and dies hurts nobody", a_peer_that_floods_and_dies_hurts_nobody},
         {"who does not read gets only small answers", who_does_not_read_gets_only_small_answers},
+        {"connections are counted under a flood", connections_are_counted_under_a_flood},
         {"poll sees each message and descriptors", poll_sees_each_message_and_descriptors},
     };
     int rc = UNIT_MAIN("net", cases);
