@@ -41,9 +41,11 @@ int connections_watch(struct connections *c, void *context, void *zmq, size_t ma
     snprintf(endpoint, sizeof endpoint, "inproc://connections-%p", zmq);
     if (zmq_socket_monitor(zmq, endpoint, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) != 0)
         return HF_E_IO;
-    *c = (struct connections){.monitor = zmq_socket(context, ZMQ_PAIR), .max = max};
-    if (c->monitor == NULL)
+    *c = (struct connections){.monitor = zmq_socket(context, ZMQ_PAIR), .zmq = zmq, .max = max};
+    if (c->monitor == NULL) {
+        (void)zmq_socket_monitor(zmq, NULL, 0);
         return HF_E_LIMIT;
+    }
     /* Without a mark: at one, ZeroMQ's thread would wait for us. An event is a few bytes. */
     if (zmq_setsockopt(c->monitor, ZMQ_RCVHWM, &none, sizeof none) != 0 ||
         zmq_setsockopt(c->monitor, ZMQ_LINGER, &none, sizeof none) != 0 || zmq_connect(c->monitor, endpoint) != 0)
@@ -55,8 +57,10 @@ int connections_watch(struct connections *c, void *context, void *zmq, size_t ma
 
 void connections_close(struct connections *c)
 {
-    if (c->monitor != NULL)
+    if (c->monitor != NULL) { /* in this order: ZeroMQ's thread waits for ever to tell an event that nobody can take */
+        (void)zmq_socket_monitor(c->zmq, NULL, 0);
         zmq_close(c->monitor);
+    }
     metric_add(&metrics[M_OPEN], 0 - (uint64_t)c->count);
     *c = (struct connections){0};
 }

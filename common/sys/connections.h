@@ -15,6 +15,7 @@ size_t connections_init(void);
 
 struct connections {
     void *monitor; /* owned; NULL: not watched */
+    void *zmq;     /* the listener */
     size_t count, max;
 };
 

@@ -321,6 +321,29 @@ static void connections_are_counted_under_a_flood(void)
     net_close(&server);
 }
 
+/* Connections that come and go while a watched listener is closed stop nobody; ZeroMQ's thread would wait for ever. */
+static void a_listener_is_closed_while_others_come(void)
+{
+    enum { ROUNDS = 60, PEERS = 8 };
+    struct net_options watched = {.hwm = 100, .message_bytes = 1 << 20, .connections_max = 4};
+    for (int round = 0; round < ROUNDS; round++) {
+        struct net_socket *server = listen_somewhere(&watched);
+        int raw[PEERS];
+        for (int i = 0; i < PEERS; i++)
+            raw[i] = raw_peer();
+        for (int i = 0; i < PEERS; i += 2)
+            close(raw[i]);
+        net_close(&server);
+        for (int i = 1; i < PEERS; i += 2)
+            close(raw[i]);
+    }
+    struct net_socket *server = listen_somewhere(&usual), *client = connect_to_it(&usual);
+    struct net_peer peer;
+    CU_ASSERT_EQUAL(say_hello(client, server, &peer), 0);
+    net_close(&client);
+    net_close(&server);
+}
+
 static void poll_sees_each_message_and_descriptors(void)
 {
     enum { EXTRA = 200 }; /* more than the stack's share */
@@ -359,6 +382,7 @@ int main(void)
         {"a peer that floods and dies hurts nobody", a_peer_that_floods_and_dies_hurts_nobody},
         {"who does not read gets only small answers", who_does_not_read_gets_only_small_answers},
         {"connections are counted under a flood", connections_are_counted_under_a_flood},
+        {"a listener is closed while others come", a_listener_is_closed_while_others_come},
         {"poll sees each message and descriptors", poll_sees_each_message_and_descriptors},
     };
     int rc = UNIT_MAIN("net", cases);
