@@ -15,7 +15,8 @@ KEY, VALUE = 16 << 10, 8 << 20  # common/base/limits.h
 class Largest(ClusterTest):
     def test_the_largest_of_everything_survives_a_restart(self):
         """One limit for client, coordinator, proposal, log and its reading: nothing is taken that cannot be read back."""
-        c = self.cluster(shards=1).up()
+        # not about time: a busy disk that takes 16 MiB slowly must not cost the leader its lead
+        c = self.cluster(shards=1, env={"HOLDFAST_HEARTBEAT_MS": "500", "HOLDFAST_ELECTION_MS": "5000"}).up()
         old, new, key = os.urandom(VALUE), os.urandom(VALUE), b"k" * KEY
         kept = {}
         with c.wire(c.leader(1)) as w:

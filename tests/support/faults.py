@@ -47,8 +47,20 @@ class Trap:
             return f.read()
 
     def lines(self):
+        """A call a line, also one that another thread's call came between: it stands where it ended."""
         with open(self.out, encoding="utf-8", errors="replace") as f:
-            return f.read().splitlines()
+            written = f.read().splitlines()
+        begun, whole = {}, []
+        for line in written:
+            thread = line.split(" ", 1)[0]
+            rest = re.search(r"<\.\.\. \w+ resumed>(.*)$", line)
+            if line.endswith("<unfinished ...>"):
+                begun[thread] = line[:-len(" <unfinished ...>")]
+            elif rest and thread in begun:
+                whole.append(begun.pop(thread) + rest.group(1))
+            else:
+                whole.append(line)
+        return whole + list(begun.values())  # such as a call that ended the process
 
     def hits(self):
         return [line for line in self.lines() if "(INJECTED)" in line or "(DELAYED)" in line]
