@@ -63,7 +63,9 @@ class PowerCluster(cluster.Cluster):
         self.cut(*self.names())
 
     def just_kill(self, *names):
-        super().kill(*names)
+        for name in names:
+            self.signal_if_running(name, signal.SIGKILL)
+        self.await_end(*names)
 
     def kill(self, *names):
         super().kill(*names)
@@ -91,11 +93,11 @@ class PowerCluster(cluster.Cluster):
         wait_for("processes", 30, lambda: all(self.pid(n) or s.poll() for n, s in zip(names, starting)), 0.002)
         if crash_point:
             if "flush" in crash_point:  # the end flushes
-                self.send_signal(names[0], signal.SIGTERM)
+                self.signal_if_running(names[0], signal.SIGTERM)
             wait_for(f"the end at {crash_point}", 120, lambda: not all(self.pid(n) for n in names), 0.002)
         else:
             time.sleep(self.random.choice([0, 0.02, 0.05, 0.1, 0.3]))  # a moment of its start, not a wait
-        self.just_kill(*[n for n in names if self.pid(n)])
+        self.just_kill(*names)
         self.cut(*names)
         for s in starting:
             s.wait(timeout=300)

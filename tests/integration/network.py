@@ -78,6 +78,12 @@ def files_limit(soft):
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+def caught_up(c, name, seconds):
+    """Waits until `name` has applied what was committed when this began."""
+    goal = c.status_of(c.leader(1)).commit
+    wait_for(f"{name} at {goal}", seconds, lambda: (s := c.status_of(name)) is not None and s.applied >= goal)
+
+
 class Links(netns.NetTest):
     """Three replicas, each link between them through a relay."""
 
@@ -106,11 +112,6 @@ class Links(netns.NetTest):
         self.assertEqual(histories.judge(c, made, dump), [])
         self.assertEqual(sorted(c.alive()), sorted(c.names()), "a replica ended by itself")
 
-    def caught_up(self, c, name, seconds):
-        """Waits until `name` has applied what was committed when this began."""
-        goal = c.status_of(c.leader(1)).commit
-        wait_for(f"{name} at {goal}", seconds, lambda: (s := c.status_of(name)) is not None and s.applied >= goal)
-
     def test_delayed_and_out_of_order(self):
         """Each link slow in its own way, never twice the same; old connections deliver after those that follow."""
         c, h = self.begin()
@@ -125,7 +126,7 @@ class Links(netns.NetTest):
                 self.relay.cut("detach", target=n)
                 self.relay.set()
                 h.await_acks(20)
-                self.caught_up(c, n, 30)
+                caught_up(c, n, 30)
                 self.relay.release()
                 h.await_acks(20)
         self.judge(c, h)
@@ -137,12 +138,12 @@ class Links(netns.NetTest):
         follower = c.followers(1)[0]
         self.assertGreater(self.relay.cut("swallow", target=follower), 0)
         h.await_acks(50)  # two of three
-        self.caught_up(c, follower, 30)
+        caught_up(c, follower, 30)
         if FULL:
             self.relay.cut("swallow", source=leader)  # the leader is heard by nobody until it connects anew
             h.await_acks(50)
             for n in c.names():
-                self.caught_up(c, n, 30)
+                caught_up(c, n, 30)
         self.relay.release()
         self.judge(c, h)
 
@@ -218,10 +219,11 @@ class Hosts(netns.NetTest):
             self.hosts(c, names)
             c.start(moved)
             h.await_acks(20)
-            c.digests_agree(1)
+            caught_up(c, moved, 30)
         c.transfer(1, moved)
         h.await_acks(20)
         h.stop()
+        c.digests_agree(1)
         self.assertEqual(histories.judge(c, [h], parse_dump(c.cli("dump", text=False).stdout)), [])
 
     @staticmethod

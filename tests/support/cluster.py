@@ -1,5 +1,6 @@
 # cluster.py: a cluster of real processes for a test: deploy/local-cluster.sh, ports of its own, waits for events, judges logs.
 import atexit
+import contextlib
 import fcntl
 import json
 import os
@@ -160,6 +161,13 @@ class Cluster:
         pid = self.pid(name)
         assert pid is not None, f"{name} is not running"
         os.kill(pid, number)
+
+    def signal_if_running(self, name, number):
+        """For one that may end by itself at any moment."""
+        pid = self.pid(name)
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def kill(self, *names, number=signal.SIGKILL):
         """SIGKILLs all of them at once and returns when all are gone."""

@@ -43,7 +43,8 @@ static void what_is_none_is_refused(void)
         CU_ASSERT_PTR_NULL(root);
         CU_ASSERT_EQUAL(errno, 0);
     }
-    CU_ASSERT_PTR_NULL(load("a = \"1\"\n\0b = \"2\"\n", 19)); /* what stands behind a NUL is not passed over */
+    static const char nul[] = "a = \"1\"\n\0b = \"2\"\n";
+    CU_ASSERT_PTR_NULL(load(nul, sizeof nul - 1)); /* what stands behind a NUL is not passed over */
     CU_ASSERT_PTR_NULL(config_load("/nowhere/at/all"));
     CU_ASSERT_EQUAL(errno, ENOENT);
 }
