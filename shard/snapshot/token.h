@@ -1,0 +1,29 @@
+/* token.h: the snapshot pointer: a small file that says as of which entry the state machine surely is on disk.
+ *
+ * Position: written by snapshot_publish and by an install only; read at start and by `holdfast inspect`.
+ * Thread:   any, one at a time.
+ * Files:    <dir>/snapshots/token: text with a crc, replaced atomically.
+ * Invariants: never ahead of the durable applied index (I4): the caller's to keep. */
+#pragma once
+
+#include "common/base/arena.h"
+#include "common/base/hlc.h"
+#include "common/base/must.h"
+#include "common/sys/digest.h"
+#include "common/sys/disk.h"
+#include "proto/catalog.pb-c.h"
+
+struct token {
+    uint64_t cluster;
+    uint32_t group, log_epoch;
+    uint64_t index, term;
+    struct hlc ceiling;
+    uint64_t cutover; /* reserved for sealed values; 0: none */
+    uint8_t digest[DIGEST_BYTES];
+    const Hf__Catalog__Members *members; /* configuration as of `index` */
+};
+
+/* HF_E_ABSENT, HF_E_CORRUPT (checksum, syntax, bounds), HF_E_FORMAT, HF_E_IO. Members live in the arena. */
+HF_CHECKED int token_read(struct disk *disk, const char *dir, struct arena *arena, struct token *out);
+/* Durable on return. HF_E_IO, HF_E_NO_SPACE: the old one stands. */
+HF_CHECKED int token_write(struct disk *disk, const char *dir, const struct token *token);
