@@ -28,6 +28,16 @@
 
 struct engine; /* each engine's own struct begins with nothing of ours */
 
+/* What opening saw of the log, also when it failed: a cold start is classified from it. The engine fills it in. */
+struct engine_found {
+    int log_code;           /* of the log alone; HF_OK: it is whole, and what follows is known */
+    uint64_t first, last;   /* entries kept; last = first - 1: none */
+    uint64_t commit;        /* as persisted */
+    uint64_t applied_term;  /* the log's term at env->applied; 0: the log does not reach there */
+    uint64_t snapshot;      /* asked by the caller: an index */
+    uint64_t snapshot_term; /* the log's term there; 0: it does not hold it */
+};
+
 enum engine_role { ENGINE_FOLLOWER, ENGINE_CANDIDATE, ENGINE_LEADER, ENGINE_LEARNER };
 
 struct engine_env {
@@ -41,6 +51,7 @@ struct engine_env {
     uint64_t now_ns;                     /* CLOCK_BOOTTIME at open */
     uint64_t applied, applied_term;      /* of the state machine: replay starts behind it */
     const Hf__Catalog__Members *members; /* configuration as of `applied` */
+    struct engine_found *found;          /* of open; NULL: nobody asks */
 
     /* Calls out. `ctx` is passed back. */
     void *ctx;

@@ -50,6 +50,22 @@ static int check_cover(const struct engine_env *env, const struct log *log, cons
     return HF_OK;
 }
 
+static void tell_found(struct engine_found *found, int code, const struct log *log, uint64_t applied)
+{
+    if (found == NULL)
+        return;
+    *found = (struct engine_found){.log_code = code, .snapshot = found->snapshot};
+    if (code != HF_OK)
+        return;
+    found->first = log_first(log);
+    found->last = log_last(log);
+    found->commit = log_hard_state(log).commit;
+    if (log_term(log, applied, &found->applied_term) != HF_OK)
+        found->applied_term = 0;
+    if (log_term(log, found->snapshot, &found->snapshot_term) != HF_OK)
+        found->snapshot_term = 0;
+}
+
 /* Configurations behind `applied`: the last two count. Replay reads the same entries a moment later. */
 static int find_members(struct engine *e, char where[256])
 {
@@ -165,6 +181,7 @@ static int native_open(const struct engine_env *env, struct engine **out, char w
     struct log_config config = {
         .disk = env->disk, .dir = path, .segment_bytes = env->segment_bytes, .cache_bytes = NATIVE_CACHE_BYTES};
     rc = log_open(&config, &e->log, &found, where);
+    tell_found(env->found, rc, e->log, env->applied);
     if (rc == HF_OK)
         rc = check_cover(env, e->log, path, where);
     if (rc == HF_OK)
