@@ -26,7 +26,7 @@ enum check_kind {
     CHECK_APPLIED,      /* index, term, hash, other = chain of the state machine, 0 inside a batch */
     CHECK_DURABLE,      /* index, term: what a crash would leave of the state machine */
     CHECK_RESTARTED,    /* engine and state machine are open: index, term, other = chain of the state machine */
-    CHECK_WRITE_DONE,   /* a client was told: index, term, hash */
+    CHECK_WRITE_DONE,   /* a client was told: index, term, hash, other = the teller's term */
     CHECK_READ_BEGIN,   /* other = id of the read */
     CHECK_READ_DONE,    /* other = id, index = applied index of the answer */
     CHECK_HEALED        /* the end: index = 0, or the step that the healed cluster did not get through in time */

@@ -59,8 +59,12 @@ void clients_write_done(struct node *n, const struct write *w)
     sim->result.writes_done++;
     if (w->index > sim->clients.told_index)
         sim->clients.told_index = w->index;
-    checks_see(sim, (struct check_event){
-                        .kind = CHECK_WRITE_DONE, .node = n, .index = w->index, .term = w->term, .hash = w->hash});
+    checks_see(sim, (struct check_event){.kind = CHECK_WRITE_DONE,
+                                         .node = n,
+                                         .index = w->index,
+                                         .term = w->term,
+                                         .hash = w->hash,
+                                         .other = n->ops->status(n->engine).term});
 }
 
 void clients_read_done(struct node *n, uint64_t id, uint64_t index)
