@@ -52,6 +52,7 @@ static struct metric metrics[M_COUNT] = {
 struct member { /* who may speak to us, whether we can reach it or not */
     uint32_t replica;
     uint64_t incarnation;
+    char *snapshots; /* owned; where it serves its state, as it last said. NULL: it did not */
 };
 
 struct peer {
@@ -69,9 +70,11 @@ struct transport {
     struct peer peers[LIMIT_PEERS];
     size_t peer_count;
     struct peer guest; /* who last asked us and is no member that we know; no socket: nobody */
-    char *endpoint;    /* owned; our own, as the members list gives it. NULL: it does not */
-    uint32_t leader;   /* that the engine follows, 0: none */
-    uint64_t term;     /* of the engine */
+    struct member guest_said;
+    char *endpoint;  /* owned; our own, as the members list gives it. NULL: it does not */
+    char *snapshots; /* owned; where we serve our state. NULL: we do not */
+    uint32_t leader; /* that the engine follows, 0: none */
+    uint64_t term;   /* of the engine */
     struct member members[LIMIT_PEERS];
     size_t member_count;
     struct buf packed;     /* reused for every message */
@@ -116,7 +119,11 @@ void transport_close(struct transport **t)
     while ((*t)->peer_count > 0)
         peer_drop(*t, 0);
     peer_close(&(*t)->guest);
+    for (size_t i = 0; i < (*t)->member_count; i++)
+        free((*t)->members[i].snapshots);
+    free((*t)->guest_said.snapshots);
     free((*t)->endpoint);
+    free((*t)->snapshots);
     net_close(&(*t)->listener);
     buf_deinit(&(*t)->packed);
     arena_deinit(&(*t)->received);
@@ -166,13 +173,34 @@ static void peer_add(struct transport *t, const Hf__Catalog__Member *m)
         t->peer_count++;
 }
 
-static void learn_own_endpoint(struct transport *t, const char *endpoint)
+static void replace_text(char **text, const char *with)
 {
-    if (t->endpoint && strcmp(t->endpoint, endpoint) == 0)
+    if (*text && strcmp(*text, with) == 0)
         return;
-    free(t->endpoint);
-    t->endpoint = strdup(endpoint);
-    must(t->endpoint); /* out of memory */
+    free(*text);
+    *text = strdup(with);
+    must(*text); /* out of memory */
+}
+
+/* The new list; what those that stay have said stays. */
+static void members_replace(struct transport *t, const Hf__Catalog__Members *members)
+{
+    struct member was[LIMIT_PEERS];
+    size_t count = t->member_count;
+    memcpy(was, t->members, sizeof was);
+    must(members->n_members <= LIMIT_PEERS); /* I12: peers_check bounds a configuration */
+    t->member_count = members->n_members;
+    for (size_t i = 0; i < members->n_members; i++) {
+        const Hf__Catalog__Member *m = members->members[i];
+        t->members[i] = (struct member){m->replica, m->incarnation, NULL};
+        for (size_t k = 0; k < count; k++)
+            if (was[k].replica == m->replica && was[k].incarnation == m->incarnation) {
+                t->members[i].snapshots = was[k].snapshots;
+                was[k].snapshots = NULL;
+            }
+    }
+    for (size_t k = 0; k < count; k++)
+        free(was[k].snapshots);
 }
 
 void transport_members(struct transport *t, const Hf__Catalog__Members *members)
@@ -182,18 +210,22 @@ void transport_members(struct transport *t, const Hf__Catalog__Members *members)
             i++;
         else
             peer_drop(t, i);
-    must(members->n_members <= LIMIT_PEERS); /* I12: peers_check bounds a configuration */
-    t->member_count = members->n_members;
+    members_replace(t, members);
     for (size_t i = 0; i < members->n_members; i++) {
         const Hf__Catalog__Member *m = members->members[i];
-        t->members[i] = (struct member){m->replica, m->incarnation};
         if (m->replica == t->guest.replica)
             peer_close(&t->guest);
         if (m->replica == t->id.replica)
-            learn_own_endpoint(t, m->raft_endpoint);
+            replace_text(&t->endpoint, m->raft_endpoint);
         else if (m->raft_endpoint[0] && !peer_find(t, m->replica))
             peer_add(t, m);
     }
+}
+
+/* Only whom a follower may fetch from: a leader, with what is sent at its own pace. */
+static bool tells_snapshots(const Hf__Raft__Raft *m)
+{
+    return m->kind == HF__RAFT__KIND__SNAPSHOT || (m->kind == HF__RAFT__KIND__APPEND && m->n_entries == 0);
 }
 
 void transport_send(struct transport *t, uint32_t to, const Hf__Raft__Raft *m, uint64_t commit)
@@ -218,6 +250,8 @@ void transport_send(struct transport *t, uint32_t to, const Hf__Raft__Raft *m, u
         p->unanswered++;
     else if (t->endpoint)
         e.from_endpoint = t->endpoint;
+    if (t->snapshots && tells_snapshots(m))
+        e.snapshot_endpoint = t->snapshots;
     e.body_case = HF__RAFT__ENVELOPE__BODY_RAFT;
     e.raft = (Hf__Raft__Raft *)(uintptr_t)m; /* packing only reads */
     buf_clear(&t->packed);
@@ -226,12 +260,43 @@ void transport_send(struct transport *t, uint32_t to, const Hf__Raft__Raft *m, u
     metric_add(&metrics[rc ? M_UNDELIVERED : M_SENT], 1);
 }
 
+static size_t member_at(const struct transport *t, uint32_t replica) /* member_count: it is none */
+{
+    size_t i = 0;
+    while (i < t->member_count && t->members[i].replica != replica)
+        i++;
+    return i;
+}
+
 static const struct member *member_find(const struct transport *t, uint32_t replica)
 {
-    for (size_t i = 0; i < t->member_count; i++)
-        if (t->members[i].replica == replica)
-            return &t->members[i];
-    return NULL;
+    size_t i = member_at(t, replica);
+    return i < t->member_count ? &t->members[i] : NULL;
+}
+
+/* Where the sender of a message says that it serves its state. A text that cannot be an endpoint (I11) is as none. */
+static void note_snapshots(struct transport *t, const Hf__Raft__Envelope *e)
+{
+    if (!e->snapshot_endpoint[0] || strlen(e->snapshot_endpoint) > LIMIT_TEXT_BYTES || !tells_snapshots(e->raft))
+        return;
+    size_t i = member_at(t, e->from);
+    struct member *m = i < t->member_count ? &t->members[i] : &t->guest_said;
+    m->replica = e->from;
+    m->incarnation = e->from_incarnation;
+    replace_text(&m->snapshots, e->snapshot_endpoint);
+}
+
+void transport_announce(struct transport *t, const char *snapshot_endpoint)
+{
+    replace_text(&t->snapshots, snapshot_endpoint);
+}
+
+const char *transport_snapshots(const struct transport *t, uint32_t replica)
+{
+    const struct member *m = member_find(t, replica);
+    if (!m && t->guest_said.replica == replica)
+        m = &t->guest_said;
+    return m ? m->snapshots : NULL;
 }
 
 /* A replica that slept through a change of members must still answer those that came meanwhile, or it never hears of the
@@ -314,8 +379,10 @@ int transport_receive(struct transport *t, const Hf__Raft__Envelope **out)
         if (e) {
             verdict = judge(t, e);
             *out = e;
-            if (verdict == M_RECEIVED)
+            if (verdict == M_RECEIVED) {
                 welcome(t, e);
+                note_snapshots(t, e);
+            }
         }
     }
     metric_add(&metrics[verdict], 1);

@@ -25,6 +25,11 @@ void transport_members(struct transport *t, const Hf__Catalog__Members *members)
 /* What the engine knows: 0: it follows nobody. */
 void transport_follows(struct transport *t, uint32_t leader, uint64_t term);
 
+/* From now on this replica's heartbeats tell where it serves its state (copied). */
+void transport_announce(struct transport *t, const char *snapshot_endpoint);
+/* Where `replica` last said that it serves its state; NULL: it did not. Borrowed until the next receive. */
+const char *transport_snapshots(const struct transport *t, uint32_t replica);
+
 /* Sends or drops. `commit` is the sender's commit index. */
 void transport_send(struct transport *t, uint32_t to, const Hf__Raft__Raft *m, uint64_t commit);
 
