@@ -151,6 +151,9 @@ int route_request(const Hf__Catalog__Routes *routes, const Hf__Client__Request *
     case HF__CLIENT__REQUEST__OP_BOOTSTRAP:
     case HF__CLIENT__REQUEST__OP_BEAT:
     case HF__CLIENT__REQUEST__OP_LEASE:
+    case HF__CLIENT__REQUEST__OP_CHECK:
+    case HF__CLIENT__REQUEST__OP_VERDICT:
+    case HF__CLIENT__REQUEST__OP_BACKUP:
     case HF__CLIENT__REQUEST__OP_TIMESTAMP:
     case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
         break;

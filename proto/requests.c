@@ -66,6 +66,15 @@ static int check_lease(const Hf__Client__Lease *l, char message[REQUESTS_TEXT_BY
     return HF_E_INVALID;
 }
 
+static int check_verdict(const Hf__Client__Verdict *v, char message[REQUESTS_TEXT_BYTES])
+{
+    if (v->index != 0 && v->digest.len == REQUESTS_DIGEST_BYTES)
+        return HF_OK;
+    snprintf(message, REQUESTS_TEXT_BYTES, "a verdict names the index of a check and a digest of %d bytes",
+             REQUESTS_DIGEST_BYTES);
+    return HF_E_INVALID;
+}
+
 static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES])
 {
     int rc = HF_OK;
@@ -97,6 +106,10 @@ static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYT
         return check_fence(q->session_fence, message);
     case HF__CLIENT__REQUEST__OP_LEASE:
         return check_lease(q->lease, message);
+    case HF__CLIENT__REQUEST__OP_VERDICT:
+        return check_verdict(q->verdict, message);
+    case HF__CLIENT__REQUEST__OP_CHECK:
+    case HF__CLIENT__REQUEST__OP_BACKUP:
     case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
     case HF__CLIENT__REQUEST__OP_ROUTES:
     case HF__CLIENT__REQUEST__OP_STATUS:

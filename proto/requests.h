@@ -8,6 +8,7 @@
 
 #define REQUESTS_VERSION 1 /* of the client protocol */
 #define REQUESTS_TEXT_BYTES 256
+#define REQUESTS_DIGEST_BYTES 32
 
 /* Version, space, session, sizes and forms of what the operation carries. HF_E_PROTOCOL, HF_E_INVALID, HF_E_LIMIT,
  * HF_E_REFUSED (reads at a timestamp): message[] says what is wrong, with the values. */

@@ -13,7 +13,7 @@
 #include "shard/fsm/fsm_internal.h"
 #include "shard/fsm/meta.h"
 
-enum opcode { OPCODE_COMMANDS = 0x01, OPCODE_LEASE = 0x02, OPCODE_SESSION = 0x13 };
+enum opcode { OPCODE_COMMANDS = 0x01, OPCODE_LEASE = 0x02, OPCODE_CHECK = FSM_OPCODE_CHECK, OPCODE_SESSION = 0x13 };
 
 struct apply_result {
     uint64_t index, term;
@@ -269,6 +269,15 @@ static void apply_session(struct applying *a, const Hf__Entry__SessionEntry *e)
     add_result(a, 0, &result);
 }
 
+/* That the state was hashed as of here is all it leaves behind; the hashing is the caller's (fsm_is_check). */
+static void apply_check(struct applying *a)
+{
+    if (a->info.feature_level < META_FEATURE_CHECK)
+        halt(a, "feature level 1, opcode", OPCODE_CHECK);
+    a->info.checked = a->entry->index;
+    add_result(a, 0, &(struct fsm_result){0});
+}
+
 static void *unpack(const struct applying *a, const ProtobufCMessageDescriptor *type, struct slice payload)
 {
     void *message = pack_unpack(type, payload, &a->fsm->turn);
@@ -288,6 +297,10 @@ static int apply_command(struct applying *a)
         return apply_commands(a, unpack(a, &hf__entry__command_batch__descriptor, payload));
     case OPCODE_LEASE:
         apply_lease(a, unpack(a, &hf__entry__lease_entry__descriptor, payload));
+        return HF_OK;
+    case OPCODE_CHECK:
+        (void)unpack(a, &hf__entry__check_entry__descriptor, payload);
+        apply_check(a);
         return HF_OK;
     case OPCODE_SESSION:
         apply_session(a, unpack(a, &hf__entry__session_entry__descriptor, payload));
@@ -365,6 +378,8 @@ static int write_batch(struct applying *a)
         meta_put_ceiling(fsm->batch, a->info.ceiling);
     if (a->new_members)
         meta_put_members(fsm->batch, a->info.members);
+    if (a->info.checked != fsm->info.checked)
+        meta_put_checked(fsm->batch, a->info.checked);
     meta_put_applied(fsm->batch, &a->info);
     crash_point("fsm.before_write");
     int rc = store_write(fsm->store, fsm->batch);

@@ -161,8 +161,15 @@ static int load_one(struct markers *m, struct arena *arena, const struct vkey *k
 
 int markers_load(struct markers *m, struct store *store, struct version newest)
 {
-    struct arena arena = {0};
     struct store_iterator *it = store_iterator_new(store, false);
+    int rc = markers_read(m, it, newest);
+    store_iterator_free(&it);
+    return rc;
+}
+
+int markers_read(struct markers *m, struct store_iterator *it, struct version newest)
+{
+    struct arena arena = {0};
     const uint8_t first = VKEY_MARKER;
     int rc = HF_OK;
     store_iterator_seek(it, slice_make(&first, 1));
@@ -183,7 +190,6 @@ int markers_load(struct markers *m, struct store *store, struct version newest)
     }
     if (rc == HF_OK)
         rc = store_iterator_status(it);
-    store_iterator_free(&it);
     arena_deinit(&arena);
     markers_commit(m);
     return rc;

@@ -13,7 +13,7 @@
 #define META_CONSTANTS_BYTES ((size_t)(1 + 4 + 4 + 4))
 
 static const char key_applied[] = "mapplied", key_ceiling[] = "mceiling", key_members[] = "mmembers",
-                  key_range[] = "mrange", key_constants[] = "mconstants";
+                  key_range[] = "mrange", key_constants[] = "mconstants", key_checked[] = "mchecked";
 
 void meta_put_applied(struct store_batch *batch, const struct fsm_info *info)
 {
@@ -49,6 +49,13 @@ void meta_put_ceiling(struct store_batch *batch, struct hlc ceiling)
     uint8_t bytes[8];
     put_le64(bytes, ceiling.t);
     store_batch_put(batch, slice_text(key_ceiling), slice_make(bytes, sizeof bytes));
+}
+
+void meta_put_checked(struct store_batch *batch, uint64_t index)
+{
+    uint8_t bytes[8];
+    put_le64(bytes, index);
+    store_batch_put(batch, slice_text(key_checked), slice_make(bytes, sizeof bytes));
 }
 
 static void put_packed(struct store_batch *batch, const char *key, const ProtobufCMessage *message)
@@ -107,11 +114,14 @@ static int damaged(const char *key, char where[256])
     return HF_E_CORRUPT;
 }
 
+/* Reads of one kind: what a reader sees, or what is on disk. */
+typedef int get_fn(struct store *s, struct slice key, struct buf *out);
+
 /* Every other record is there once "applied" is: they came in its batch or an earlier one. */
-static int read_rest(struct store *store, struct arena *members, struct arena *range, struct fsm_info *info,
-                     struct buf *bytes, char where[256])
+static int read_rest(struct store *store, get_fn *get, struct arena *members, struct arena *range,
+                     struct fsm_info *info, struct buf *bytes, char where[256])
 {
-    int rc = store_get(store, slice_text(key_constants), bytes);
+    int rc = get(store, slice_text(key_constants), bytes);
     if (rc != HF_OK || bytes->size != META_CONSTANTS_BYTES || bytes->data[0] != META_FORMAT)
         return rc != HF_OK && rc != HF_E_NOT_FOUND ? rc : damaged(key_constants, where);
     info->feature_level = get_le32(bytes->data + 1);
@@ -125,28 +135,36 @@ static int read_rest(struct store *store, struct arena *members, struct arena *r
         return HF_E_FORMAT;
     }
     buf_clear(bytes);
-    rc = store_get(store, slice_text(key_ceiling), bytes);
+    rc = get(store, slice_text(key_ceiling), bytes);
     if (rc != HF_OK || bytes->size != 8)
         return rc != HF_OK && rc != HF_E_NOT_FOUND ? rc : damaged(key_ceiling, where);
     info->ceiling.t = get_le64(bytes->data);
     buf_clear(bytes);
-    rc = store_get(store, slice_text(key_members), bytes);
+    rc = get(store, slice_text(key_members), bytes);
     if (rc != HF_OK || (info->members = meta_members(buf_slice(bytes), members)) == NULL)
         return rc != HF_OK && rc != HF_E_NOT_FOUND ? rc : damaged(key_members, where);
     buf_clear(bytes);
-    rc = store_get(store, slice_text(key_range), bytes);
+    rc = get(store, slice_text(key_range), bytes);
     if (rc == HF_OK)
         info->range = range_of(buf_slice(bytes), range);
     if (rc != HF_OK || info->range == NULL)
         return rc != HF_OK && rc != HF_E_NOT_FOUND ? rc : damaged(key_range, where);
+    buf_clear(bytes);
+    rc = store_get(store, slice_text(key_checked), bytes); /* absent until the first check */
+    if (rc == HF_E_NOT_FOUND)
+        return HF_OK;
+    if (rc != HF_OK || bytes->size != 8)
+        return rc != HF_OK ? rc : damaged(key_checked, where);
+    info->checked = get_le64(bytes->data);
     return HF_OK;
 }
 
-int meta_load(struct store *store, struct arena *members, struct arena *range, struct fsm_info *info, char where[256])
+static int load(struct store *store, get_fn *get, struct arena *members, struct arena *range, struct fsm_info *info,
+                char where[256])
 {
     struct buf bytes = {0};
     snprintf(where, 256, "state machine: meta cannot be read");
-    int rc = store_get(store, slice_text(key_applied), &bytes);
+    int rc = get(store, slice_text(key_applied), &bytes);
     if (rc == HF_E_NOT_FOUND) {
         snprintf(where, 256, "state machine: no applied index: its creation did not finish");
         rc = HF_E_ABSENT;
@@ -155,9 +173,31 @@ int meta_load(struct store *store, struct arena *members, struct arena *range, s
     }
     buf_clear(&bytes);
     if (rc == HF_OK)
-        rc = read_rest(store, members, range, info, &bytes, where);
+        rc = read_rest(store, get, members, range, info, &bytes, where);
     buf_deinit(&bytes);
     return rc;
+}
+
+int meta_durable_info(struct store *store, struct arena *arena, struct fsm_info *out)
+{
+    char where[256];
+    struct fsm_applied after = {0};
+    struct fsm_info info;
+    int rc;
+    do { /* a flush in the background may end between two reads: then they are of two states */
+        info = (struct fsm_info){0};
+        rc = load(store, store_get_durable, arena, arena, &info, where);
+        if (rc == HF_OK)
+            rc = meta_durable_applied(store, &after);
+    } while (rc == HF_OK && after.index != info.applied.index);
+    if (rc == HF_OK)
+        *out = info;
+    return rc;
+}
+
+int meta_load(struct store *store, struct arena *members, struct arena *range, struct fsm_info *info, char where[256])
+{
+    return load(store, store_get, members, range, info, where);
 }
 
 int meta_durable_applied(struct store *store, struct fsm_applied *out)

@@ -6,11 +6,13 @@
 #include "shard/fsm/fsm.h"
 #include "shard/store/store.h"
 
-#define META_FEATURE_LEVEL 1u /* what this program can apply */
+#define META_FEATURE_LEVEL 2u /* what this program can apply: what new groups begin with */
+#define META_FEATURE_CHECK FSM_FEATURE_CHECK
 
 void meta_put_applied(struct store_batch *batch, const struct fsm_info *info); /* with newest version and digest (I1) */
 void meta_put_ceiling(struct store_batch *batch, struct hlc ceiling);
 void meta_put_members(struct store_batch *batch, const Hf__Catalog__Members *members);
+void meta_put_checked(struct store_batch *batch, uint64_t index);
 void meta_put_range(struct store_batch *batch, const Hf__Catalog__Range *range);
 void meta_put_constants(struct store_batch *batch, const struct fsm_info *info);
 
@@ -21,6 +23,9 @@ Hf__Catalog__Members *meta_members(struct slice packed, struct arena *arena);
  * HF_E_ABSENT: no state was completed here. HF_E_CORRUPT, HF_E_FORMAT, HF_E_IO. */
 HF_CHECKED int meta_load(struct store *store, struct arena *members, struct arena *range, struct fsm_info *info,
                          char where[256]);
+
+/* As meta_load, of what is on disk, all as of one entry. HF_E_ABSENT, HF_E_CORRUPT, HF_E_FORMAT, HF_E_IO. */
+HF_CHECKED int meta_durable_info(struct store *store, struct arena *arena, struct fsm_info *out);
 
 /* The applied position that is on disk. HF_E_ABSENT, HF_E_CORRUPT, HF_E_IO. */
 HF_CHECKED int meta_durable_applied(struct store *store, struct fsm_applied *out);
