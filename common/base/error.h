@@ -45,7 +45,15 @@ enum hf_class {
     X(HF_E_NOT_READY, -26, HF_CLASS_RETRY_SAME, "starting: not ready to serve yet")                                      \
     X(HF_E_AGAIN, -27, HF_CLASS_RETRY_SAME, "nothing to do now; try again")                                              \
     X(HF_E_FUTURE_TIMESTAMP, -28, HF_CLASS_GIVE_UP, "the timestamp lies in the future: nobody issued it")                \
-    X(HF_E_NO_SPACE, -29, HF_CLASS_RETRY_SAME, "no space left on device")
+    X(HF_E_NO_SPACE, -29, HF_CLASS_RETRY_SAME, "no space left on device")                                                \
+    X(HF_E_SNAPSHOT_TOO_SMALL, -30, HF_CLASS_GIVE_UP, "snapshot stream: it ends before its footer")                      \
+    X(HF_E_SNAPSHOT_FOOTER, -31, HF_CLASS_GIVE_UP, "snapshot stream: the footer is damaged or belongs to another token") \
+    X(HF_E_SNAPSHOT_BODY, -32, HF_CLASS_GIVE_UP, "snapshot stream: the content does not match its checksum")             \
+    X(HF_E_SNAPSHOT_MAGIC, -33, HF_CLASS_GIVE_UP, "snapshot stream: unknown format")                                     \
+    X(HF_E_SNAPSHOT_LENGTH, -34, HF_CLASS_GIVE_UP, "snapshot stream: a length that cannot be")                           \
+    X(HF_E_SNAPSHOT_TOKEN, -35, HF_CLASS_GIVE_UP, "snapshot stream: the token is invalid or not the expected one")       \
+    X(HF_E_SNAPSHOT_ABSENT, -36, HF_CLASS_RETRY_ELSEWHERE, "snapshot stream: there is none")                             \
+    X(HF_E_SNAPSHOT_TOO_LARGE, -37, HF_CLASS_GIVE_UP, "snapshot stream: larger than allowed")
 /* clang-format on */
 
 enum hf_error {

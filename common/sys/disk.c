@@ -1,4 +1,5 @@
-/* disk.c: what any disk can do with the table of functions: read a whole file, replace one, sweep leftovers. */
+/* disk.c: what any disk can do with the table of functions: read a whole file, replace one, sweep leftovers, remove a
+ * tree. */
 #include "common/sys/disk.h"
 
 #include <errno.h>
@@ -85,6 +86,49 @@ int disk_replace(struct disk *d, const char *path, struct slice content)
     }
     crash_point("disk.replace.after_rename");
     return d->ops->sync_dir(d, dir);
+}
+
+#define DISK_TREE_DEPTH 8
+
+struct children { /* NUL-terminated names in a row: nothing is removed while the directory is being read */
+    struct buf names;
+};
+
+static void children_note(void *ctx, const char *name)
+{
+    struct children *children = ctx;
+    buf_append(&children->names, name, strlen(name) + 1);
+}
+
+static int remove_tree(struct disk *d, const char *path, unsigned depth)
+{
+    int rc = d->ops->remove(d, path);
+    if (rc != HF_E_EXISTS) /* a file, an empty directory, or nothing there */
+        return rc == HF_E_ABSENT ? 0 : rc;
+    struct children children = {0};
+    rc = depth == 0 ? HF_E_LIMIT : d->ops->list(d, path, children_note, &children);
+    for (size_t at = 0; rc == 0 && at < children.names.size;) {
+        const char *name = (const char *)children.names.data + at;
+        char below[DISK_PATH_BYTES];
+        int n = snprintf(below, sizeof below, "%s/%s", path, name);
+        rc = n < 0 || (size_t)n >= sizeof below ? HF_E_LIMIT : remove_tree(d, below, depth - 1);
+        at += strlen(name) + 1;
+    }
+    buf_deinit(&children.names);
+    return rc == 0 ? d->ops->remove(d, path) : rc;
+}
+
+int disk_remove_tree(struct disk *d, const char *path)
+{
+    return remove_tree(d, path, DISK_TREE_DEPTH);
+}
+
+int disk_ensure_dir(struct disk *d, const char *parent, const char *path)
+{
+    int rc = d->ops->make_dir(d, path);
+    if (rc != 0 && rc != HF_E_EXISTS)
+        return rc;
+    return d->ops->sync_dir(d, parent); /* also of one that is there: a crash may have come before its sync */
 }
 
 struct sweep {

@@ -34,7 +34,9 @@ struct disk_ops {
     int (*sync)(struct disk *d, struct disk_file *file);             /* fdatasync */
     int (*sync_dir)(struct disk *d, const char *path);               /* makes names durable */
     int (*rename)(struct disk *d, const char *from, const char *to); /* durable after sync_dir */
-    int (*remove)(struct disk *d, const char *path);
+    /* Both names are there and change places, at once; HF_E_ABSENT otherwise. Durable as a rename is. */
+    int (*exchange)(struct disk *d, const char *one, const char *other);
+    int (*remove)(struct disk *d, const char *path);   /* a file or an empty directory; HF_E_EXISTS: it is not empty */
     int (*make_dir)(struct disk *d, const char *path); /* HF_E_EXISTS when it is there */
     int (*list)(struct disk *d, const char *path, disk_list_fn *fn, void *ctx);
     int (*exists)(struct disk *d, const char *path, bool *out);
@@ -56,6 +58,13 @@ HF_CHECKED int disk_replace(struct disk *d, const char *path, struct slice conte
 
 /* Removes leftovers of disk_replace in `dir` (names ending in ".tmp"). */
 HF_CHECKED int disk_sweep_temp(struct disk *d, const char *dir);
+
+/* Removes a file, or a directory with all below it; absent is fine. Not durable: sync the directory it is in. HF_E_LIMIT:
+ * deeper than we ever make. */
+HF_CHECKED int disk_remove_tree(struct disk *d, const char *path);
+
+/* Makes the directory if it is not there, its name durable in `parent`. */
+HF_CHECKED int disk_ensure_dir(struct disk *d, const char *parent, const char *path);
 
 /* The text of `rc`; of HF_E_IO what the operating system just said of it (errno), such as "Read-only file system". To be
  * asked for at once, before another call may change errno. Never NULL. */

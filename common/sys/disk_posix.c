@@ -186,6 +186,12 @@ static int posix_rename(struct disk *d, const char *from, const char *to)
     return rename(from, to) == 0 ? 0 : from_errno(errno);
 }
 
+static int posix_exchange(struct disk *d, const char *one, const char *other)
+{
+    (void)d;
+    return renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) == 0 ? 0 : from_errno(errno);
+}
+
 static int posix_remove(struct disk *d, const char *path)
 {
     (void)d;
@@ -238,6 +244,7 @@ struct disk *disk_posix(void)
         .sync = posix_sync,
         .sync_dir = posix_sync_dir,
         .rename = posix_rename,
+        .exchange = posix_exchange,
         .remove = posix_remove,
         .make_dir = posix_make_dir,
         .list = posix_list,

@@ -1,7 +1,7 @@
 /* fsm.h: the deterministic state machine: entries in, one write batch out (I1-I3), reads beside.
  *
  * Position: replica calls fsm_apply with committed entries; server reads through fsm_get and fsm_scan.
- * Thread:   loop thread.
+ * Thread:   loop thread; fsm_checkpoint any.
  * Keys, records and meta: shard/fsm/README.md. Apply looks at (state, entry) and nothing else: no clock, no role. */
 #pragma once
 
@@ -65,6 +65,19 @@ const struct fsm_info *fsm_info(const struct fsm *fsm);
 HF_CHECKED int fsm_durable_applied(struct fsm *fsm, struct fsm_applied *out);
 HF_CHECKED int fsm_flush(struct fsm *fsm);       /* durable on return */
 HF_CHECKED int fsm_flush_begin(struct fsm *fsm); /* in the background; fsm_durable_applied shows when it is done */
+
+/* What the durable state says of itself, all as of one entry: what a token is made of. Members and range in the arena;
+ * sessions and markers are not counted. HF_E_ABSENT, HF_E_CORRUPT, HF_E_IO. */
+HF_CHECKED int fsm_durable_info(struct fsm *fsm, struct arena *arena, struct fsm_info *out);
+
+/* Hard links of the whole state in the new directory `dir`, as of some entry not before `applied` at the call; what had
+ * that name goes. Flushes. Durable on return. Any thread while the loop applies; not while it closes the machine.
+ * HF_E_NO_SPACE, HF_E_IO, HF_E_CORRUPT; where[] says more. */
+HF_CHECKED int fsm_checkpoint(struct fsm *fsm, const char *dir, char where[256]);
+
+/* What the state in `dir`, which nobody has open, says of itself; read-only, nothing is changed. As fsm_durable_info.
+ * HF_E_ABSENT, HF_E_CORRUPT, HF_E_FORMAT, HF_E_IO. */
+HF_CHECKED int fsm_peek(const char *dir, struct arena *arena, struct fsm_info *out, char where[256]);
 
 /* Which file and what, of the last call that failed with HF_E_IO, HF_E_CORRUPT or HF_E_NO_SPACE; "" before. Borrowed. */
 const char *fsm_where(const struct fsm *fsm);

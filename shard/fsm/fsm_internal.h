@@ -1,4 +1,4 @@
-/* fsm_internal.h: the machine's own struct, for fsm.c, apply.c and scan.c only. */
+/* fsm_internal.h: the machine's own struct, for fsm.c, apply.c, checkpoint.c and scan.c only. */
 #pragma once
 
 #include "shard/fsm/fsm.h"

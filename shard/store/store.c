@@ -13,7 +13,8 @@
 #define STORE_CACHE_BYTES_DEFAULT ((uint64_t)24 << 20) /* indexes and filters of 5 M keys take 14 */
 
 #define STORE_ROOM_NAME "room.tmp"
-#define STORE_ROOM_BYTES ((uint64_t)1 << 20) /* more than opening writes; what one batch leaves */
+
+#define STORE_L0_FILES_FLUSH 18 /* RocksDB slows writes down at 20 files of level 0, and a flush is one more */
 
 enum { READ_TIER_PERSISTED = 2 }; /* as in rocksdb/options.h; c.h has no name for it */
 
@@ -94,7 +95,7 @@ static void destroy(struct store *s)
     rocksdb_writebatch_destroy(s->batch);
     rocksdb_options_destroy(s->options);
     rocksdb_cache_destroy(s->cache);
-    free(s->log_dir);
+    free(s->dir);
     free(s);
 }
 
@@ -138,19 +139,22 @@ static int check_room(const char *dir, char where[256])
 
 int store_open(const struct store_config *config, bool create, struct store **out, char where[256])
 {
+    must(!(create && config->read_only));
     int rc = create ? HF_OK : check_present(config->dir, where);
-    if (rc == HF_OK && !create)
+    if (rc == HF_OK && !create && !config->read_only)
         rc = check_room(config->dir, where);
     if (rc != HF_OK)
         return rc;
     struct store *s = calloc(1, sizeof *s);
     must(s != NULL); /* out of memory */
     make_options(s, config);
-    s->log_dir = config->sync_writes ? strdup(config->dir) : NULL;
-    must((s->log_dir != NULL) == config->sync_writes); /* out of memory */
+    s->dir = strdup(config->dir);
+    must(s->dir != NULL); /* out of memory */
+    s->logged = config->sync_writes;
     rocksdb_options_set_create_if_missing(s->options, create);
     char *text = NULL;
-    s->db = rocksdb_open(s->options, config->dir, &text);
+    s->db = config->read_only ? rocksdb_open_for_read_only(s->options, config->dir, 0, &text)
+                              : rocksdb_open(s->options, config->dir, &text);
     rc = store_error(text, where);
     if (rc != HF_OK) {
         s->db = NULL;
@@ -185,18 +189,18 @@ static int check_log_room(struct store *s)
     size_t size = 0;
     uint64_t room = 0;
     (void)rocksdb_writebatch_data(s->batch, &size);
-    int rc = disk_room(s->log_dir, &room);
+    int rc = disk_room(s->dir, &room);
     if (rc == HF_OK && room < size + STORE_ROOM_BYTES)
         rc = HF_E_NO_SPACE;
     if (rc != HF_OK)
-        snprintf(s->where, sizeof s->where, "%.200s: %s", s->log_dir, disk_error_text(rc));
+        snprintf(s->where, sizeof s->where, "%.200s: %s", s->dir, disk_error_text(rc));
     return rc;
 }
 
 int store_write(struct store *s, const struct store_batch *b)
 {
     store_batch_fill(b, s->batch);
-    int rc = s->log_dir == NULL ? HF_OK : check_log_room(s);
+    int rc = !s->logged ? HF_OK : check_log_room(s);
     if (rc != HF_OK)
         return rc;
     char *text = NULL;
@@ -242,6 +246,19 @@ int store_flush_begin(struct store *s)
     char *text = NULL;
     rocksdb_flush(s->db, s->flush_begin, &text);
     return store_error(text, s->where);
+}
+
+/* What makes rocksdb_flush wait, whether or not it is to wait for the flush itself: another memtable would have to wait for
+ * room, or level 0 is about to have more files than writes may go on with. */
+bool store_flush_pending(struct store *s)
+{
+    uint64_t waiting = 0;
+    if (rocksdb_property_int(s->db, "rocksdb.num-immutable-mem-table", &waiting) == 0 && waiting > 0)
+        return true;
+    char *files = rocksdb_property_value(s->db, "rocksdb.num-files-at-level0");
+    bool full = files != NULL && strtoull(files, NULL, 10) >= STORE_L0_FILES_FLUSH;
+    rocksdb_free(files);
+    return full;
 }
 
 const char *store_where(const struct store *s)

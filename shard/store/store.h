@@ -1,7 +1,7 @@
 /* store.h: RocksDB and nothing but RocksDB: bytes in, bytes out, one column family, write-ahead log off.
  *
  * Position: below shard/fsm, the only user. The only home of <rocksdb/c.h>.
- * Thread:   store_write and store_flush by the loop thread; reads by any thread.
+ * Thread:   store_write and store_flush by the loop thread; reads and store_checkpoint by any thread.
  * A process never forks after store_open: the child would have no background threads. */
 #pragma once
 
@@ -22,6 +22,7 @@ struct store_config {
     bool sync_writes;      /* --fsm-sync-mode=sync: RocksDB's own log on, synced per batch; default off */
     uint64_t cache_bytes;  /* block cache, indexes and filters included; 0: 24 MiB */
     uint64_t buffer_bytes; /* memtable, of which there are at most three; 0: 8 MiB */
+    bool read_only;        /* changes nothing on disk, takes no lock: a copy that nobody has open, or an offline look */
     /* Length of the prefix of `key` under which point lookups are filtered (bloom), 0: the key has none. Pure. */
     size_t (*prefix)(struct slice key);
 };
@@ -33,6 +34,11 @@ void store_close(struct store **s); /* flushes */
 /* Removes a closed store and its directory; an absent one is fine. Only for an attempt at creating that did not finish.
  */
 HF_CHECKED int store_destroy(const char *dir, char where[256]);
+
+/* Hard links of the whole state as of some batch not before the last one written when this was called, in the new
+ * directory `dir`, whose parent is there, on the same file system. What is there under that name goes. Durable on return.
+ * Any thread, while the loop writes; flushes. HF_E_NO_SPACE, HF_E_IO, HF_E_CORRUPT, HF_E_LIMIT; where[] says more. */
+HF_CHECKED int store_checkpoint(struct store *s, const char *dir, char where[256]);
 
 struct store_batch *store_batch_new(void);
 void store_batch_free(struct store_batch **b);
@@ -52,9 +58,14 @@ HF_CHECKED int store_get_durable(struct store *s, struct slice key, struct buf *
 HF_CHECKED int store_flush(struct store *s);
 /* As store_flush, but only begins it; store_get_durable shows when it is done. */
 HF_CHECKED int store_flush_begin(struct store *s);
+/* A flush is under way, or store_flush_begin would wait now, for an earlier flush or for compaction. */
+bool store_flush_pending(struct store *s);
 
 /* `prefix_mode`: only keys with the prefix of the first seek are looked at (bloom); else total order. */
 struct store_iterator *store_iterator_new(struct store *s, bool prefix_mode);
+/* Total order, for one who walks over everything on a thread of its own: leaves the cache as it is. Shows the store as it
+ * is now; to be freed before store_close. */
+struct store_iterator *store_iterator_whole(struct store *s);
 void store_iterator_free(struct store_iterator **it);
 void store_iterator_seek(struct store_iterator *it, struct slice key);          /* first key ≥ */
 void store_iterator_seek_for_prev(struct store_iterator *it, struct slice key); /* last key ≤ */
@@ -63,7 +74,10 @@ void store_iterator_next(struct store_iterator *it);
 void store_iterator_prev(struct store_iterator *it);
 struct slice store_iterator_key(const struct store_iterator *it); /* borrowed until the iterator moves */
 struct slice store_iterator_value(const struct store_iterator *it);
-int store_iterator_status(const struct store_iterator *it); /* HF_OK, or why valid is false (HF_E_CORRUPT, HF_E_IO) */
+int store_iterator_status(struct store_iterator *it); /* HF_OK, or why valid is false (HF_E_CORRUPT, HF_E_IO) */
+
+/* RocksDB's text of the last store_iterator_status that failed; "" before. Borrowed. */
+const char *store_iterator_where(const struct store_iterator *it);
 
 /* RocksDB's text of the last call on this store that failed, which names the file; "" before. Borrowed. */
 const char *store_where(const struct store *s);

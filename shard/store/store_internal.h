@@ -5,6 +5,8 @@
 
 #include "shard/store/store.h"
 
+#define STORE_ROOM_BYTES ((uint64_t)1 << 20) /* more than opening writes; what a batch or a checkpoint leaves */
+
 struct store {
     rocksdb_t *db;
     rocksdb_cache_t *cache;
@@ -16,7 +18,8 @@ struct store {
     rocksdb_readoptions_t *read_prefix;  /* iterators that stay inside one prefix */
     rocksdb_readoptions_t *read_total;   /* iterators in total order */
     rocksdb_flushoptions_t *flush, *flush_begin;
-    char *log_dir;   /* owned; of RocksDB's own log when batches are synced into it, else NULL */
+    char *dir;       /* owned */
+    bool logged;     /* batches are synced into RocksDB's own log */
     char where[256]; /* RocksDB's text of the last failure */
 };
 

@@ -254,6 +254,26 @@ static int sim_rename(struct disk *d, const char *from, const char *to)
     return 0;
 }
 
+static int sim_exchange(struct disk *d, const char *one, const char *other)
+{
+    struct simdisk *sd = of(d);
+    struct name_change change = {0};
+    int rc = gate(sd, SIMDISK_RENAME);
+    if (rc == 0)
+        rc = simtree_resolve(&sd->tree, one, &change.from_dir, change.from);
+    if (rc == 0)
+        rc = simtree_resolve(&sd->tree, other, &change.to_dir, change.to);
+    if (rc != 0)
+        return rc;
+    change.node = simtree_lookup(change.from_dir, change.from);
+    change.other = simtree_lookup(change.to_dir, change.to);
+    if (change.node == NULL || change.other == NULL)
+        return HF_E_ABSENT;
+    if (change.node != change.other)
+        simtree_change(&sd->tree, &change);
+    return 0;
+}
+
 static int sim_remove(struct disk *d, const char *path)
 {
     struct simdisk *sd = of(d);
@@ -324,6 +344,7 @@ struct simdisk *simdisk_new(void)
                                         .sync = sim_sync,
                                         .sync_dir = sim_sync_dir,
                                         .rename = sim_rename,
+                                        .exchange = sim_exchange,
                                         .remove = sim_remove,
                                         .make_dir = sim_make_dir,
                                         .list = sim_list,

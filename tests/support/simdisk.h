@@ -28,7 +28,7 @@ enum simdisk_op {
     SIMDISK_TRUNCATE = 8,
     SIMDISK_SYNC = 16,
     SIMDISK_SYNC_DIR = 32,
-    SIMDISK_RENAME = 64,
+    SIMDISK_RENAME = 64, /* and exchange */
     SIMDISK_REMOVE = 128,
     SIMDISK_MAKE_DIR = 256,
     SIMDISK_READ = 512,

@@ -225,6 +225,11 @@ int store_flush(struct store *s)
     return HF_OK;
 }
 
+bool store_flush_pending(struct store *s)
+{
+    return s->medium->flushing != 0;
+}
+
 int store_flush_begin(struct store *s)
 {
     if (s->medium->halted)
@@ -396,6 +401,18 @@ int store_destroy(const char *dir, char where[256])
     return HF_OK;
 }
 
+/* Onto the medium that stands for `dir`. */
+int store_checkpoint(struct store *s, const char *dir, char where[256])
+{
+    struct simstore *to = medium_of(dir);
+    int rc = to == NULL ? HF_E_IO : store_flush(s);
+    if (rc != HF_OK)
+        snprintf(where, 256, "no checkpoint at %.200s", dir);
+    else
+        simstore_copy(to, s->medium);
+    return rc;
+}
+
 int store_write(struct store *s, const struct store_batch *b)
 {
     struct simstore *m = s->medium;
@@ -454,6 +471,11 @@ uint64_t store_property(struct store *s, const char *name)
 }
 
 /* ---- iterators ---- */
+
+struct store_iterator *store_iterator_whole(struct store *s)
+{
+    return store_iterator_new(s, false);
+}
 
 struct store_iterator *store_iterator_new(struct store *s, bool prefix_mode)
 {
@@ -550,8 +572,14 @@ struct slice store_iterator_value(const struct store_iterator *it)
     return slice_make(it->version->value, it->version->size);
 }
 
-int store_iterator_status(const struct store_iterator *it)
+int store_iterator_status(struct store_iterator *it)
 {
     (void)it;
     return HF_OK;
+}
+
+const char *store_iterator_where(const struct store_iterator *it)
+{
+    (void)it;
+    return "";
 }

@@ -97,7 +97,9 @@ void simtree_change(struct simtree *t, const struct name_change *change)
         must(t->changes != NULL);
     }
     t->changes[t->change_count++] = *change;
-    if (change->from_dir != NULL)
+    if (change->other != NULL)
+        names_set(&change->from_dir->seen, change->from, change->other);
+    else if (change->from_dir != NULL)
         names_remove(&change->from_dir->seen, change->from);
     if (change->to_dir != NULL)
         names_set(&change->to_dir->seen, change->to, change->node);
@@ -106,7 +108,9 @@ void simtree_change(struct simtree *t, const struct name_change *change)
 static void make_durable(const struct name_change *change)
 {
     /* A name that in the meantime means another file is another change's. */
-    if (change->from_dir != NULL) {
+    if (change->other != NULL) {
+        names_set(&change->from_dir->durable, change->from, change->other);
+    } else if (change->from_dir != NULL) {
         const struct entry *e = names_find(&change->from_dir->durable, change->from);
         if (e != NULL && e->node == change->node)
             names_remove(&change->from_dir->durable, change->from);
@@ -155,6 +159,7 @@ void simtree_sweep(struct simtree *t)
         mark(t->changes[i].from_dir);
         mark(t->changes[i].to_dir);
         mark(t->changes[i].node);
+        mark(t->changes[i].other);
     }
     for (struct node **at = &t->nodes; *at != NULL;) {
         struct node *node = *at;

@@ -34,6 +34,7 @@ struct name_change {
     struct node *from_dir, *to_dir; /* NULL: no name goes; no name comes */
     char from[SIMTREE_NAME_BYTES], to[SIMTREE_NAME_BYTES];
     struct node *node;
+    struct node *other; /* not NULL: an exchange: it gets the name `from` */
 };
 
 struct simtree {

@@ -64,7 +64,15 @@ extern "C" {
     X(HF_E_NOT_READY, -26, HF_CLASS_RETRY_SAME)            /* starting: not ready to serve yet */                      \
     X(HF_E_AGAIN, -27, HF_CLASS_RETRY_SAME)                /* not finished yet (hf_future_wait, hf_future_poll) */     \
     X(HF_E_FUTURE_TIMESTAMP, -28, HF_CLASS_GIVE_UP)        /* nobody issued this timestamp */                          \
-    X(HF_E_NO_SPACE, -29, HF_CLASS_RETRY_SAME)             /* no space left on device */
+    X(HF_E_NO_SPACE, -29, HF_CLASS_RETRY_SAME)             /* no space left on device */                               \
+    X(HF_E_SNAPSHOT_TOO_SMALL, -30, HF_CLASS_GIVE_UP)      /* a snapshot stream: it ends before its footer */          \
+    X(HF_E_SNAPSHOT_FOOTER, -31, HF_CLASS_GIVE_UP)         /* a snapshot stream: its footer is damaged or another's */ \
+    X(HF_E_SNAPSHOT_BODY, -32, HF_CLASS_GIVE_UP)           /* a snapshot stream: its content is damaged */             \
+    X(HF_E_SNAPSHOT_MAGIC, -33, HF_CLASS_GIVE_UP)          /* a snapshot stream: of an unknown format */               \
+    X(HF_E_SNAPSHOT_LENGTH, -34, HF_CLASS_GIVE_UP)         /* a snapshot stream: a length in it cannot be */           \
+    X(HF_E_SNAPSHOT_TOKEN, -35, HF_CLASS_GIVE_UP)          /* a snapshot stream: its token is invalid */               \
+    X(HF_E_SNAPSHOT_ABSENT, -36, HF_CLASS_RETRY_ELSEWHERE) /* a snapshot stream: there is none */                      \
+    X(HF_E_SNAPSHOT_TOO_LARGE, -37, HF_CLASS_GIVE_UP)      /* a snapshot stream: larger than allowed */
 
 #ifndef HF_ERRORS /* inside the library another header declares the same names; it is checked that they agree */
 enum hf_class {

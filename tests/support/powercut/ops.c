@@ -1,7 +1,7 @@
 /* ops.c: `powercut_ops`: does to files what its arguments say, word by word, for test_powercut.py.
  *
  *   new NAME  open NAME  write OFFSET TEXT  fill OFFSET BYTES CHAR  append TEXT  size BYTES  sync  fsync  close
- *   rename A B  link A B  unlink NAME  mkdir NAME  rmdir NAME  syncdir NAME  dsync NAME  range  kill */
+ *   rename A B  exchange A B  link A B  unlink NAME  mkdir NAME  rmdir NAME  syncdir NAME  dsync NAME  range  kill */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -86,6 +86,8 @@ static void on_name(const char *what)
         expect((fd = open(name, O_RDWR | O_CREAT | O_DSYNC, 0600)) >= 0, name);
     else if (strcmp(what, "rename") == 0)
         expect(rename(name, next()) == 0, name);
+    else if (strcmp(what, "exchange") == 0)
+        expect(renameat2(AT_FDCWD, name, AT_FDCWD, next(), RENAME_EXCHANGE) == 0, name);
     else if (strcmp(what, "link") == 0)
         expect(link(name, next()) == 0, name);
     else if (strcmp(what, "unlink") == 0)

@@ -142,6 +142,24 @@ class PowerCut(unittest.TestCase):
         self.assertEqual(len(found), 3)
         self.assertEqual(self.trees(self.REPLACE + "syncdir ."), [{"f": b"new"}])
 
+    EXCHANGE = "mkdir d new d/f write 0 d sync close syncdir d mkdir e new e/g write 0 e sync close syncdir e syncdir . "
+
+    def test_exchange(self):
+        before = {"d": None, "d/f": b"d", "e": None, "e/g": b"e"}
+        after = {"d": None, "d/g": b"e", "e": None, "e/f": b"d"}
+        found = self.trees(self.EXCHANGE + "exchange d e")
+        self.assertEqual(len(found), 2)
+        self.assertIn(before, found)
+        self.assertIn(after, found)
+        self.assertEqual(self.trees(self.EXCHANGE + "exchange d e syncdir . kill"), [after])
+        # what was exchanged out is emptied and goes: any part of that may be lost, what came in may not
+        for tree in self.trees(self.EXCHANGE + "exchange d e syncdir . unlink e/f rmdir e"):
+            self.assertEqual({k: v for k, v in tree.items() if k.startswith("d")}, {"d": None, "d/g": b"e"})
+        # the same before anything was synced: the old one or the new one, whole
+        for tree in self.trees(self.EXCHANGE + "exchange d e unlink e/f rmdir e", mode="ordered"):
+            self.assertIn({k: v for k, v in tree.items() if k.startswith("d")},
+                          ({"d": None, "d/g": b"e"}, {"d": None, "d/f": b"d"}))
+
     def test_renamed_before_its_data_was_synced(self):
         found = self.trees(self.DURABLE + "new f.tmp write 0 new close rename f.tmp f syncdir .")
         self.assertIn({"f": b""}, found)
