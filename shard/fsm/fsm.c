@@ -162,6 +162,11 @@ int fsm_durable_applied(struct fsm *fsm, struct fsm_applied *out)
     return meta_durable_applied(fsm->store, out);
 }
 
+bool fsm_flush_pending(struct fsm *fsm)
+{
+    return store_flush_pending(fsm->store);
+}
+
 int fsm_flush(struct fsm *fsm)
 {
     crash_point("fsm.before_flush");
@@ -201,6 +206,11 @@ void fsm_drop_iterators(struct fsm *fsm)
 {
     store_iterator_free(&fsm->point);
     store_iterator_free(&fsm->walk);
+}
+
+bool fsm_is_check(const struct log_entry *entry)
+{
+    return entry->kind == LOG_COMMAND && entry->data.size > 0 && entry->data.data[0] == FSM_OPCODE_CHECK;
 }
 
 bool fsm_owns(const struct fsm *fsm, enum fsm_space space, struct slice key)

@@ -19,6 +19,9 @@
 
 struct fsm;
 
+#define FSM_OPCODE_CHECK 0x11
+#define FSM_FEATURE_CHECK 2u /* feature level from which on a group may hold that entry */
+
 struct fsm_config {
     const char *dir; /* <replica's directory>/fsm */
     bool sync_writes;
@@ -52,6 +55,7 @@ struct fsm_info {
     uint32_t heartbeat_ms, election_ms;
     uint32_t feature_level;
     struct fsm_applied applied;
+    uint64_t checked; /* index of the last consistency check, 0: none */
     struct hlc ceiling;                  /* highest committed */
     struct version newest;               /* highest version applied: the next leader's stamps go on from it */
     const Hf__Catalog__Members *members; /* as of applied */
@@ -65,6 +69,8 @@ const struct fsm_info *fsm_info(const struct fsm *fsm);
 HF_CHECKED int fsm_durable_applied(struct fsm *fsm, struct fsm_applied *out);
 HF_CHECKED int fsm_flush(struct fsm *fsm);       /* durable on return */
 HF_CHECKED int fsm_flush_begin(struct fsm *fsm); /* in the background; fsm_durable_applied shows when it is done */
+/* A flush is on its way, or one begun now would have to wait for compaction: fsm_flush_begin would hold up the loop. */
+bool fsm_flush_pending(struct fsm *fsm);
 
 /* What the durable state says of itself, all as of one entry: what a token is made of. Members and range in the arena;
  * sessions and markers are not counted. HF_E_ABSENT, HF_E_CORRUPT, HF_E_IO. */
@@ -101,6 +107,9 @@ typedef void fsm_result_fn(void *ctx, uint64_t index, uint64_t term, uint32_t po
  * and calling again will not help. */
 HF_CHECKED int fsm_apply(struct fsm *fsm, const struct log_entry *entries, size_t count, fsm_result_fn *report,
                          void *ctx);
+
+/* A consistency check: to be the last entry of its call of fsm_apply, so that the caller can look at the state as of it. */
+bool fsm_is_check(const struct log_entry *entry);
 
 enum fsm_space { FSM_USER = 0, FSM_CATALOG = 1 };
 
