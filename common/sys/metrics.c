@@ -60,6 +60,7 @@ static const char *kind_name(enum metric_kind kind)
     case METRIC_COUNTER:
         return "counter";
     case METRIC_GAUGE:
+    case METRIC_GAUGE_NS:
         return "gauge";
     }
     return "untyped";
@@ -84,10 +85,12 @@ static void write_family(struct buf *out, const struct metric *first)
             if (strcmp(m->name, first->name) != 0)
                 continue;
             uint64_t value = atomic_load_explicit(&m->value, memory_order_relaxed);
-            if (m->labels != NULL)
-                add(out, "%s{%s} %" PRIu64 "\n", m->name, m->labels, value);
+            const char *labels = m->labels != NULL ? m->labels : "";
+            const char *open = m->labels != NULL ? "{" : "", *close = m->labels != NULL ? "}" : "";
+            if (m->kind == METRIC_GAUGE_NS)
+                add(out, "%s%s%s%s %.9f\n", m->name, open, labels, close, (double)value / 1e9);
             else
-                add(out, "%s %" PRIu64 "\n", m->name, value);
+                add(out, "%s%s%s%s %" PRIu64 "\n", m->name, open, labels, close, value);
         }
     }
 }

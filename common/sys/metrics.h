@@ -9,7 +9,7 @@
 
 #include "common/base/buf.h"
 
-enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
+enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_GAUGE_NS /* a gauge kept in ns, exported in seconds */ };
 
 struct metric {
     const char *name;   /* "holdfast_raft_messages_dropped_total" */

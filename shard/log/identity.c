@@ -68,6 +68,21 @@ static bool crc_holds(const char *text, size_t size)
     return memcmp(text + size - CRC_LINE_BYTES, line, CRC_LINE_BYTES) == 0;
 }
 
+/* Lines that an identity may have or not: each stands alone and in this order. */
+static bool take_rest(const char **at, struct identity *id)
+{
+    uint64_t heartbeat, election;
+    if (strncmp(*at, "heartbeat_ms ", 13) == 0) {
+        if (!take_number(at, "heartbeat_ms", false, UINT32_MAX, &heartbeat) ||
+            !take_number(at, "election_ms", false, UINT32_MAX, &election) || heartbeat == 0 || election == 0)
+            return false;
+        id->heartbeat_ms = (uint32_t)heartbeat;
+        id->election_ms = (uint32_t)election;
+    }
+    return strncmp(*at, "recovering ", 11) != 0 ||
+           (take_number(at, "recovering", true, UINT64_MAX, &id->recovering) && id->recovering != 0);
+}
+
 static int decode(const char *text, size_t size, struct identity *out)
 {
     struct identity id = {0};
@@ -82,7 +97,7 @@ static int decode(const char *text, size_t size, struct identity *out)
         !take_number(&at, "group", false, UINT32_MAX, &group) ||
         !take_number(&at, "replica", false, UINT32_MAX, &replica) ||
         !take_number(&at, "incarnation", true, UINT64_MAX, &id.incarnation) || !take_engine(&at, id.engine) ||
-        !take_number(&at, "log_epoch", false, UINT32_MAX, &log_epoch))
+        !take_number(&at, "log_epoch", false, UINT32_MAX, &log_epoch) || !take_rest(&at, &id))
         return HF_E_CORRUPT;
     if (at != text + size - CRC_LINE_BYTES || group == 0 || replica == 0)
         return HF_E_CORRUPT;
@@ -131,7 +146,13 @@ int identity_write(struct disk *disk, const char *dir, const struct identity *id
                      id->format, id->cluster, id->group, id->replica, id->incarnation,
                      id->engine[0] == '\0' ? NO_ENGINE : id->engine, id->log_epoch);
     must(n > 0 && (size_t)n < sizeof text - CRC_LINE_BYTES);
-    size_t size = (size_t)n;
+    size_t size = (size_t)n, room = sizeof text - CRC_LINE_BYTES;
+    if (id->heartbeat_ms && id->election_ms)
+        size += (size_t)snprintf(text + size, room - size, "heartbeat_ms %" PRIu32 "\nelection_ms %" PRIu32 "\n",
+                                 id->heartbeat_ms, id->election_ms);
+    if (id->recovering)
+        size += (size_t)snprintf(text + size, room - size, "recovering %016" PRIx64 "\n", id->recovering);
+    must(size < room);
     snprintf(text + size, CRC_LINE_BYTES + 1, "crc %08" PRIx32 "\n", crc32c(0, text, size));
     return disk_replace(disk, path, slice_make(text, size + CRC_LINE_BYTES));
 }

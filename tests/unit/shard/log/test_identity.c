@@ -45,7 +45,8 @@ static bool same(const struct identity *a, const struct identity *b)
 {
     return a->cluster == b->cluster && a->group == b->group && a->replica == b->replica &&
            a->incarnation == b->incarnation && strcmp(a->engine, b->engine) == 0 && a->format == b->format &&
-           a->log_epoch == b->log_epoch;
+           a->log_epoch == b->log_epoch && a->heartbeat_ms == b->heartbeat_ms && a->election_ms == b->election_ms &&
+           a->recovering == b->recovering;
 }
 
 static void test_identity_round_trip(void)
@@ -58,6 +59,16 @@ static void test_identity_round_trip(void)
     CU_ASSERT_EQUAL(identity_read(disk, "r", &out), 0);
     CU_ASSERT(same(&id, &out));
     id = (struct identity){.group = UINT32_MAX, .replica = 1, .incarnation = 1, .format = IDENTITY_FORMAT}; /* fresh */
+    CU_ASSERT_EQUAL(identity_write(disk, "r", &id), 0);
+    CU_ASSERT_EQUAL(identity_read(disk, "r", &out), 0);
+    CU_ASSERT(same(&id, &out));
+    id = sample; /* lines that may be there or not */
+    id.recovering = 0xfedcba9876543210;
+    CU_ASSERT_EQUAL(identity_write(disk, "r", &id), 0);
+    CU_ASSERT_EQUAL(identity_read(disk, "r", &out), 0);
+    CU_ASSERT(same(&id, &out));
+    id.heartbeat_ms = 100;
+    id.election_ms = 500;
     CU_ASSERT_EQUAL(identity_write(disk, "r", &id), 0);
     CU_ASSERT_EQUAL(identity_read(disk, "r", &out), 0);
     CU_ASSERT(same(&id, &out));
