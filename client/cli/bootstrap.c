@@ -30,6 +30,7 @@ struct bootstrap {
     struct clusterfile file;
     struct admin_question *asked; /* one a replica, in the file's order */
     size_t count;
+    uint32_t feature_level; /* that all of them know */
     bool repeated; /* somebody was bootstrapped before */
 };
 
@@ -81,6 +82,9 @@ static int check_answer(struct bootstrap *b, const Hf__Catalog__Shard *s, Hf__Ca
                          "bootstrap: at %s runs replica %" PRIu32 "/%" PRIu32 ", the file says %" PRIu32 "/%" PRIu32,
                          m->client_endpoint, said->shard, said->replica, s->shard, m->replica);
     m->incarnation = said->incarnation;
+    uint32_t knows = said->feature_level ? said->feature_level : 1; /* earlier programs do not say */
+    if (b->feature_level == 0 || knows < b->feature_level)
+        b->feature_level = knows;
     if (said->cluster == 0)
         return HF_OK;
     b->repeated = true;
@@ -177,6 +181,7 @@ static int tell(struct bootstrap *b, const Hf__Catalog__Shard *s, Hf__Catalog__M
     order.range = (Hf__Catalog__Range *)(uintptr_t)range_of(b, s->shard); /* packing only reads */
     order.heartbeat_ms = b->file.heartbeat_ms;
     order.election_ms = b->file.election_ms;
+    order.feature_level = b->feature_level;
     request.op_case = HF__CLIENT__REQUEST__OP_BOOTSTRAP;
     request.bootstrap = &order;
     Hf__Client__Reply *reply;

@@ -272,7 +272,7 @@ static void apply_session(struct applying *a, const Hf__Entry__SessionEntry *e)
 /* That the state was hashed as of here is all it leaves behind; the hashing is the caller's (fsm_is_check). */
 static void apply_check(struct applying *a)
 {
-    if (a->info.feature_level < META_FEATURE_CHECK)
+    if (a->info.feature_level < FSM_FEATURE_CHECK)
         halt(a, "feature level 1, opcode", OPCODE_CHECK);
     a->info.checked = a->entry->index;
     add_result(a, 0, &(struct fsm_result){0});

@@ -63,7 +63,7 @@ static int write_genesis(struct store *store, const struct fsm_genesis *genesis)
                             .group = genesis->group,
                             .heartbeat_ms = genesis->heartbeat_ms,
                             .election_ms = genesis->election_ms,
-                            .feature_level = META_FEATURE_LEVEL,
+                            .feature_level = genesis->feature_level ? genesis->feature_level : FSM_FEATURE_LEVEL,
                             .applied = {genesis->log_epoch, genesis->index, genesis->term}};
     genesis_digest(genesis, info.digest);
     struct store_batch *batch = store_batch_new();

@@ -20,6 +20,7 @@
 struct fsm;
 
 #define FSM_OPCODE_CHECK 0x11
+#define FSM_FEATURE_LEVEL 2u /* what this program can apply */
 #define FSM_FEATURE_CHECK 2u /* feature level from which on a group may hold that entry */
 
 struct fsm_config {
@@ -33,6 +34,7 @@ struct fsm_genesis { /* what bootstrap fixes, the same bytes on every replica */
     uint32_t group, log_epoch;
     uint64_t index, term; /* state exists as of this entry: (1, 1) */
     uint32_t heartbeat_ms, election_ms;
+    uint32_t feature_level; /* 0: what this program knows */
     const Hf__Catalog__Members *members;
     const Hf__Catalog__Range *range;
 };

@@ -129,9 +129,9 @@ static int read_rest(struct store *store, get_fn *get, struct arena *members, st
     info->election_ms = get_le32(bytes->data + 9);
     if (info->heartbeat_ms == 0 || info->election_ms == 0)
         return damaged(key_constants, where);
-    if (info->feature_level > META_FEATURE_LEVEL) {
+    if (info->feature_level > FSM_FEATURE_LEVEL) {
         snprintf(where, 256, "state machine: feature level %u is above %u, which this program knows: use a newer one",
-                 info->feature_level, META_FEATURE_LEVEL);
+                 info->feature_level, FSM_FEATURE_LEVEL);
         return HF_E_FORMAT;
     }
     buf_clear(bytes);

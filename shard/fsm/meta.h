@@ -6,9 +6,6 @@
 #include "shard/fsm/fsm.h"
 #include "shard/store/store.h"
 
-#define META_FEATURE_LEVEL 2u /* what this program can apply: what new groups begin with */
-#define META_FEATURE_CHECK FSM_FEATURE_CHECK
-
 void meta_put_applied(struct store_batch *batch, const struct fsm_info *info); /* with newest version and digest (I1) */
 void meta_put_ceiling(struct store_batch *batch, struct hlc ceiling);
 void meta_put_members(struct store_batch *batch, const Hf__Catalog__Members *members);

@@ -153,6 +153,11 @@ static int check_bootstrap(const struct directory *d, const Hf__Catalog__Bootstr
                  d->id.group, d->id.replica);
         return HF_E_REFUSED;
     }
+    if (b->feature_level > FSM_FEATURE_LEVEL) {
+        snprintf(message, 256, "bootstrap asks for feature level %" PRIu32 ", replica %u/%u knows %u: use a newer program",
+                 b->feature_level, d->id.group, d->id.replica, FSM_FEATURE_LEVEL);
+        return HF_E_REFUSED;
+    }
     for (size_t i = 0; i < b->members->n_members; i++)
         if (b->members->members[i]->incarnation == 0) {
             snprintf(message, 256, "bootstrap does not name the incarnation of replica %u",
@@ -185,6 +190,7 @@ int directory_bootstrap(struct directory *d, const Hf__Catalog__Bootstrap *b, ch
                                   .term = GENESIS_TERM,
                                   .heartbeat_ms = b->heartbeat_ms,
                                   .election_ms = b->election_ms,
+                                  .feature_level = b->feature_level ? b->feature_level : 1,
                                   .members = &members,
                                   .range = b->range};
     struct engine_env env = {.disk = d->config.disk,

@@ -14,6 +14,7 @@
 
 #define OPCODE_COMMANDS 0x01
 #define OPCODE_LEASE 0x02
+#define OPCODE_CHECK FSM_OPCODE_CHECK
 #define OPCODE_SESSION 0x13
 
 enum { M_ENTRIES, M_COMMANDS, M_PENDING, M_COUNT };
@@ -115,6 +116,13 @@ static void pack_payload(struct writes *w, struct replica_write **run, size_t co
         first->session.timestamp = stamp->observed.t;
         pack_append(&first->session.base, &w->payload);
         break;
+    case WRITE_CHECK: {
+        *opcode = OPCODE_CHECK;
+        Hf__Entry__CheckEntry check = HF__ENTRY__CHECK_ENTRY__INIT;
+        check.timestamp = stamp->observed.t;
+        pack_append(&check.base, &w->payload);
+        break;
+    }
     }
 }
 
@@ -172,6 +180,7 @@ void writes_result(struct writes *w, uint64_t index, uint64_t term, uint32_t pos
         if (p->writes[position]) {
             struct replica_write *write = p->writes[position];
             p->writes[position] = NULL;
+            write->index = index;
             give_back(w, write, r->code, r);
         }
         if (position + 1 == p->count)

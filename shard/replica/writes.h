@@ -14,7 +14,7 @@
 #include "shard/fsm/fsm.h"
 #include "shard/replica/stamp.h"
 
-enum write_kind { WRITE_COMMAND, WRITE_LEASE, WRITE_SESSION };
+enum write_kind { WRITE_COMMAND, WRITE_LEASE, WRITE_SESSION, WRITE_CHECK };
 
 /* Embedded in the server's request. */
 struct replica_write {
@@ -23,6 +23,7 @@ struct replica_write {
     Hf__Entry__Command command;      /* WRITE_COMMAND; its bytes live until the end of the turn */
     Hf__Entry__LeaseEntry lease;     /* WRITE_LEASE */
     Hf__Entry__SessionEntry session; /* WRITE_SESSION */
+    uint64_t index;                  /* of its entry, once that is applied */
     uint64_t deadline_ns;            /* CLOCK_BOOTTIME */
     size_t bytes;                    /* about, for the bound on what is held */
 };

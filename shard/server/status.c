@@ -31,6 +31,22 @@ static const char *role_of(const struct engine_status *s)
     return names[s->role];
 }
 
+static void fill_check(struct status_buffer *b, const struct replica *replica)
+{
+    static const char *const phases[] = {"", "running", "done", "failed"};
+    struct check_state check = check_state(replica_check(replica));
+    Hf__Client__Status *s = &b->status;
+    s->check_index = check.index;
+    s->check_state = (char *)(uintptr_t)phases[check.phase];
+    s->check_records = check.records;
+    s->marked = check.marked;
+    if (check.phase != CHECK_DONE)
+        return;
+    memcpy(b->check_digest, check.digest, DIGEST_BYTES);
+    s->check_digest.data = b->check_digest;
+    s->check_digest.len = DIGEST_BYTES;
+}
+
 static void fill_member(struct status_buffer *b, const struct replica *replica)
 {
     Hf__Client__Status *s = &b->status;
@@ -57,6 +73,8 @@ static void fill_member(struct status_buffer *b, const struct replica *replica)
     s->range = (Hf__Catalog__Range *)(uintptr_t)info->range;
     s->pending = state.pending;
     s->sessions = info->sessions;
+    s->feature_level = info->feature_level;
+    fill_check(b, replica);
     s->trouble = (char *)(uintptr_t)state.trouble;
 }
 
@@ -78,6 +96,7 @@ Hf__Client__Status *status_fill(struct status_buffer *b, const struct directory 
         fill_member(b, replica);
     } else {
         s->role = "fresh";
+        s->feature_level = FSM_FEATURE_LEVEL;
         s->state = "starting";
     }
     return s;

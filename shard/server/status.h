@@ -12,7 +12,7 @@ struct status_buffer { /* memory of one status; borrowed by the message */
     Hf__Client__Status status;
     Hf__Client__Status__LimitsEntry limits[STATUS_LIMITS_MAX];
     Hf__Client__Status__LimitsEntry *limit_list[STATUS_LIMITS_MAX];
-    uint8_t digest[DIGEST_BYTES];
+    uint8_t digest[DIGEST_BYTES], check_digest[DIGEST_BYTES];
 };
 
 /* `replica` is NULL while the directory is fresh. Borrowed from `buffer` and the replica's state: pack it at once. */

@@ -102,7 +102,7 @@ static void flush(struct life *l, bool begin)
     buf_deinit(&got);
 }
 
-static void show(const char *what, const struct store_iterator *it)
+static void show(const char *what, struct store_iterator *it)
 {
     if (!store_iterator_valid(it)) {
         say(what, store_iterator_status(it), slice_text("end"));
