@@ -52,6 +52,14 @@ struct engine_env {
     uint64_t applied, applied_term;      /* of the state machine: replay starts behind it */
     const Hf__Catalog__Members *members; /* configuration as of `applied` */
     struct engine_found *found;          /* of open; NULL: nobody asks */
+    /* There is no state machine yet, or one that the log does not cover (an install was interrupted before the log
+     * followed): `applied` is a guess (the token's; beyond the log it is corrected), `members` the best that is known. Until
+     * `install`, apply does nothing (HF_E_NOT_READY), and this replica votes and acknowledges but never leads. */
+    bool held;
+    /* I13: the log was rebuilt after damage. A random number, drawn and written into identity before `rebuild` and kept
+     * there until `recovered`: the log's incarnation. It travels in every message, so that leaders tell what this log
+     * acknowledged from what the lost one did. 0: nothing was lost. */
+    uint64_t recovering;
 
     /* Calls out. `ctx` is passed back. */
     void *ctx;
@@ -66,6 +74,12 @@ struct engine_env {
      * caller's to fail when this replica stops being leader: barriers safely elsewhere, proposals with outcome unknown.
      */
     void (*changed)(void *ctx);
+    /* A leader says that its log begins too late for ours: only a state machine of (index, term) or later helps. Called from
+     * apply, again and again (each heartbeat) until it is installed. */
+    void (*snapshot_needed)(void *ctx, uint32_t from, uint64_t index, uint64_t term);
+    /* The log holds everything that the lost one may have acknowledged (I13). On return of 0 it is durable that
+     * `recovering` is over: this replica may vote. Negative: asked again later. Called from apply. */
+    int (*recovered)(void *ctx);
 };
 
 struct engine_status {
@@ -76,12 +90,15 @@ struct engine_status {
     bool serving;      /* leader whose own no-op is applied: may stamp and serve */
     bool transferring; /* leadership is being handed over: proposals are refused */
     uint64_t log_bytes;
+    bool held;       /* as env->held, until `install` */
+    bool recovering; /* takes part in no quorum until a leader has brought its log up to date (I13) */
 };
 
 struct engine_progress { /* of one member, at the leader */
     uint32_t replica;
     uint64_t match;
-    bool active; /* heard within an election time-out */
+    bool active;     /* heard within an election time-out */
+    bool recovering; /* it lost its log and is counted in no quorum yet (I13) */
 };
 
 struct engine_ops {
@@ -123,11 +140,28 @@ struct engine_ops {
     void (*campaign)(struct engine *e); /* ignored while a leader is heard or after a start: a lease may rest on it */
     /* Entries ≤ index may go (I4 is the caller's to keep). */
     int (*trim)(struct engine *e, uint64_t index);
+    /* The state machine now stands at (index, term), whose configuration is `members`; between turns. If the log holds
+     * (index, term) its suffix stays, otherwise it restarts there: the old or the new log after a crash, never a mix. Durable
+     * on return of 0; apply goes on behind `index`. Nothing changes on
+     *   HF_E_INVALID   index < applied (a state machine never goes back); while held: before the log's base, a later one is
+     *                  needed
+     *   HF_E_BUSY      this replica leads
+     *   HF_E_CORRUPT   the log has committed another entry at index: not this group's state.
+     * HF_E_NO_SPACE: done, but not durable: call it again with the same before anything relies on it. HF_E_IO: end the
+     * process. */
+    int (*install)(struct engine *e, uint64_t index, uint64_t term, const Hf__Catalog__Members *members);
 
     /* Offline, on a directory nobody runs. */
     int (*detect)(struct disk *disk, const char *dir, uint32_t log_epoch, bool *out_present);
     int (*create)(const struct engine_env *env, uint64_t index, uint64_t term); /* empty log behind (index, term) */
     int (*archive)(struct disk *disk, const char *dir, uint32_t log_epoch);     /* moves artifacts to <dir>/archive */
+    /* I13: the log is damaged. Its segments move into the folder `quarantine` (made if absent); term and vote stay; the log is
+     * empty behind (index, term), where the state machine stands (0, 0: there is none; then it is opened held). The number
+     * in env->recovering is durable in identity before this is called. A crash leaves a damaged or an empty log: call it
+     * again while opening says HF_E_CORRUPT. HF_E_CORRUPT: term and vote are lost as well, this replica must never vote
+     * again: replace it. HF_E_ABSENT: there is no log at all: likewise. */
+    int (*rebuild)(const struct engine_env *env, const char *quarantine, uint64_t index, uint64_t term,
+                   char where[256]);
 };
 
 extern const struct engine_ops engine_native;

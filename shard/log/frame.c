@@ -170,7 +170,7 @@ int frame_next(struct frame_cursor *c, struct frame_item *out)
         c->entries = count;
         return next_entry(c, out);
     }
-    if ((type != FRAME_TRUNCATE && type != FRAME_BASE) || count != 0)
+    if ((type != FRAME_TRUNCATE && type != FRAME_BASE && type != FRAME_RESTART) || count != 0)
         return HF_E_CORRUPT;
     *out = (struct frame_item){.type = (enum frame_type)type, .entry = {.index = c->index, .term = c->term}};
     return 1;

@@ -50,7 +50,7 @@ bool frame_header_read(const uint8_t *at, uint64_t segment, uint64_t offset, uin
 /* Does the checksum over the whole frame hold? `frame` has header->length bytes. */
 bool frame_intact(const uint8_t *frame, const struct frame_header *header, uint64_t segment, uint64_t offset);
 
-enum frame_type { FRAME_ENTRIES = 1, FRAME_TRUNCATE = 2, FRAME_BASE = 3 };
+enum frame_type { FRAME_ENTRIES = 1, FRAME_TRUNCATE = 2, FRAME_BASE = 3, FRAME_RESTART = 4 };
 
 void frame_record_write(uint8_t out[FRAME_RECORD_BYTES], enum frame_type type, uint32_t count, uint64_t index,
                         uint64_t term);

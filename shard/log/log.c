@@ -292,6 +292,17 @@ int log_trim(struct log *log, uint64_t index)
     return 0;
 }
 
+void log_restart(struct log *log, uint64_t index, uint64_t term)
+{
+    must(index >= log->view.base && term <= log->hs.term); /* the hard state is never behind the log */
+    view_deinit(&log->view);
+    view_init(&log->view, index, term);
+    tail_restart(&log->tail, index, term);
+    log->drop = true;
+    if (log->hs.commit < index)
+        log->hs.commit = index;
+}
+
 bool log_dirty(const struct log *log)
 {
     return log->hard_dirty || tail_pending(&log->tail);

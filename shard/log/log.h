@@ -95,6 +95,19 @@ HF_CHECKED int log_read(struct log *log, uint64_t from, size_t count_max, size_t
  * which then recycles; nothing at or below the base is asked for. HF_E_IO: the log is poisoned. */
 HF_CHECKED int log_trim(struct log *log, uint64_t index);
 
+/* Everything goes, the log begins anew behind (index, term): the state machine came from elsewhere. Buffered: durable by
+ * the next log_sync, in one frame with whatever else it makes durable, so that a crash leaves the old log or the new one.
+ * The hard state is kept; its commit becomes at least `index`, its term is the caller's to raise first. The base never
+ * falls (must()). */
+void log_restart(struct log *log, uint64_t index, uint64_t term);
+
+/* Offline: the log in `config->dir` is damaged (I13). Its segments move into the directory `quarantine`, which is made if
+ * absent; then the log is empty behind (index, term) with the term and vote it had. Durable on return. A crash leaves a
+ * log that log_open calls damaged, or the new one. HF_E_ABSENT, HF_E_CORRUPT: no hard state that can be believed (both
+ * copies, or its term is below an entry's): nothing was changed. HF_E_IO, HF_E_NO_SPACE. */
+HF_CHECKED int log_rebuild(const struct log_config *config, const char *quarantine, uint64_t index, uint64_t term,
+                           char out_where[256]);
+
 /* Runs of equal terms, oldest first, from the base on: what an engine's core needs to know of the log at start. */
 struct log_run {
     uint64_t first, term;

@@ -109,6 +109,19 @@ static bool apply_truncate(struct recovery *r, uint64_t index)
     return true;
 }
 
+/* All entries went, for a state machine that came from elsewhere and stands at (index, term). Nothing before matters any
+ * more, not even that it was there. */
+static bool apply_restart(struct recovery *r, uint64_t index, uint64_t term)
+{
+    if (index < r->base)
+        return false;
+    view_deinit(&r->view);
+    view_init(&r->view, index, term);
+    r->base = index;
+    r->base_term = term;
+    return true;
+}
+
 /* Takes an intact frame into the view; false: its content does not follow from what came before. */
 static bool apply_frame(struct recovery *r, const uint8_t *frame, const struct frame_header *h, uint64_t segment,
                         uint64_t offset)
@@ -134,6 +147,11 @@ static bool apply_frame(struct recovery *r, const uint8_t *frame, const struct f
         case FRAME_BASE:
             if (!apply_base(r, item.entry.index, item.entry.term))
                 return false;
+            break;
+        case FRAME_RESTART:
+            if (!apply_restart(r, item.entry.index, item.entry.term))
+                return false;
+            first = 0;
             break;
         }
     }

@@ -208,6 +208,13 @@ void tail_trim(struct tail *t, uint64_t index, uint64_t term)
         t->from = index + 1; /* its block goes with the next that is taken */
 }
 
+void tail_restart(struct tail *t, uint64_t index, uint64_t term)
+{
+    bare_record(t, FRAME_RESTART, index, term);
+    t->first = 0;
+    t->from = t->next = index + 1;
+}
+
 struct slice tail_seal(struct tail *t, uint64_t sequence, uint64_t commit, uint64_t segment, uint64_t offset)
 {
     must(t->size > 0);

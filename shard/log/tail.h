@@ -39,6 +39,7 @@ void tail_deinit(struct tail *t);
 void tail_append(struct tail *t, const struct log_entry *entry);
 void tail_truncate(struct tail *t, uint64_t index);
 void tail_trim(struct tail *t, uint64_t index, uint64_t term);
+void tail_restart(struct tail *t, uint64_t index, uint64_t term); /* nothing is cached any more */
 
 static inline bool tail_pending(const struct tail *t)
 {

@@ -28,6 +28,8 @@ void core_init(struct core *c, const struct core_start *start)
     c->last = c->persisted = start->last;
     c->applied = start->applied;
     must(c->runs[0].first <= c->applied && c->applied <= c->last);
+    c->held = start->held;
+    c->recovering = start->recovering;
     uint64_t known = start->hard_state.commit < c->last ? start->hard_state.commit : c->last;
     c->campaign_from = known;
     c->commit = known > c->applied ? known : c->applied;
@@ -49,6 +51,9 @@ void core_state_check(const struct core *c)
     must(c->runs[0].first <= c->applied);
     must(c->applied <= c->commit && c->commit <= c->last && c->persisted <= c->last); /* I7: see core_apply_limit */
     must(c->role != CORE_LEADER || (c->leader == c->self && c->vote == c->self && c->noop != 0 && c->noop <= c->last));
+    must(!c->held || c->role == CORE_FOLLOWER || c->role == CORE_LEARNER);
+    must(c->recovering == 0 || c->role == CORE_FOLLOWER || c->role == CORE_LEARNER ||
+         (c->bugs & CORE_BUG_RECOVERING_VOTES) != 0); /* I13 */
     must(c->role != CORE_CANDIDATE || (c->leader == 0 && c->vote == c->self));
     must(c->role != CORE_PRECANDIDATE || c->leader == 0);
     must(c->role == CORE_LEADER || (c->transferee == 0 && c->lease_from_ns == 0 && c->barrier_head == c->barrier_tail));
@@ -262,6 +267,14 @@ int core_step(struct core *c, const struct core_event *event, struct core_orders
         if (c->role != CORE_LEADER)
             core_election_start(c, out_orders);
         break;
+    case CORE_EVENT_INSTALLED:
+        rc = core_install(c, event->installed, out_orders);
+        break;
+    case CORE_EVENT_RECOVERED:
+        must(c->recovery_due);
+        c->recovering = 0;
+        c->recovery_due = false;
+        break;
     }
     core_state_check(c);
     return rc;
@@ -309,6 +322,22 @@ bool core_next_trace(struct core *c, struct core_trace *out)
     return true;
 }
 
+bool core_next_need(struct core *c, uint32_t *out_from, uint64_t *out_index, uint64_t *out_term)
+{
+    if (c->need_from == 0)
+        return false;
+    *out_from = c->need_from;
+    *out_index = c->need_index;
+    *out_term = c->need_term;
+    c->need_from = 0;
+    return true;
+}
+
+bool core_recovery_due(const struct core *c)
+{
+    return c->recovery_due;
+}
+
 bool core_changed(struct core *c)
 {
     bool changed = c->changed;
@@ -346,6 +375,16 @@ bool core_transferring(const struct core *c)
     return c->transferee != 0;
 }
 
+bool core_held(const struct core *c)
+{
+    return c->held;
+}
+
+uint64_t core_recovering(const struct core *c)
+{
+    return c->recovering;
+}
+
 uint64_t core_deadline(const struct core *c)
 {
     if (c->role != CORE_LEADER) { /* often enough to tell a pause of our own from a leader's silence */
@@ -367,10 +406,11 @@ size_t core_progress(const struct core *c, struct core_progress *out, size_t max
     if (c->role != CORE_LEADER)
         return 0;
     if (max > 0)
-        out[count++] = (struct core_progress){c->self, c->persisted, true};
+        out[count++] = (struct core_progress){c->self, c->persisted, true, false};
     for (uint32_t i = 0; i < c->peer_count && count < max; i++) {
         const struct core_peer *p = &c->peers[i];
-        out[count++] = (struct core_progress){p->id, p->match, c->now_ns < p->heard_ns + c->election_ns};
+        out[count++] =
+            (struct core_progress){p->id, p->match, c->now_ns < p->heard_ns + c->election_ns, !core_recover_counts(p)};
     }
     return count;
 }

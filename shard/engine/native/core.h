@@ -78,6 +78,8 @@ struct core_message {
     uint64_t commit;   /* APPEND; in a rejecting APPEND_REPLY: the prev index that was rejected */
     uint64_t round;
     bool reject, transfer;
+    uint64_t recovering; /* inbound: the sender's log was rebuilt after damage, and this is its number; 0: it was not */
+    uint64_t recovered;  /* APPEND: the log of this number may vote again (I13) */
     const struct core_entry *entries; /* inbound, borrowed for the step */
     size_t entry_count; /* inbound: how many. Outbound: at most so many from index + 1 on, see core_sent */
     size_t entry_bytes; /* outbound: and about so many bytes, at least one entry */
@@ -95,7 +97,16 @@ enum core_event_kind {
     CORE_EVENT_APPLIED,   /* index */
     CORE_EVENT_TRIMMED,   /* index: entries ≤ index are gone from the log; index ≤ applied */
     CORE_EVENT_TRANSFER,  /* to; 0: the most caught-up voter. HF_E_NOT_LEADER, HF_E_INVALID */
-    CORE_EVENT_CAMPAIGN   /* not waiting for the time-out; ignored while this replica may not vote */
+    CORE_EVENT_CAMPAIGN,  /* not waiting for the time-out; ignored while this replica may not vote */
+    CORE_EVENT_INSTALLED, /* installed: the state machine came from elsewhere. HF_E_INVALID: it is behind what is
+                             applied, or behind the base; HF_E_BUSY: this replica leads; HF_E_CORRUPT: it contradicts
+                             what is committed here */
+    CORE_EVENT_RECOVERED  /* it is durable that this replica is not recovering any more */
+};
+
+struct core_installed {
+    uint64_t index, term;
+    const struct core_config *config; /* as of `index` */
 };
 
 struct core_event {
@@ -108,12 +119,14 @@ struct core_event {
         uint64_t id;
         uint64_t index;
         uint32_t to;
+        const struct core_installed *installed; /* borrowed */
     };
 };
 
 enum core_append { CORE_APPEND_NOTHING, CORE_APPEND_MESSAGE, CORE_APPEND_PROPOSED, CORE_APPEND_NOOP };
 
 struct core_orders {   /* to the log; truncation first */
+    bool restart;      /* CORE_EVENT_INSTALLED: drop all entries, begin anew behind (index, term) */
     uint64_t truncate; /* drop entries ≥ this; 0: none */
     enum core_append append;
     uint64_t index, term; /* of the first entry to append; term: of proposals and no-op */
@@ -141,7 +154,12 @@ enum core_trace_kind {                             /* a, b: */
                        CORE_TRACE_QUORUM_LOST,     /* voters heard, voters */
                        CORE_TRACE_TRANSFER,        /* to, last index: TIMEOUT_NOW is on its way */
                        CORE_TRACE_TRANSFER_FAILED, /* to, its match */
-                       CORE_TRACE_REFUSED          /* from, message kind: a message no correct member sends (I11) */
+                       CORE_TRACE_REFUSED,         /* from, message kind: a message no correct member sends (I11) */
+                       CORE_TRACE_INSTALLED,       /* index, last index before */
+                       CORE_TRACE_RESTARTED,       /* index, last index before: the log begins anew there */
+                       CORE_TRACE_PEER_RECOVERING, /* peer, index to which it must be brought (I13) */
+                       CORE_TRACE_PEER_RECOVERED,  /* peer, its match */
+                       CORE_TRACE_RECOVERED        /* leader, last index: this replica is, but it is not durable yet */
 };
 
 struct core_trace {
@@ -151,12 +169,14 @@ struct core_trace {
 
 /* Planted bugs: checkers are proven on them (failpoint.h). 0 in the product. */
 enum core_bug {
-    CORE_BUG_VOTE_TWICE = 1,       /* a second vote in a term */
-    CORE_BUG_COMMIT_OLD_TERM = 2,  /* entries of older terms committed by counting (figure 8) */
-    CORE_BUG_ACK_BEFORE_SYNC = 4,  /* core_next_late does not wait for CORE_EVENT_PERSISTED */
-    CORE_BUG_SKIP_TRUNCATE = 8,    /* a conflicting suffix stays */
-    CORE_BUG_LEASE_UNCHECKED = 16, /* the read lease never ends and CheckQuorum does not look */
-    CORE_BUG_CHANGE_EARLY = 32     /* a change of configuration before an entry of the own term is committed */
+    CORE_BUG_VOTE_TWICE = 1,        /* a second vote in a term */
+    CORE_BUG_COMMIT_OLD_TERM = 2,   /* entries of older terms committed by counting (figure 8) */
+    CORE_BUG_ACK_BEFORE_SYNC = 4,   /* core_next_late does not wait for CORE_EVENT_PERSISTED */
+    CORE_BUG_SKIP_TRUNCATE = 8,     /* a conflicting suffix stays */
+    CORE_BUG_LEASE_UNCHECKED = 16,  /* the read lease never ends and CheckQuorum does not look */
+    CORE_BUG_CHANGE_EARLY = 32,     /* a change of configuration before an entry of the own term is committed */
+    CORE_BUG_RECOVERING_VOTES = 64, /* a replica that lost its log goes on voting (I13) */
+    CORE_BUG_INSTALL_BACK = 128     /* a state machine behind the applied index is installed */
 };
 
 struct core_start {
@@ -170,6 +190,8 @@ struct core_start {
     size_t run_count, run_cap; /* count ≥ 1 */
     const struct core_config *config;   /* latest in the log; copied */
     const struct core_config *previous; /* the one before, when the latest is not known to be committed, or NULL */
+    bool held;           /* `applied` is nobody's: this replica does not campaign before CORE_EVENT_INSTALLED */
+    uint64_t recovering; /* number of a log that was rebuilt after damage (I13), 0: it was not */
     unsigned bugs;
 };
 
@@ -189,6 +211,10 @@ void core_sent(struct core *c, struct core_message *m, size_t count, size_t byte
 bool core_next_late(struct core *c, struct core_message *out);
 bool core_next_barrier(struct core *c, uint64_t *out_id, uint64_t *out_index);
 bool core_next_trace(struct core *c, struct core_trace *out);
+/* A leader's log begins too late for ours, as of the last SNAPSHOT message; told once for each. */
+bool core_next_need(struct core *c, uint32_t *out_from, uint64_t *out_index, uint64_t *out_term);
+/* A leader said that this log is complete again: CORE_EVENT_RECOVERED is due once that is durable. */
+bool core_recovery_due(const struct core *c);
 bool core_changed(struct core *c); /* role, term, known leader or configuration changed since the last call */
 
 /* Before an event, when fewer than CORE_RUNS_ROOM places are free: `runs` (cap larger than before) replaces the array,
@@ -206,6 +232,8 @@ bool core_term_at(const struct core *c, uint64_t index, uint64_t *out_term); /* 
 uint64_t core_apply_limit(const struct core *c);                             /* committed and durable here (I7) */
 bool core_serving(const struct core *c);                                     /* leader whose own no-op is applied */
 bool core_transferring(const struct core *c);
+bool core_held(const struct core *c);
+uint64_t core_recovering(const struct core *c);  /* the number; 0: it is not */
 uint64_t core_lease_until(const struct core *c); /* ns; 0: no read lease */
 uint64_t core_deadline(const struct core *c);    /* ns: the next CORE_EVENT_TICK is due at the latest */
 const struct core_config *core_config(const struct core *c);
@@ -213,6 +241,7 @@ const struct core_config *core_config(const struct core *c);
 struct core_progress {
     uint32_t id;
     uint64_t match;
-    bool active; /* heard within an election time-out */
+    bool active;     /* heard within an election time-out */
+    bool recovering; /* it is in no quorum (I13) */
 };
 size_t core_progress(const struct core *c, struct core_progress *out, size_t max); /* at the leader; itself included */

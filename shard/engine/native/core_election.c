@@ -46,6 +46,7 @@ static void set_term(struct core *c, uint64_t term, uint32_t vote, uint32_t from
         c->changed = true;
         c->ack = (struct core_ack){0}; /* an acknowledgement belongs to the term whose leader asked for it */
         c->late_count = 0;             /* and so does a vote */
+        c->recovery_due = false;       /* the next leader was told that we are recovering: it must see it through */
     }
     c->term = term;
     c->vote = vote;
@@ -174,7 +175,7 @@ void core_election_start(struct core *c, struct core_orders *out)
 {
     bool alone = c->self_voter && c->voters == 1;
     core_election_rearm(c);
-    if (!c->self_voter || c->applied < c->campaign_from || c->term >= CORE_INDEX_MAX)
+    if (!c->self_voter || !core_follow_may_lead(c))
         return;
     if (!alone && core_election_keeps_quiet(c))
         return; /* our own vote, too, may be one that a lease rests on */
@@ -191,7 +192,7 @@ void core_election_start(struct core *c, struct core_orders *out)
 
 void core_election_timeout_now(struct core *c, const struct core_message *m, struct core_orders *out)
 {
-    if (m->peer != c->leader || c->role != CORE_FOLLOWER || c->applied < c->campaign_from || c->term >= CORE_INDEX_MAX)
+    if (m->peer != c->leader || c->role != CORE_FOLLOWER || !core_follow_may_lead(c))
         return;
     c->transfer_election = true; /* the leader has given its lease up for the rest of its term */
     candidate(c, out);
@@ -216,6 +217,8 @@ void core_election_request(struct core *c, const struct core_message *m)
     else
         may = (c->vote == 0 || c->vote == m->peer || (c->bugs & CORE_BUG_VOTE_TWICE) != 0) &&
               (c->role == CORE_FOLLOWER || c->role == CORE_PRECANDIDATE || c->role == CORE_LEARNER);
+    if (c->recovering != 0 && (c->bugs & CORE_BUG_RECOVERING_VOTES) == 0)
+        may = false; /* I13: the candidate may lack what we have lost */
     bool grant = may && up_to_date(c, m);
     if (grant && !pre) {
         if (c->vote != m->peer) {

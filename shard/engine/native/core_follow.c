@@ -82,6 +82,7 @@ void core_follow_append(struct core *c, const struct core_message *m, struct cor
         return;
     }
     hear_leader(c, m);
+    core_recover_told(c, m);
     uint64_t prev = m->index, prev_term = m->log_term, term;
     size_t at = 0;
     if (prev < c->commit) { /* what is committed here is the same there: leader completeness */
@@ -121,17 +122,32 @@ void core_follow_append(struct core *c, const struct core_message *m, struct cor
 
 void core_follow_snapshot(struct core *c, const struct core_message *m)
 {
-    if (c->role == CORE_LEADER || (c->leader != 0 && c->leader != m->peer)) {
+    if (c->role == CORE_LEADER || (c->leader != 0 && c->leader != m->peer) || m->log_term > m->term) {
         core_trace(c, CORE_TRACE_REFUSED, m->peer, (uint64_t)m->kind);
         return;
     }
     hear_leader(c, m);
-    if (m->index > c->last)
-        core_trace(c, CORE_TRACE_SNAPSHOT_NEEDED, m->peer, m->index);
+    uint64_t term;
+    if (m->index > c->commit) {
+        if (core_term_at(c, m->index, &term) && term == m->log_term) {
+            c->commit = m->index; /* its base, which is committed; ours up to there is the same */
+        } else {
+            core_trace(c, CORE_TRACE_SNAPSHOT_NEEDED, m->peer, m->index);
+            c->need_from = m->peer;
+            c->need_index = m->index;
+            c->need_term = m->log_term;
+        }
+    }
     struct core_message *reply = core_late(c, CORE_SNAPSHOT_REPLY, m->peer);
     reply->index =
         c->commit < c->persisted ? c->commit : c->persisted; /* of our log this much is surely the leader's */
     reply->round = m->round;
+}
+
+bool core_follow_may_lead(const struct core *c)
+{
+    bool lost = c->recovering != 0 && (c->bugs & CORE_BUG_RECOVERING_VOTES) == 0;
+    return !c->held && !lost && c->applied >= c->campaign_from && c->term < CORE_INDEX_MAX;
 }
 
 bool core_follow_ack(struct core *c, struct core_message *out)

@@ -106,6 +106,16 @@ void core_log_trim(struct core *c, uint64_t index)
         c->runs[i] = c->runs[i + keep];
 }
 
+void core_log_restart(struct core *c, uint64_t index, uint64_t term)
+{
+    must(index >= c->runs[0].first);
+    c->runs[0] = (struct core_run){index, term};
+    c->run_count = 1;
+    c->last = index;
+    if (c->persisted > index)
+        c->persisted = index;
+}
+
 uint64_t core_log_agree(const struct core *c, uint64_t index, uint64_t term)
 {
     for (size_t i = c->run_count; i-- > 0;) {

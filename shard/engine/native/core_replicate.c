@@ -13,8 +13,14 @@ static void become_probe(struct core *c, struct core_peer *p, uint64_t next)
     p->flight_bytes = 0;
 }
 
+void core_replicate_probe(struct core *c, struct core_peer *p, uint64_t next)
+{
+    become_probe(c, p, next);
+}
+
 void core_replicate_begin(struct core *c, struct core_peer *p)
 {
+    core_recover_begin(p);
     p->match = 0;
     p->round = 0;
     p->heard_ns = c->now_ns;
@@ -26,6 +32,8 @@ void core_replicate_begin(struct core *c, struct core_peer *p)
 static void fill(const struct core *c, const struct core_peer *p, enum core_kind kind, struct core_message *out)
 {
     *out = (struct core_message){.kind = kind, .peer = p->id, .term = c->term, .round = c->round_last};
+    if (kind == CORE_APPEND && p->brought && p->still_recovering)
+        out->recovered = p->recovering;
 }
 
 static uint64_t clamp(const struct core *c, uint64_t last)
@@ -171,12 +179,15 @@ void core_replicate_reply(struct core *c, const struct core_message *m)
         core_trace(c, CORE_TRACE_REFUSED, m->peer, (uint64_t)m->kind);
         return;
     }
+    if (!core_recover_hear(c, p, m))
+        return;
     p->heard_ns = c->now_ns;
     core_read_echo(c, p, m->round);
     if (m->reject)
         rejected(c, p, m);
     else
         accepted(c, p, m->index);
+    core_recover_check(c, p);
 }
 
 /* The largest value that a quorum of the voters has reached, self counting as `self` if it votes. */
@@ -189,7 +200,7 @@ uint64_t core_replicate_quorum(const struct core *c, uint64_t self, uint64_t (*v
     for (uint32_t i = 0; i < c->peer_count; i++) {
         if (!c->peers[i].voter)
             continue;
-        uint64_t v = value(&c->peers[i]);
+        uint64_t v = core_recover_counts(&c->peers[i]) ? value(&c->peers[i]) : 0; /* I13 */
         uint32_t at = n++;
         for (; at > 0 && sorted[at - 1] < v; at--)
             sorted[at] = sorted[at - 1];
@@ -215,6 +226,8 @@ void core_replicate_commit(struct core *c)
     if (term != c->term && (c->bugs & CORE_BUG_COMMIT_OLD_TERM) == 0)
         return;
     c->commit = index;
+    for (uint32_t i = 0; i < c->peer_count; i++)
+        core_recover_check(c, &c->peers[i]);
     if (!c->self_voter && c->config.index <= c->commit)
         core_election_follow(c, c->term, 0, c->self); /* removed or made a learner, and that is final */
 }
@@ -223,7 +236,8 @@ static void check_quorum(struct core *c)
 {
     uint32_t heard = c->self_voter ? 1 : 0;
     for (uint32_t i = 0; i < c->peer_count; i++)
-        heard += c->peers[i].voter && c->now_ns <= c->peers[i].heard_ns + c->election_ns;
+        heard += c->peers[i].voter && core_recover_counts(&c->peers[i]) &&
+                 c->now_ns <= c->peers[i].heard_ns + c->election_ns;
     c->quorum_at_ns = c->now_ns + c->heartbeat_ns;
     if (heard >= c->voters / 2 + 1 || (c->bugs & CORE_BUG_LEASE_UNCHECKED) != 0)
         return;

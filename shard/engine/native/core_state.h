@@ -22,7 +22,13 @@
  * Peers, at the leader (core_replicate.c):
  *   PROBE     one append at a time until the peer's log is found to match → REPLICATE; needs trimmed entries → SNAPSHOT
  *   REPLICATE a window of appends in flight; next is optimistic; a rejection → PROBE
- *   SNAPSHOT  told so at heartbeat pace; when it reports an index the log still holds → PROBE */
+ *   SNAPSHOT  told so at heartbeat pace and nothing else; when it reports an index the log still holds → PROBE
+ *
+ * Recovery (I13, core_recover.c), at the leader, across those states; `recovering` is the number of the peer's log:
+ *   0          nothing was lost, as far as this leader was told
+ *   not 0      first contact [core_recover_hear]: match forgotten, target = our last index; in no quorum until
+ *   + brought  match and commit have reached the target [core_recover_check]: in every quorum, told so until it knows
+ * A number not heard before is a first contact again. A new leader begins at 0. */
 #pragma once
 
 #include "common/base/random.h"
@@ -45,6 +51,8 @@ struct core_peer {
     uint64_t next, match;
     uint64_t heard_ns;
     uint64_t round; /* highest echoed */
+    uint64_t recovering, target;
+    bool brought, still_recovering; /* still_recovering: its last answer said so */
     uint64_t flight_bytes;
     uint32_t flight_head, flight_count;
     struct core_flight flights[CORE_INFLIGHT_MAX];
@@ -98,6 +106,11 @@ struct core {
     bool heard;                 /* since the last tick: counted from the next one, never too early */
     bool transfer_election;     /* this candidacy was ordered by the leader */
     uint64_t campaign_from;     /* index to be applied before the first campaign */
+    bool held;                  /* no state machine */
+    uint64_t recovering;        /* number of our log, until it is complete again; 0: it is */
+    bool recovery_due;
+    uint32_t need_from; /* a leader's SNAPSHOT that was not told yet; 0: none */
+    uint64_t need_index, need_term;
     struct core_ack ack;
 
     /* leader */
@@ -136,6 +149,7 @@ void core_state_check(const struct core *c);
 void core_log_append(struct core *c, uint64_t term, size_t count);
 void core_log_truncate(struct core *c, uint64_t from);
 void core_log_trim(struct core *c, uint64_t index);
+void core_log_restart(struct core *c, uint64_t index, uint64_t term);
 uint64_t core_log_last_term(const struct core *c);
 uint64_t core_log_agree(const struct core *c, uint64_t index,
                         uint64_t term); /* largest i ≤ index with term(i) ≤ term; 0 */
@@ -158,14 +172,31 @@ void core_election_rearm(struct core *c);
 /* core_follow.c */
 void core_follow_append(struct core *c, const struct core_message *m, struct core_orders *out);
 void core_follow_snapshot(struct core *c, const struct core_message *m);
+bool core_follow_may_lead(const struct core *c); /* has a state machine, and it is not behind what it was */
 bool core_follow_ack(struct core *c, struct core_message *out);
 
 /* core_replicate.c */
 void core_replicate_begin(struct core *c, struct core_peer *p);
+void core_replicate_probe(struct core *c, struct core_peer *p, uint64_t next);
 void core_replicate_reply(struct core *c, const struct core_message *m);
 void core_replicate_commit(struct core *c);
 uint64_t core_replicate_quorum(const struct core *c, uint64_t self, uint64_t (*value)(const struct core_peer *p));
 void core_replicate_tick(struct core *c);
+
+/* core_recover.c */
+/* May what this peer says be counted? */
+static inline bool core_recover_counts(const struct core_peer *p)
+{
+    return p->recovering == 0 || p->brought;
+}
+void core_recover_begin(struct core_peer *p); /* of a new leadership */
+/* A reply came; false: it is not this log's, nothing of it counts. */
+bool core_recover_hear(struct core *c, struct core_peer *p, const struct core_message *m);
+void core_recover_check(struct core *c, struct core_peer *p);
+void core_recover_told(struct core *c, const struct core_message *m); /* at the recovering replica: an APPEND */
+
+/* core_install.c */
+int core_install(struct core *c, const struct core_installed *installed, struct core_orders *out);
 
 /* core_read.c */
 void core_read_reset(struct core *c);

@@ -7,7 +7,8 @@ static struct core_peer *most_caught_up(struct core *c)
     struct core_peer *best = NULL;
     for (uint32_t i = 0; i < c->peer_count; i++) {
         struct core_peer *p = &c->peers[i];
-        if (p->voter && c->now_ns < p->heard_ns + c->election_ns && (best == NULL || p->match > best->match))
+        if (p->voter && core_recover_counts(p) && c->now_ns < p->heard_ns + c->election_ns &&
+            (best == NULL || p->match > best->match))
             best = p;
     }
     return best;
@@ -18,7 +19,7 @@ int core_transfer_start(struct core *c, uint32_t to)
     if (c->role != CORE_LEADER)
         return HF_E_NOT_LEADER;
     struct core_peer *p = to == 0 ? most_caught_up(c) : core_peer(c, to);
-    if (p == NULL || !p->voter)
+    if (p == NULL || !p->voter || !core_recover_counts(p))
         return HF_E_INVALID;
     if (c->transferee == p->id)
         return HF_OK;

@@ -15,9 +15,14 @@ static unsigned planted(void)
         const char *name;
         unsigned bug;
     } bugs[] = {
-        {"native.vote_twice", CORE_BUG_VOTE_TWICE},           {"native.commit_old_term", CORE_BUG_COMMIT_OLD_TERM},
-        {"native.ack_before_sync", CORE_BUG_ACK_BEFORE_SYNC}, {"native.skip_truncate", CORE_BUG_SKIP_TRUNCATE},
-        {"native.lease_unchecked", CORE_BUG_LEASE_UNCHECKED}, {"native.change_early", CORE_BUG_CHANGE_EARLY},
+        {"native.vote_twice", CORE_BUG_VOTE_TWICE},
+        {"native.commit_old_term", CORE_BUG_COMMIT_OLD_TERM},
+        {"native.ack_before_sync", CORE_BUG_ACK_BEFORE_SYNC},
+        {"native.skip_truncate", CORE_BUG_SKIP_TRUNCATE},
+        {"native.lease_unchecked", CORE_BUG_LEASE_UNCHECKED},
+        {"native.change_early", CORE_BUG_CHANGE_EARLY},
+        {"native.recovering_votes", CORE_BUG_RECOVERING_VOTES},
+        {"native.install_back", CORE_BUG_INSTALL_BACK},
     };
     unsigned flags = 0;
     for (size_t i = 0; i < sizeof bugs / sizeof bugs[0]; i++) {
@@ -50,6 +55,14 @@ static int check_cover(const struct engine_env *env, const struct log *log, cons
     return HF_OK;
 }
 
+/* While no state machine says how far it is: from where on the configurations of the log count. */
+static uint64_t guess_applied(const struct engine_env *env, const struct log *log)
+{
+    uint64_t term;
+    bool known = log_term(log, env->applied, &term) == HF_OK && term == env->applied_term;
+    return known ? env->applied : log_first(log) - 1;
+}
+
 static void tell_found(struct engine_found *found, int code, const struct log *log, uint64_t applied)
 {
     if (found == NULL)
@@ -69,13 +82,13 @@ static void tell_found(struct engine_found *found, int code, const struct log *l
 /* Configurations behind `applied`: the last two count. Replay reads the same entries a moment later. */
 static int find_members(struct engine *e, char where[256])
 {
-    for (uint64_t at = e->env.applied + 1; at <= log_last(e->log);) {
+    for (uint64_t at = e->applied + 1; at <= log_last(e->log);) {
         struct log_entry *entries;
         size_t count;
         int rc = log_read(e->log, at, NATIVE_APPLY_ENTRIES, NATIVE_APPLY_BYTES, &e->in, &entries, &count);
         for (size_t i = 0; rc == HF_OK && i < count; i++) {
             Hf__Catalog__Members *members = NULL;
-            if (entries[i].kind != LOG_CONFIG)
+            if (entries[i].kind != LOG_CONFIG || entries[i].index <= e->members->index)
                 continue;
             rc = native_members_decode(entries[i].data, entries[i].index, &members);
             if (rc == HF_OK)
@@ -92,18 +105,6 @@ static int find_members(struct engine *e, char where[256])
         at += count;
     }
     return HF_OK;
-}
-
-static Hf__Catalog__Members *copy_members(const Hf__Catalog__Members *members)
-{
-    size_t size = hf__catalog__members__get_packed_size(members);
-    uint8_t *bytes = malloc(size + 1);
-    must(bytes != NULL);
-    (void)hf__catalog__members__pack(members, bytes);
-    Hf__Catalog__Members *copy = hf__catalog__members__unpack(NULL, size, bytes);
-    free(bytes);
-    must(copy != NULL);
-    return copy;
 }
 
 static void native_close(struct engine **engine)
@@ -151,7 +152,9 @@ static int start_core(struct engine *e, char where[256])
         .seed = e->env.seed,
         .now_ns = e->env.now_ns,
         .hard_state = {.term = hs.term, .commit = hs.commit, .vote = (uint32_t)hs.vote},
-        .applied = e->env.applied,
+        .applied = e->applied,
+        .held = e->env.held,
+        .recovering = e->env.recovering,
         .last = log_last(e->log),
         .runs = runs,
         .run_count = count,
@@ -177,12 +180,14 @@ static int native_open(const struct engine_env *env, struct engine **out, char w
     must(e != NULL);
     e->env = *env;
     e->applied = env->applied;
-    e->members = copy_members(env->members);
+    e->members = native_members_copy(env->members);
     struct log_config config = {
         .disk = env->disk, .dir = path, .segment_bytes = env->segment_bytes, .cache_bytes = NATIVE_CACHE_BYTES};
     rc = log_open(&config, &e->log, &found, where);
     tell_found(env->found, rc, e->log, env->applied);
-    if (rc == HF_OK)
+    if (rc == HF_OK && env->held)
+        e->applied = guess_applied(env, e->log);
+    else if (rc == HF_OK)
         rc = check_cover(env, e->log, path, where);
     if (rc == HF_OK)
         rc = find_members(e, where);
@@ -225,6 +230,8 @@ static struct engine_status native_status(const struct engine *e)
         .serving = core_serving(e->core),
         .transferring = core_transferring(e->core),
         .log_bytes = log_disk_bytes(e->log),
+        .held = core_held(e->core),
+        .recovering = core_recovering(e->core) != 0,
     };
 }
 
@@ -233,7 +240,8 @@ static size_t native_progress(const struct engine *e, struct engine_progress *ou
     struct core_progress progress[LIMIT_PEERS + 1];
     size_t count = core_progress(e->core, progress, max < LIMIT_PEERS + 1 ? max : LIMIT_PEERS + 1);
     for (size_t i = 0; i < count; i++)
-        out[i] = (struct engine_progress){progress[i].id, progress[i].match, progress[i].active};
+        out[i] =
+            (struct engine_progress){progress[i].id, progress[i].match, progress[i].active, progress[i].recovering};
     return count;
 }
 
@@ -270,7 +278,9 @@ const struct engine_ops engine_native = {
     .transfer = native_transfer,
     .campaign = native_campaign,
     .trim = native_trim,
+    .install = native_install,
     .detect = native_files_detect,
     .create = native_files_create,
     .archive = native_files_archive,
+    .rebuild = native_files_rebuild,
 };

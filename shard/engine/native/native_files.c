@@ -29,6 +29,20 @@ int native_files_create(const struct engine_env *env, uint64_t index, uint64_t t
     return rc != HF_OK ? rc : env->disk->ops->sync_dir(env->disk, env->dir);
 }
 
+int native_files_rebuild(const struct engine_env *env, const char *quarantine, uint64_t index, uint64_t term,
+                         char where[256])
+{
+    char path[NATIVE_PATH_BYTES];
+    where[0] = '\0';
+    must(env->recovering != 0); /* I13: durable before the first entry goes */
+    int rc = native_files_path(env->dir, env->log_epoch, path);
+    if (rc != HF_OK)
+        return rc;
+    struct log_config config = {
+        .disk = env->disk, .dir = path, .segment_bytes = env->segment_bytes, .cache_bytes = NATIVE_CACHE_BYTES};
+    return log_rebuild(&config, quarantine, index, term, where);
+}
+
 int native_files_archive(struct disk *disk, const char *dir, uint32_t log_epoch)
 {
     char from[NATIVE_PATH_BYTES], folder[NATIVE_PATH_BYTES], to[NATIVE_PATH_BYTES];

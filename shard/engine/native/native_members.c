@@ -1,4 +1,6 @@
 /* native_members.c: configurations: hf.catalog.Members on the wire and in the log, ids and votes in the core. */
+#include <stdlib.h>
+
 #include "common/base/error.h"
 #include "proto/pack.h"
 #include "shard/engine/native/native_state.h"
@@ -43,6 +45,30 @@ void native_members_free(Hf__Catalog__Members **members)
     if (*members != NULL)
         hf__catalog__members__free_unpacked(*members, NULL);
     *members = NULL;
+}
+
+Hf__Catalog__Members *native_members_copy(const Hf__Catalog__Members *members)
+{
+    size_t size = hf__catalog__members__get_packed_size(members);
+    uint8_t *bytes = malloc(size + 1);
+    must(bytes != NULL);
+    (void)hf__catalog__members__pack(members, bytes);
+    Hf__Catalog__Members *copy = hf__catalog__members__unpack(NULL, size, bytes);
+    free(bytes);
+    must(copy != NULL);
+    return copy;
+}
+
+void native_members_installed(struct engine *e, uint64_t index, const Hf__Catalog__Members *members, bool kept)
+{
+    if (!kept || e->members->index <= index) {
+        native_members_free(&e->members);
+        native_members_free(&e->previous);
+        e->members = native_members_copy(members);
+    } else if (e->previous == NULL || e->previous->index <= index) {
+        native_members_free(&e->previous);
+        e->previous = native_members_copy(members);
+    }
 }
 
 void native_members_push(struct engine *e, Hf__Catalog__Members **members)

@@ -23,11 +23,24 @@ static void make_room(struct engine *e)
     e->runs = runs;
 }
 
+static void tell_hard_state(struct engine *e)
+{
+    struct core_hard_state hs = core_hard_state(e->core);
+    if (hs.term == e->saved.term && hs.vote == e->saved.vote && hs.commit == e->saved.commit)
+        return;
+    log_set_hard_state(e->log, (struct log_hard_state){.term = hs.term, .vote = hs.vote, .commit = hs.commit});
+    e->saved = hs;
+}
+
 int native_feed(struct engine *e, const struct core_event *event, const struct log_entry *entries)
 {
     struct core_orders orders;
     make_room(e);
     int rc = core_step(e->core, event, &orders);
+    if (orders.restart) {
+        tell_hard_state(e); /* its term is the log's bound */
+        log_restart(e->log, orders.index, orders.term);
+    }
     if (orders.truncate != 0) {
         log_truncate(e->log, orders.truncate);
         native_members_truncated(e, orders.truncate);
@@ -106,6 +119,8 @@ void native_receive(struct engine *e, uint32_t from, const Hf__Raft__Raft *m)
                                    .round = m->round,
                                    .reject = m->reject,
                                    .transfer = m->transfer,
+                                   .recovering = m->recovering,
+                                   .recovered = m->recovered,
                                    .entry_count = m->n_entries};
     struct log_entry *batch = batch_of(e, m->n_entries);
     struct core_event event = {.kind = CORE_EVENT_RECEIVE, .message = &message};
@@ -181,6 +196,11 @@ static void print_traces(struct engine *e)
         [CORE_TRACE_TRANSFER] = {"leadership is handed over", "to", "last", DIAG_INFO},
         [CORE_TRACE_TRANSFER_FAILED] = {"leadership was not taken over", "to", "match", DIAG_WARN},
         [CORE_TRACE_REFUSED] = {"raft message refused", "from", "kind", DIAG_WARN},
+        [CORE_TRACE_INSTALLED] = {"the log goes on behind the installed state", "index", "last", DIAG_INFO},
+        [CORE_TRACE_RESTARTED] = {"the log begins anew behind the installed state", "index", "last", DIAG_WARN},
+        [CORE_TRACE_PEER_RECOVERING] = {"peer lost its log and is in no quorum", "peer", "until", DIAG_WARN},
+        [CORE_TRACE_PEER_RECOVERED] = {"peer is in every quorum again", "peer", "match", DIAG_INFO},
+        [CORE_TRACE_RECOVERED] = {"this log is complete again", "leader", "last", DIAG_INFO},
     };
     static const char *const roles[] = {"follower", "precandidate", "candidate", "leader", "learner"};
     struct core_trace t;
@@ -205,13 +225,25 @@ static void report(struct engine *e)
     print_traces(e);
 }
 
+/* Behind the turn's sync, so that what it was said of is durable. */
+static void report_late(struct engine *e)
+{
+    uint32_t from;
+    uint64_t index, term;
+    report(e);
+    if (core_next_need(e->core, &from, &index, &term))
+        e->env.snapshot_needed(e->env.ctx, from, index, term);
+    if (core_recovery_due(e->core) && e->env.recovered(e->env.ctx) == HF_OK)
+        (void)native_feed(e, &(struct core_event){.kind = CORE_EVENT_RECOVERED}, NULL);
+}
+
 void native_step(struct engine *e)
 {
     (void)native_feed(e, &(struct core_event){.kind = CORE_EVENT_TURN}, NULL);
     report(e);
 }
 
-static void pack(const struct core_message *m, Hf__Raft__Raft *out)
+static void pack(const struct engine *e, const struct core_message *m, Hf__Raft__Raft *out)
 {
     hf__raft__raft__init(out);
     out->kind = (Hf__Raft__Kind)m->kind;
@@ -222,6 +254,8 @@ static void pack(const struct core_message *m, Hf__Raft__Raft *out)
     out->reject = m->reject;
     out->round = m->round;
     out->transfer = m->transfer;
+    out->recovering = core_recovering(e->core);
+    out->recovered = m->recovered;
 }
 
 struct outgoing { /* entries of the last append of this turn: followers that keep up are sent the same */
@@ -273,7 +307,7 @@ void native_send_early(struct engine *e)
             entries = o.count;
             core_sent(e->core, &m, o.count, o.bytes);
         }
-        pack(&m, &raft);
+        pack(e, &m, &raft);
         raft.n_entries = entries;
         raft.entries = o.entries;
         e->env.send(e->env.ctx, m.peer, &raft);
@@ -282,13 +316,9 @@ void native_send_early(struct engine *e)
 
 int native_persist(struct engine *e)
 {
-    struct core_hard_state hs = core_hard_state(e->core);
     if (e->failed != HF_OK)
         return e->failed;
-    if (hs.term != e->saved.term || hs.vote != e->saved.vote || hs.commit != e->saved.commit) {
-        log_set_hard_state(e->log, (struct log_hard_state){.term = hs.term, .vote = hs.vote, .commit = hs.commit});
-        e->saved = hs;
-    }
+    tell_hard_state(e);
     if (log_dirty(e->log)) {
         int rc = log_sync(e->log);
         if (rc != HF_OK)
@@ -303,7 +333,7 @@ void native_send_late(struct engine *e)
     struct core_message m;
     Hf__Raft__Raft raft;
     while (core_next_late(e->core, &m)) {
-        pack(&m, &raft);
+        pack(e, &m, &raft);
         e->env.send(e->env.ctx, m.peer, &raft);
     }
 }
@@ -313,6 +343,10 @@ int native_apply(struct engine *e)
     uint64_t limit = core_apply_limit(e->core);
     struct log_entry *entries;
     size_t count;
+    if (core_held(e->core)) {
+        report_late(e);
+        return HF_E_NOT_READY;
+    }
     if (limit > e->applied) {
         size_t most = limit - e->applied < NATIVE_APPLY_ENTRIES ? (size_t)(limit - e->applied) : NATIVE_APPLY_ENTRIES;
         arena_reset(&e->out);
@@ -321,13 +355,13 @@ int native_apply(struct engine *e)
             return e->failed = rc; /* said by the next persist */
         rc = e->env.apply(e->env.ctx, entries, count);
         if (rc != HF_OK) {
-            report(e); /* what the sync changed is told also while apply waits */
+            report_late(e); /* what the sync changed is told also while apply waits */
             return rc;
         }
         e->applied += count;
         (void)native_feed(e, &(struct core_event){.kind = CORE_EVENT_APPLIED, .index = e->applied}, NULL);
     }
-    report(e); /* a sync or an apply may have changed what we are */
+    report_late(e); /* a sync or an apply may have changed what we are */
     return core_apply_limit(e->core) > e->applied ? 1 : 0;
 }
 
@@ -341,4 +375,23 @@ int native_trim(struct engine *e, uint64_t index)
     if (rc != HF_OK)
         return rc;
     return native_feed(e, &(struct core_event){.kind = CORE_EVENT_TRIMMED, .index = index}, NULL);
+}
+
+int native_install(struct engine *e, uint64_t index, uint64_t term, const Hf__Catalog__Members *members)
+{
+    struct core_config config;
+    struct core_installed installed = {.index = index, .term = term, .config = &config};
+    uint64_t known;
+    if (e->failed != HF_OK)
+        return e->failed;
+    if (index > CORE_INDEX_MAX || term > CORE_INDEX_MAX || members->index > index ||
+        native_members_core(members, &config) != HF_OK)
+        return HF_E_INVALID;
+    bool kept = core_term_at(e->core, index, &known) && known == term;
+    int rc = native_feed(e, &(struct core_event){.kind = CORE_EVENT_INSTALLED, .installed = &installed}, NULL);
+    if (rc != HF_OK)
+        return rc;
+    e->applied = index;
+    native_members_installed(e, index, members, kept);
+    return native_persist(e);
 }
