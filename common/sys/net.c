@@ -179,6 +179,11 @@ void net_close(struct net_socket **s)
     *s = NULL;
 }
 
+void net_endpoint(const struct net_socket *s, char *out, size_t size)
+{
+    must(zmq_getsockopt(s->zmq, ZMQ_LAST_ENDPOINT, out, &size) == 0);
+}
+
 static zmq_msg_t *raw(struct net_message *m)
 {
     return (zmq_msg_t *)(void *)m->opaque;

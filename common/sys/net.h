@@ -34,6 +34,8 @@ const char *net_listen_text(int rc);
 /* DEALER with IMMEDIATE. Returns at once; the connection comes when it comes. */
 HF_CHECKED int net_connect(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out);
 void net_close(struct net_socket **s);
+/* Where a listener is bound, a port * filled in. `size`: enough for the endpoint asked for and a port. */
+void net_endpoint(const struct net_socket *s, char *out, size_t size);
 
 #define NET_PEER_BYTES 255
 struct net_peer { /* a routing id as ROUTER reports it */

@@ -2,28 +2,33 @@
  *
  * Position: beside the loop, which only tells it of the machine; never delays heartbeats. proto/snapshot.proto.
  * A checkpoint is made when asked for, kept while someone reads it or may resume (a time-out), removed after it. At most
- * two streams at once; a rate limit over all of them. */
+ * SENDER_STREAMS_MAX at once; a rate limit over all of them.
+ * Thread:   open, serve and close by the loop; all the rest on the sender's own, and a worker for each stream. */
 #pragma once
 
 #include "common/sys/net.h"
 #include "shard/fsm/fsm.h"
 #include "shard/log/identity.h"
 
+#define SENDER_STREAMS_MAX 2
+#define SENDER_KEEP_MS 30000 /* a stream whose receiver is silent is kept so long */
+
 struct sender;
 
 struct sender_config {
     struct net *net;
     const char *listen;   /* endpoint; port * = any */
-    const char *announce; /* as others reach it; NULL: as bound */
+    const char *announce; /* as others reach it; a port * is the one that is bound; NULL: as bound */
     struct disk *disk;
     const char *dir; /* the replica's directory: checkpoints go to <dir>/snapshots/outgoing-<n>/ */
     const struct identity *id;
-    uint64_t rate; /* bytes a second over all streams; 0: no limit */
+    uint64_t rate;    /* bytes a second over all streams; 0: no limit */
+    uint32_t keep_ms; /* 0: SENDER_KEEP_MS */
 };
 
-/* HF_E_IO …: the endpoint cannot be had. */
+/* Removes checkpoints that an earlier process left. HF_E_EXISTS, HF_E_INVALID …: the endpoint cannot be had; HF_E_IO. */
 HF_CHECKED int sender_open(const struct sender_config *config, struct sender **out);
-void sender_close(struct sender **s);
+void sender_close(struct sender **s);                /* waits for a checkpoint that is being made */
 const char *sender_endpoint(const struct sender *s); /* as others reach it */
 /* The machine to serve; NULL: none now (an install is about to close it): returns when no thread uses the old one. */
 void sender_serve(struct sender *s, struct fsm *fsm);

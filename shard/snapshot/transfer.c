@@ -57,7 +57,7 @@ enum transfer_verdict transfer_read_request(const struct identity *id, struct sl
 
 static bool chunk_formed(const Hf__Snapshot__Chunk *c)
 {
-    if (c->data.len > TRANSFER_CHUNK_BYTES || (c->data.len == 0 && !c->last) || c->offset > OFFSET_MAX)
+    if (c->data.len == 0 || c->data.len > TRANSFER_CHUNK_BYTES || c->offset > OFFSET_MAX)
         return false;
     return crc32c(0, c->data.data, c->data.len) == c->crc;
 }
