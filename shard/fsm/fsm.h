@@ -46,7 +46,8 @@ struct fsm_applied {
 
 /* Makes the state as of genesis, durable on return. Removes an unfinished earlier attempt in the directory first. */
 HF_CHECKED int fsm_create(const struct fsm_config *config, const struct fsm_genesis *genesis, char where[256]);
-/* HF_E_ABSENT, HF_E_CORRUPT, HF_E_FORMAT (feature level above ours), HF_E_IO. */
+/* HF_E_ABSENT, HF_E_CORRUPT (a checksum, a record out of bounds), HF_E_INVALID (what it says of itself does not read),
+ * HF_E_FORMAT (feature level above ours), HF_E_IO. */
 HF_CHECKED int fsm_open(const struct fsm_config *config, struct fsm **out, char where[256]);
 void fsm_close(struct fsm **fsm);
 

@@ -108,10 +108,11 @@ static const Hf__Catalog__Range *range_of(struct slice packed, struct arena *are
     return r;
 }
 
+/* Its checksum held, so this is not the disk's doing: another code than damage. */
 static int damaged(const char *key, char where[256])
 {
     snprintf(where, 256, "state machine: meta record \"%s\" is missing or cannot be read", key + 1);
-    return HF_E_CORRUPT;
+    return HF_E_INVALID;
 }
 
 /* Reads of one kind: what a reader sees, or what is on disk. */

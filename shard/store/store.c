@@ -29,6 +29,7 @@ static const struct {
     {"Max allowed space", HF_E_NO_SPACE},
     {"create_if_missing is false", HF_E_ABSENT},
     {"Corruption", HF_E_CORRUPT},
+    {"No such file", HF_E_CORRUPT}, /* that it names itself: lost, not a disk in trouble */
     {"checksum mismatch", HF_E_CORRUPT},
     {"lock hold by", HF_E_LOCKED},
     {"While lock file", HF_E_LOCKED},

@@ -75,7 +75,7 @@ static void as_record(struct slice in)
     struct fsm_info info = {0};
     char where[256] = "";
     int rc = meta_load(store, &members, &range, &info, where);
-    must(rc == HF_OK || ((rc == HF_E_CORRUPT || rc == HF_E_FORMAT) && where[0] != '\0'));
+    must(rc == HF_OK || ((rc == HF_E_CORRUPT || rc == HF_E_INVALID || rc == HF_E_FORMAT) && where[0] != '\0'));
     if (rc == HF_OK) {
         must(info.heartbeat_ms > 0 && info.election_ms > 0 && info.members != NULL && info.range != NULL);
         must(info.members->n_members <= LIMIT_PEERS);
