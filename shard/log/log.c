@@ -27,6 +27,7 @@ struct log {
     bool drop;                          /* segments may have become free */
     bool failed;                        /* poisoned (I6) */
     uint64_t sequence;                  /* of the next frame */
+    uint64_t ahead_max;                 /* a commit bound written ahead of the next frame is at most this */
     uint64_t disk_base, disk_base_term; /* base and last entry as of the last frame: */
     uint64_t disk_last, disk_last_term; /* what the header of a new segment says */
     char where[RECOVER_WHERE_BYTES];
@@ -191,6 +192,7 @@ int log_open(const struct log_config *config, struct log **out, struct log_repor
         return rc;
     }
     tail_init(&log->tail, config->cache_bytes, log->view.last + 1);
+    log->ahead_max = UINT64_MAX;
     *out = log;
     *out_report = recovery.report;
     return 0;
@@ -295,6 +297,9 @@ int log_trim(struct log *log, uint64_t index)
 void log_restart(struct log *log, uint64_t index, uint64_t term)
 {
     must(index >= log->view.base && term <= log->hs.term); /* the hard state is never behind the log */
+    uint64_t known = log->hs.commit < log->view.durable ? log->hs.commit : log->view.durable;
+    if (known < log->ahead_max)
+        log->ahead_max = known; /* until the frame is there, the disk holds the old entries */
     view_deinit(&log->view);
     view_init(&log->view, index, term);
     tail_restart(&log->tail, index, term);
@@ -346,6 +351,7 @@ static int write_frame(struct log *log)
     if (log->tail.first != 0)
         view_frame(&log->view, log->tail.first, segments_active(&log->segments), offset, frame.size);
     must(log->view.durable == log->view.last);
+    log->ahead_max = UINT64_MAX;
     log->sequence++;
     note_synced(log);
     tail_done(&log->tail);
@@ -375,7 +381,7 @@ int log_sync(struct log *log)
         /* What this sync replaces in the log must not look committed if the frame behind it never gets there: the bound
          * written ahead of the frame is what the disk holds now. The frame carries its own, atomic with its entries. */
         struct log_hard_state ahead = log->hs;
-        ahead.commit = ahead.commit < log->view.durable ? ahead.commit : log->view.durable;
+        ahead.commit = clamp(ahead.commit, 0, log->view.durable < log->ahead_max ? log->view.durable : log->ahead_max);
         rc = hardstate_write(&log->hard, ahead);
         if (rc != 0)
             return fail_hard(log, rc);

@@ -97,7 +97,8 @@ HF_CHECKED int log_trim(struct log *log, uint64_t index);
 
 /* Everything goes, the log begins anew behind (index, term): the state machine came from elsewhere. Buffered: durable by
  * the next log_sync, in one frame with whatever else it makes durable, so that a crash leaves the old log or the new one.
- * The hard state is kept; its commit becomes at least `index`, its term is the caller's to raise first. The base never
+ * The hard state is kept; its commit becomes at least `index` (not to be raised before), its term is the caller's to raise
+ * first. The base never
  * falls (must()). */
 void log_restart(struct log *log, uint64_t index, uint64_t term);
 

@@ -32,15 +32,23 @@ static void tell_hard_state(struct engine *e)
     e->saved = hs;
 }
 
+/* The term is the log's bound and comes first; the commit index comes with the restart, it means nothing in the old log.
+ */
+static void restart_log(struct engine *e, uint64_t index, uint64_t term)
+{
+    struct core_hard_state hs = core_hard_state(e->core);
+    uint64_t commit = log_hard_state(e->log).commit;
+    log_set_hard_state(e->log, (struct log_hard_state){.term = hs.term, .vote = hs.vote, .commit = commit});
+    log_restart(e->log, index, term);
+}
+
 int native_feed(struct engine *e, const struct core_event *event, const struct log_entry *entries)
 {
     struct core_orders orders;
     make_room(e);
     int rc = core_step(e->core, event, &orders);
-    if (orders.restart) {
-        tell_hard_state(e); /* its term is the log's bound */
-        log_restart(e->log, orders.index, orders.term);
-    }
+    if (orders.restart)
+        restart_log(e, orders.index, orders.term);
     if (orders.truncate != 0) {
         log_truncate(e->log, orders.truncate);
         native_members_truncated(e, orders.truncate);

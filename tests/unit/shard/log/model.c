@@ -29,6 +29,21 @@ static void append(struct model *m, struct rig *rig, struct random *random)
         m->terms[++m->last] = m->hs.term;
 }
 
+/* Behind the end, or at an entry that is not committed. */
+static void restart(struct model *m, struct rig *rig, struct random *random)
+{
+    uint64_t keep = m->hs.commit > m->base ? m->hs.commit : m->base;
+    uint64_t index = m->last + 1 + random_below(random, 20);
+    if (m->last > keep && random_below(random, 3) == 0)
+        index = keep + 1 + random_below(random, m->last - keep);
+    if (index >= MODEL_ENTRIES)
+        return;
+    uint64_t term = m->hs.term - (m->hs.term > m->terms[m->last] ? random_below(random, 2) : 0);
+    log_restart(rig->log, index, term);
+    m->base = m->last = m->hs.commit = index;
+    m->terms[index] = term;
+}
+
 void model_turn(struct model *m, struct rig *rig, struct random *random)
 {
     change_hard_state(m, rig, random);
@@ -39,6 +54,8 @@ void model_turn(struct model *m, struct rig *rig, struct random *random)
             log_truncate(rig->log, index);
             m->last = index - 1;
         }
+        if (m->restarts && random_below(random, 8) == 0)
+            restart(m, rig, random);
         append(m, rig, random);
         uint64_t synced = log_synced(rig->log), most = m->hs.commit < synced ? m->hs.commit : synced;
         if (most > m->base && random_below(random, 10) == 0) {

@@ -10,6 +10,7 @@ struct model {
     uint64_t base, last;
     uint64_t terms[MODEL_ENTRIES];
     struct log_hard_state hs;
+    bool restarts; /* turns may let the log begin anew */
 };
 
 /* A turn's changes, at random, to the log and to the model; not synced. */

@@ -45,6 +45,7 @@ struct cut_case {
     uint64_t segment_bytes;
     size_t entry_bytes;
     int turns;
+    bool restarts;
 };
 
 /* The process is gone (kind 0) or the power (others) after `n` operations. False: all turns were done before. */
@@ -54,6 +55,7 @@ static bool cut_after(const struct cut_case *c, uint64_t n, uint64_t kind)
     struct random random;
     begin(&rig, 4711, &random, c->segment_bytes);
     rig.size = c->entry_bytes;
+    now.restarts = c->restarts;
     simdisk_halt_after(rig.sim, SIMDISK_CHANGES, n);
     int rc = run(&rig, &random, c->turns);
     bool cut = rc != 0;
@@ -92,6 +94,18 @@ static void test_cut_between_any_two_operations(void)
         for (uint64_t kind = 0; kind < 5; kind++)
             more = cut_after(&c, n, kind);
     CU_ASSERT(n > 180);
+}
+
+/* Logs that begin anew, often: a crash leaves the old one or the new one. */
+static void test_cut_while_restarting(void)
+{
+    static const struct cut_case c = {
+        .segment_bytes = SEGMENT_BYTES, .entry_bytes = 40, .turns = TURNS, .restarts = true};
+    uint64_t n = 0;
+    for (bool more = true; more; n++)
+        for (uint64_t kind = 0; kind < 5; kind++)
+            more = cut_after(&c, n, kind);
+    CU_ASSERT(n > 150);
 }
 
 /* Segments of 1, 2 and 4 MiB, each spare filled in many pieces and synced in between. */
@@ -368,12 +382,44 @@ static void test_a_commit_bound_never_outruns_its_entries(void)
     }
 }
 
+/* A log of which 8 and 9 are not committed begins anew at 9, and a higher term is heard in the same turn: cut at each
+ * operation, the old 8 and 9 must never be found under the bound of the new log. */
+static void test_a_commit_bound_never_outruns_a_restart(void)
+{
+    for (uint64_t cut = 0; cut < 12; cut++) {
+        struct rig rig;
+        rig_create(&rig, 1 << 20, 4096, 1, 1);
+        rig_turn(&rig, 6); /* 2 … 7 */
+        rig.term = 2;
+        rig_turn(&rig, 2); /* 8, 9 */
+        log_set_hard_state(rig.log, (struct log_hard_state){.term = 3, .vote = 2, .commit = 7});
+        CU_ASSERT_EQUAL(log_sync(rig.log), 0);
+        log_set_hard_state(rig.log, (struct log_hard_state){.term = 4, .vote = 3, .commit = 7});
+        log_restart(rig.log, 9, 3);
+        simdisk_halt_after(rig.sim, SIMDISK_CHANGES, cut);
+        (void)!log_sync(rig.log);
+        rig_close(&rig);
+        simdisk_restart(rig.sim);
+        CU_ASSERT_EQUAL_FATAL(rig_open(&rig), 0);
+        uint64_t term = 0;
+        CU_ASSERT(log_hard_state(rig.log).term == 4 ? log_hard_state(rig.log).vote == 3
+                                                    : log_hard_state(rig.log).vote == 2);
+        CU_ASSERT_EQUAL(log_term(rig.log, 9, &term), 0);
+        bool new = log_first(rig.log) == 10 && log_last(rig.log) == 9 && log_hard_state(rig.log).commit == 9;
+        bool old = log_first(rig.log) == 2 && log_hard_state(rig.log).commit <= 7;
+        CU_ASSERT(term == 3 ? new : old);
+        rig_end(&rig);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct unit_case cases[] = {
         {"cut between any two operations", test_cut_between_any_two_operations},
         {"cut while segments grow", test_cut_while_segments_grow},
+        {"cut while restarting", test_cut_while_restarting},
         {"a commit bound never outruns its entries", test_a_commit_bound_never_outruns_its_entries},
+        {"a commit bound never outruns a restart", test_a_commit_bound_never_outruns_a_restart},
         {"cut while recovering", test_cut_while_recovering},
         {"cut while creating", test_cut_while_creating},
         {"each operation fails", test_each_operation_fails},
