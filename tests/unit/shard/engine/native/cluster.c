@@ -78,6 +78,8 @@ void cluster_start(struct cluster *cl, uint32_t id)
                                .run_cap = ENTRIES_MAX,
                                .config = found[0],
                                .previous = found[1],
+                               .held = n->held,
+                               .recovering = n->recovering,
                                .bugs = cl->bugs};
     n->core = calloc(1, core_bytes());
     core_init(n->core, &start);
@@ -93,9 +95,44 @@ void cluster_stop(struct cluster *cl, uint32_t id)
     n->last = n->durable;
 }
 
+void cluster_lose(struct cluster *cl, uint32_t id)
+{
+    static uint64_t number = 1000;
+    struct node *n = &cl->nodes[id];
+    cluster_stop(cl, id);
+    n->base = n->last = n->durable = n->applied;
+    n->saved.commit = n->applied;
+    n->recovering = ++number;
+    cluster_start(cl, id);
+}
+
+void cluster_trim(struct cluster *cl, uint32_t id, uint64_t index)
+{
+    CU_ASSERT_EQUAL(cluster_event(cl, id, (struct core_event){.kind = CORE_EVENT_TRIMMED, .index = index}), HF_OK);
+    cl->nodes[id].base = core_base(cl->nodes[id].core);
+}
+
+int cluster_install(struct cluster *cl, uint32_t id, uint64_t index, uint64_t term)
+{
+    struct core_installed at = {.index = index, .term = term, .config = &cl->config};
+    int rc = cluster_event(cl, id, (struct core_event){.kind = CORE_EVENT_INSTALLED, .installed = &at});
+    if (rc == HF_OK) {
+        cl->nodes[id].applied = index;
+        cl->nodes[id].held = false;
+    }
+    return rc;
+}
+
 static void obey(struct node *n, const struct core_orders *o, const struct core_event *event, const struct flying *f,
                  uint64_t value)
 {
+    if (o->restart) {
+        n->base = n->last = o->index;
+        n->durable = n->durable < n->last ? n->durable : n->last;
+        n->log[o->index] = (struct stored){.term = o->term};
+        CU_ASSERT_EQUAL_FATAL(core_last(n->core), n->last);
+        return;
+    }
     if (o->truncate != 0) {
         CU_ASSERT_FATAL(o->truncate <= n->last && o->truncate > n->applied);
         n->last = o->truncate - 1;
@@ -157,6 +194,7 @@ static void fly(struct cluster *cl, uint32_t from, struct core_message *m, size_
     struct flying *f = &cl->flying[cl->flying_count++];
     const struct node *n = &cl->nodes[from];
     *f = (struct flying){.from = from, .m = *m};
+    f->m.recovering = core_recovering(n->core);
     for (size_t i = 0; i < entries; i++) {
         const struct stored *s = &n->log[m->index + 1 + i];
         f->entries[i].term = s->term;
@@ -181,11 +219,18 @@ void cluster_send(struct cluster *cl, uint32_t from, struct core_message m, cons
     CU_ASSERT_EQUAL(feed(cl, to, &(struct core_event){.kind = CORE_EVENT_RECEIVE, .message = &f.m}, &f), HF_OK);
 }
 
-static void drain(struct cluster *cl, struct node *n)
+static void drain(struct cluster *cl, uint32_t self)
 {
+    struct node *n = &cl->nodes[self];
     struct core_trace t;
     uint64_t id, index;
-    (void)cl;
+    uint32_t from;
+    while (core_next_need(n->core, &from, &n->need_index, &n->need_term))
+        n->needs++;
+    if (core_recovery_due(n->core) && !n->no_recovered) {
+        n->recovering = 0;
+        CU_ASSERT_EQUAL(cluster_event(cl, self, (struct core_event){.kind = CORE_EVENT_RECOVERED}), HF_OK);
+    }
     while (core_next_trace(n->core, &t))
         n->traces[t.kind]++;
     while (core_next_barrier(n->core, &id, &index)) {
@@ -219,7 +264,7 @@ void cluster_turn(struct cluster *cl, uint32_t id)
         CU_ASSERT_EQUAL(cluster_event(cl, id, (struct core_event){.kind = CORE_EVENT_APPLIED, .index = n->applied}),
                         HF_OK);
     }
-    drain(cl, n);
+    drain(cl, id);
 }
 
 void cluster_settle(struct cluster *cl)

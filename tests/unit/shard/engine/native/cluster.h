@@ -30,7 +30,11 @@ struct node {
     bool no_apply;
     uint64_t drift_permille; /* of its clock: 1000 is true time */
     uint64_t barriers_ready, barrier_index, barrier_id;
-    uint64_t traces[CORE_TRACE_REFUSED + 1]; /* seen, by kind */
+    uint64_t recovering; /* durable */
+    bool no_recovered;   /* that it is over does not become durable */
+    bool held;
+    uint64_t needs, need_index, need_term;
+    uint64_t traces[CORE_TRACE_RECOVERED + 1]; /* seen, by kind */
 };
 
 struct flying {
@@ -61,11 +65,15 @@ struct cluster *cluster_new_buggy(uint32_t voters, unsigned bugs);
 void cluster_free(struct cluster *cl);
 void cluster_start(struct cluster *cl, uint32_t id); /* from what is durable: a restart */
 void cluster_stop(struct cluster *cl, uint32_t id);  /* a crash: unsynced entries are gone */
-void cluster_turn(struct cluster *cl, uint32_t id);  /* early, persist, late, apply */
-void cluster_settle(struct cluster *cl);             /* turns and deliveries until nothing flies */
-void cluster_run(struct cluster *cl, uint64_t ms);   /* time, in steps of 10 ms, settled after each */
-uint32_t cluster_leader(const struct cluster *cl);   /* the one with the highest term; 0: none */
-uint32_t cluster_elect(struct cluster *cl);          /* runs until there is a serving one */
+void cluster_lose(struct cluster *cl,
+                  uint32_t id); /* its log is damaged: restarted behind what it applied, as `number` */
+void cluster_trim(struct cluster *cl, uint32_t id, uint64_t index);
+int cluster_install(struct cluster *cl, uint32_t id, uint64_t index, uint64_t term);
+void cluster_turn(struct cluster *cl, uint32_t id); /* early, persist, late, apply */
+void cluster_settle(struct cluster *cl);            /* turns and deliveries until nothing flies */
+void cluster_run(struct cluster *cl, uint64_t ms);  /* time, in steps of 10 ms, settled after each */
+uint32_t cluster_leader(const struct cluster *cl);  /* the one with the highest term; 0: none */
+uint32_t cluster_elect(struct cluster *cl);         /* runs until there is a serving one */
 void cluster_isolate(struct cluster *cl, uint32_t id, bool cut);
 int cluster_propose(struct cluster *cl, uint32_t id); /* of the next value; not settled */
 int cluster_event(struct cluster *cl, uint32_t id, struct core_event event);
