@@ -99,7 +99,7 @@ static bool running(const struct receiver *r)
 static void fail(struct receiver *r, int code, const char *text)
 {
     r->code = code;
-    snprintf(r->text, sizeof r->text, "%s%s%s", error_text(code), text[0] ? ": " : "", text);
+    snprintf(r->text, sizeof r->text, "%s", text[0] ? text : error_text(code));
     diag(DIAG_WARN, "snapshot from replica=%" PRIu32 " failed after bytes=%" PRIu64 ": %s", r->config.from, r->received,
          r->text);
     metric_add(&metrics[M_FAILED], 1);
@@ -371,7 +371,7 @@ static void look_at_clock(struct receiver *r)
 {
     uint64_t now = clock_boot_ns();
     if (now - r->progress_ns > ms(r->config.timeout_ms))
-        fail(r, r->code ? r->code : HF_E_TIMEOUT, r->code ? "" : "nothing came");
+        fail(r, r->code ? r->code : HF_E_TIMEOUT, r->code ? "" : "nothing came in time");
     else if (now - r->heard_ns > ms(SILENCE_MS))
         reconnect(r);
     else if (now >= r->ask_ns)
