@@ -236,6 +236,7 @@ static bool answer_always(struct coordinator *c, const struct forward_client *cl
     case HF__CLIENT__REQUEST__OP_BOOTSTRAP:
     case HF__CLIENT__REQUEST__OP_BEAT:
     case HF__CLIENT__REQUEST__OP_LEASE:
+    case HF__CLIENT__REQUEST__OP_SNAPSHOT:
     case HF__CLIENT__REQUEST__OP_CHECK:
     case HF__CLIENT__REQUEST__OP_VERDICT:
     case HF__CLIENT__REQUEST__OP_BACKUP:

@@ -151,6 +151,7 @@ int route_request(const Hf__Catalog__Routes *routes, const Hf__Client__Request *
     case HF__CLIENT__REQUEST__OP_BOOTSTRAP:
     case HF__CLIENT__REQUEST__OP_BEAT:
     case HF__CLIENT__REQUEST__OP_LEASE:
+    case HF__CLIENT__REQUEST__OP_SNAPSHOT:
     case HF__CLIENT__REQUEST__OP_CHECK:
     case HF__CLIENT__REQUEST__OP_VERDICT:
     case HF__CLIENT__REQUEST__OP_BACKUP:

@@ -108,6 +108,7 @@ static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYT
         return check_lease(q->lease, message);
     case HF__CLIENT__REQUEST__OP_VERDICT:
         return check_verdict(q->verdict, message);
+    case HF__CLIENT__REQUEST__OP_SNAPSHOT:
     case HF__CLIENT__REQUEST__OP_CHECK:
     case HF__CLIENT__REQUEST__OP_BACKUP:
     case HF__CLIENT__REQUEST__OP_SESSION_OPEN:

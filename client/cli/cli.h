@@ -39,7 +39,7 @@ struct cli {
     bool timeout_given, json, hex, routed;
     /* Of single commands. */
     const char *prefix, *resume;
-    uint64_t ttl_ms, at, limit, rate, outstanding;
+    uint64_t ttl_ms, at, limit, rate, outstanding, shard;
     bool reverse, keys_only, watch;
     struct cli_argument arguments[CLI_ARGUMENTS_MAX];
     int count;
@@ -93,6 +93,8 @@ int cluster_members(struct cli *c);
 int cluster_routes(struct cli *c);
 /* transfer.c */
 int transfer_leader(struct cli *c);
+/* snapshot.c */
+int snapshot_run(struct cli *c);
 /* bootstrap.c */
 int bootstrap_run(struct cli *c);
 /* inspect.c */

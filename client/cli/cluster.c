@@ -32,10 +32,14 @@ static void json_replica(const struct status_shard *s, const struct status_repli
     printf("{\"name\":\"%" PRIu32 "/%" PRIu32 "\",\"replica\":%" PRIu32 ",\"role\":\"%s\",\"state\":\"%s\"", s->shard,
            r->member->replica, r->member->replica, r->role, r->state);
     if (r->said)
-        printf(",\"applied\":%" PRIu64 ",\"durable_applied\":%" PRIu64 ",\"lag\":%" PRIu64 "}", r->said->applied,
-               r->said->durable_applied, r->lag);
+        printf(",\"applied\":%" PRIu64 ",\"durable_applied\":%" PRIu64 ",\"lag\":%" PRIu64 ",\"snapshot\":%" PRIu64
+               ",\"replay_bytes\":%" PRIu64 ",\"log_first\":%" PRIu64 "}",
+               r->said->applied, r->said->durable_applied, r->lag, r->said->snapshot, r->said->replay_bytes,
+               r->said->log_first);
     else
-        fputs(",\"applied\":null,\"durable_applied\":null,\"lag\":null}", stdout);
+        fputs(",\"applied\":null,\"durable_applied\":null,\"lag\":null,\"snapshot\":null,\"replay_bytes\":null,"
+              "\"log_first\":null}",
+              stdout);
 }
 
 static void json_shard(const struct status_shard *s)

@@ -17,6 +17,7 @@ static const char help[] =
     "         load FILE|- [--rate N] [--outstanding N] [--resume FILE]\n"
     "cluster  status [--watch]    members    routes    leader transfer SHARD [REPLICA]\n"
     "         bootstrap FILE      inspect DIR (of a stopped replica)\n"
+    "         snapshot [--shard N]: every replica notes durably from where its log is kept\n"
     "\n"
     "-c            coordinators; default $HOLDFAST_COORDINATORS, else " CLI_COORDINATOR ".\n"
     "              While none answers, any replica's client endpoint does for all but --routed\n"
@@ -44,6 +45,7 @@ enum { /* which single-command options a command takes */
        TAKES_SCAN = 16,
        TAKES_LOAD = 32,
        TAKES_WATCH = 64,
+       TAKES_SHARD = 128,
 };
 
 struct command {
@@ -66,6 +68,7 @@ static const struct command commands[] = {
     {"members", NULL, 0, 0, 0, cluster_members},
     {"routes", NULL, 0, 0, 0, cluster_routes},
     {"leader", "transfer", 1, 2, 0, transfer_leader},
+    {"snapshot", NULL, 0, 0, TAKES_SHARD, snapshot_run},
     {"bootstrap", NULL, 1, 1, 0, bootstrap_run},
     {"inspect", NULL, 1, 1, 0, inspect_run},
 };
@@ -96,6 +99,7 @@ static const struct option options[] = {
     {"--outstanding", KIND_NUMBER, AT(outstanding), TAKES_LOAD, UINT32_MAX},
     {"--resume", KIND_TEXT, AT(resume), TAKES_LOAD, 0},
     {"--watch", KIND_FLAG, AT(watch), TAKES_WATCH, 0},
+    {"--shard", KIND_NUMBER, AT(shard), TAKES_SHARD, UINT32_MAX},
 };
 
 struct parse {

@@ -18,7 +18,18 @@
 #define STOP_TRANSFER_ROUNDS 3 /* election time-outs a stopping leader waits for its successor */
 #define UNLED_ROUNDS 3         /* election time-outs without a leader after which a replica is not ready any more */
 
-enum { M_TURNS, M_COMMIT, M_APPLIED, M_TERM, M_LEADER, M_READY, M_APPLY_HELD, M_ROLE_CHANGES, M_COUNT };
+enum {
+    M_TURNS,
+    M_COMMIT,
+    M_APPLIED,
+    M_TERM,
+    M_LEADER,
+    M_READY,
+    M_APPLY_HELD,
+    M_ROLE_CHANGES,
+    M_BUDGET_REFUSED,
+    M_COUNT
+};
 static struct metric metrics[M_COUNT] = {
     [M_TURNS] = {"holdfast_turns_total", NULL, "Turns of the loop", METRIC_COUNTER, 0},
     [M_COMMIT] = {"holdfast_raft_commit_index", NULL, "Commit index", METRIC_GAUGE, 0},
@@ -30,6 +41,8 @@ static struct metric metrics[M_COUNT] = {
                       METRIC_COUNTER, 0},
     [M_ROLE_CHANGES] = {"holdfast_raft_role_changes_total", NULL, "Changes of role, term or known leader",
                         METRIC_COUNTER, 0},
+    [M_BUDGET_REFUSED] = {"holdfast_replay_budget_refused_total", NULL,
+                          "Commands refused because the replay budget is used up", METRIC_COUNTER, 0},
 };
 
 static struct metric_histogram persist_seconds = {.name = "holdfast_log_sync_seconds",
@@ -41,6 +54,7 @@ struct replica {
     struct engine *engine;        /* owned by the directory */
     struct fsm *fsm;              /* likewise */
     struct transport *transport;  /* owned */
+    struct publish *publish;      /* owned */
     struct arena arena;           /* of the turn */
     struct writes writes;
     struct reads reads;
@@ -96,10 +110,12 @@ static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
         metric_add(&metrics[M_APPLY_HELD], 1);
         return rc;
     }
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        publish_applied(r->publish, entries[i].index, entries[i].data.size, entries[i].kind == LOG_CONFIG);
         if (entries[i].kind == LOG_CONFIG &&
             peers_write(r->config.directory->config.disk, r->config.directory->config.dir, fsm_info(r->fsm)->members))
             diag(DIAG_WARN, "cannot write the peers file; the log is the truth, it is tried again at the next change");
+    }
     return HF_OK;
 }
 
@@ -154,6 +170,7 @@ struct replica *replica_open(const struct replica_config *config)
         .ctx = r, .send = on_send, .apply = on_apply, .barrier_ready = on_barrier_ready, .changed = on_changed};
     directory_open_engine(d, &env);
     r->engine = d->engine;
+    r->publish = publish_new(&config->publish, d);
     r->status = r->ops->status(r->engine);
     transport_follows(r->transport, r->status.leader, r->status.term);
     transport_members(r->transport, r->ops->members(r->engine));
@@ -173,6 +190,7 @@ void replica_close(struct replica **r)
     writes_deinit(&(*r)->writes);
     reads_deinit(&(*r)->reads);
     transport_close(&(*r)->transport);
+    publish_free(&(*r)->publish);
     arena_deinit(&(*r)->arena);
     free(*r);
     *r = NULL;
@@ -207,6 +225,11 @@ int replica_write(struct replica *r, struct replica_write *w)
         return rc;
     if (r->held_log || r->held_apply)
         return HF_E_NO_SPACE;
+    if (w->kind == WRITE_COMMAND &&
+        publish_full(r->publish)) { /* leases and sessions are small: others wait for them */
+        metric_add(&metrics[M_BUDGET_REFUSED], 1);
+        return HF_E_BUSY;
+    }
     return needs_clock(r, w) ? HF_E_NOT_READY : writes_queue(&r->writes, w);
 }
 
@@ -236,6 +259,7 @@ struct replica_state replica_state(const struct replica *r)
                                   .ready = r->ready,
                                   .stopping = r->stopping,
                                   .pending = r->writes.count + r->reads.count,
+                                  .publish = publish_state(r->publish),
                                   .trouble = r->held_log     ? "no space for the raft log, writes wait for room"
                                              : r->held_apply ? "no space for the state machine, writes wait for room"
                                                              : ""};
@@ -244,6 +268,11 @@ struct replica_state replica_state(const struct replica *r)
 int replica_transfer(struct replica *r, uint32_t to)
 {
     return r->ops->transfer(r->engine, to);
+}
+
+void replica_snapshot(struct replica *r, struct publish_wait *w)
+{
+    publish_wait(r->publish, w);
 }
 
 struct fsm *replica_fsm(const struct replica *r)
@@ -273,6 +302,8 @@ static long poll_timeout_ms(const struct replica *r, uint64_t now)
     uint64_t until = r->ops->deadline(r->engine);
     if (until > r->housekeeping_ns)
         until = r->housekeeping_ns;
+    if (until > publish_deadline(r->publish))
+        until = publish_deadline(r->publish);
     if (r->held_log || r->held_apply)
         return HOUSEKEEPING_NS / CLOCK_NS_PER_MS;
     return until <= now ? 0 : (long)((until - now) / CLOCK_NS_PER_MS) + 1;
@@ -287,9 +318,11 @@ static void begin_stop(struct replica *r, uint64_t now)
 
 static void collect(struct replica *r, bool more)
 {
-    struct net_poll_item items[] = {
-        {.socket = transport_socket(r->transport)}, {.socket = r->config.client_socket}, {.fd = r->config.signal_fd}};
-    (void)net_poll(items, 3, more ? 0 : poll_timeout_ms(r, clock_boot_ns()));
+    struct net_poll_item items[] = {{.socket = transport_socket(r->transport)},
+                                    {.socket = r->config.client_socket},
+                                    {.fd = r->config.signal_fd},
+                                    {.fd = publish_fd(r->publish)}};
+    (void)net_poll(items, publish_fd(r->publish) >= 0 ? 4 : 3, more ? 0 : poll_timeout_ms(r, clock_boot_ns()));
     if (items[2].readable && !r->stopping)
         begin_stop(r, clock_boot_ns());
     const Hf__Raft__Envelope *e = NULL;
@@ -425,6 +458,11 @@ static void reply(struct replica *r)
     reads_expire(&r->reads, now);
 }
 
+static void publish(struct replica *r)
+{
+    publish_turn(r->publish, clock_boot_ns());
+}
+
 static bool stopped(struct replica *r)
 {
     if (!r->stopping || r->writes.count + r->reads.count > 0)
@@ -447,6 +485,7 @@ static bool turn(struct replica *r, bool more)
     r->ops->send_late(r->engine);  /* votes and acknowledgements promise durability, so only now (I7)   */
     more = apply(r);               /* committed and durable entries → state machine, in one batch (I1)  */
     reply(r);                      /* answers whose index is applied; a lease is checked once more      */
+    publish(r);                    /* durably applied → snapshot pointer → the log may be cut (I4)      */
     return more;
 }
 

@@ -8,6 +8,7 @@
 
 #include "shard/replica/directory.h"
 #include "shard/replica/reads.h"
+#include "shard/replica/publish.h"
 #include "shard/replica/transport.h"
 #include "shard/replica/writes.h"
 
@@ -29,6 +30,7 @@ struct replica_config {
     int signal_fd;
     struct replica_front front;
     _Atomic bool *ready; /* what /readyz shows */
+    struct publish_config publish;
 };
 
 /* Refuses (exit 6) when the engine's files disagree or the raft endpoint cannot be had. */
@@ -53,8 +55,11 @@ struct replica_state {
     bool stopping;
     uint64_t pending;
     const char *trouble; /* static: why it refuses writes though it runs; "": it does not */
+    struct publish_state publish;
 };
 struct replica_state replica_state(const struct replica *r);
 int replica_transfer(struct replica *r, uint32_t to);
+/* Publishes a snapshot of what is applied now; `w` is the replica's until it is given back. */
+void replica_snapshot(struct replica *r, struct publish_wait *w);
 struct fsm *replica_fsm(const struct replica *r);
 const Hf__Catalog__Members *replica_members(const struct replica *r);

@@ -13,6 +13,7 @@
 #include "common/sys/metrics.h"
 #include "proto/pack.h"
 #include "proto/routes.h"
+#include "shard/server/publishing.h"
 #include "shard/server/request.h"
 #include "shard/server/status.h"
 
@@ -39,6 +40,7 @@ struct front {
     struct replica *replica;     /* borrowed */
     struct list spare;           /* requests for reuse, by write.link */
     size_t spare_count;
+    struct publishing publishing;
     struct buf built;            /* replies of reads kept aside until the lease is checked again */
     struct arena scratch;        /* of one reply */
     Hf__Catalog__Routes *routes; /* owned; the newest a beat brought, or NULL */
@@ -50,6 +52,7 @@ struct front *front_new(struct net_socket *socket, struct directory *directory)
     struct front *f = calloc(1, sizeof *f);
     must(f);
     f->answer = (struct answer){.socket = socket, .shard = directory->id.group};
+    f->publishing = (struct publishing){.answer = &f->answer};
     f->directory = directory;
     list_init(&f->spare);
     metrics_register(metrics, M_COUNT);
@@ -365,12 +368,16 @@ static int queue_read(struct front *f, struct request *r, const Hf__Client__Requ
     return replica_read(f->replica, &r->read);
 }
 
+static uint64_t deadline_of(const Hf__Client__Request *q)
+{
+    uint64_t ms = q->deadline_ms ? q->deadline_ms : REQUEST_DEADLINE_MS_DEFAULT;
+    return clock_boot_ns() + (ms < REQUEST_DEADLINE_MS_MAX ? ms : REQUEST_DEADLINE_MS_MAX) * CLOCK_NS_PER_MS;
+}
+
 static void queue(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q, size_t bytes)
 {
     struct request *r = request_new(f);
-    uint64_t ms = q->deadline_ms ? q->deadline_ms : REQUEST_DEADLINE_MS_DEFAULT;
-    uint64_t deadline =
-        clock_boot_ns() + (ms < REQUEST_DEADLINE_MS_MAX ? ms : REQUEST_DEADLINE_MS_MAX) * CLOCK_NS_PER_MS;
+    uint64_t deadline = deadline_of(q);
     r->id = q->id;
     r->op = q->op_case;
     r->fence = false;
@@ -499,6 +506,9 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
         return;
     case HF__CLIENT__REQUEST__OP_TRANSFER:
         refuse_request(f, peer, q->id, replica_transfer(f->replica, q->transfer->to), NULL);
+        return;
+    case HF__CLIENT__REQUEST__OP_SNAPSHOT:
+        publishing_ask(&f->publishing, f->replica, peer, q->id, deadline_of(q));
         return;
     case HF__CLIENT__REQUEST__OP_BOOTSTRAP:
         refuse_request(f, peer, q->id, HF_E_EXISTS,

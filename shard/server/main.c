@@ -25,7 +25,8 @@
 struct options {
     const char *dir, *raft_endpoint, *raft_listen, *client_endpoint, *client_listen, *http_endpoint, *engine, *cluster,
         *fsm_sync_mode, *log_level, *inspect;
-    uint64_t shard, replica, segment_bytes, fsm_cache_bytes, fsm_buffer_bytes;
+    uint64_t shard, replica, segment_bytes, fsm_cache_bytes, fsm_buffer_bytes, snapshot_entries, snapshot_log_bytes,
+        snapshot_trailing, replay_budget;
     bool insecure, json;
 };
 
@@ -50,6 +51,14 @@ static const struct option_spec specs[] = {
     {"fsm-cache-bytes", OPTION_BYTES, O(fsm_cache_bytes), "64MiB", 0, 0, "block cache of the state machine"},
     {"fsm-buffer-bytes", OPTION_BYTES, O(fsm_buffer_bytes), "16MiB", 65536, 1ull << 32,
      "write buffer of the state machine"},
+    {"snapshot-entries", OPTION_UINT, O(snapshot_entries), "100000", 0, 0,
+     "move the snapshot pointer after so many entries; 0: never for this reason"},
+    {"snapshot-log-bytes", OPTION_BYTES, O(snapshot_log_bytes), "64MiB", 0, 0,
+     "likewise after so many bytes of log; what is kept for followers is no more than this"},
+    {"snapshot-trailing-entries", OPTION_UINT, O(snapshot_trailing), "10000", 0, 0,
+     "entries kept in the log behind the pointer for followers that are a little late"},
+    {"replay-budget", OPTION_BYTES, O(replay_budget), "16MiB", 0, 0,
+     "log a restart may have to replay: at half of it a flush begins, at all of it writes wait; 0: no limit"},
     {"log-level", OPTION_TEXT, O(log_level), "info", 0, 0, "debug, info, warn or error"},
     {"insecure", OPTION_FLAG, O(insecure), NULL, 0, 0, "allow endpoints beyond loopback without keys"},
     {"inspect", OPTION_TEXT, O(inspect), NULL, 0, 0, "print what a directory nobody runs holds, and exit"},
@@ -141,7 +150,8 @@ static struct net_socket *listen_clients(struct net *net, const char *endpoint)
     return socket;
 }
 
-static void serve(struct directory *d, struct net *net, struct net_socket *clients, int signal_fd, _Atomic bool *ready)
+static void serve(const struct options *o, struct directory *d, struct net *net, struct net_socket *clients,
+                  int signal_fd, _Atomic bool *ready)
 {
     struct front *front = front_new(clients, d);
     struct replica_config config = {.net = net,
@@ -149,6 +159,11 @@ static void serve(struct directory *d, struct net *net, struct net_socket *clien
                                     .client_socket = clients,
                                     .signal_fd = signal_fd,
                                     .front = front_calls(front),
+                                    .publish = {.every_entries = o->snapshot_entries,
+                                                .every_bytes = o->snapshot_log_bytes,
+                                                .trailing = o->snapshot_trailing,
+                                                .replay_budget = o->replay_budget,
+                                                .threaded = true},
                                     .ready = ready};
     struct replica *replica = replica_open(&config);
     front_attach(front, replica);
@@ -185,7 +200,7 @@ int main(int argc, char **argv)
         refuse("cannot listen on --http-endpoint %s: %s", o.http_endpoint, net_listen_text(rc));
     if (!directory_fresh(&directory) || fresh_wait(&directory, clients, signal_fd)) {
         directory_open_fsm(&directory);
-        serve(&directory, net, clients, signal_fd, &ready);
+        serve(&o, &directory, net, clients, signal_fd, &ready);
     }
     atomic_store(&ready, false);
     http_stop(&http);

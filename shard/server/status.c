@@ -60,6 +60,9 @@ static void fill_member(struct status_buffer *b, const struct replica *replica)
     s->leader = state.engine.leader;
     s->commit = state.engine.commit;
     s->last = state.engine.last;
+    s->log_first = state.engine.first;
+    s->snapshot = state.publish.index;
+    s->replay_bytes = state.publish.replay_bytes;
     s->applied = info->applied.index;
     s->applied_term = info->applied.term;
     if (fsm_durable_applied(fsm, &durable) == 0)
