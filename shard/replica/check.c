@@ -88,7 +88,7 @@ static void *run(void *ctx)
     image_free(&c->image);
     if (rc == HF_OK)
         diag(DIAG_INFO, "consistency check index=%" PRIu64 " records=%" PRIu64 " ms=%" PRIu64, c->index, c->records,
-             (clock_boot_ns() - from) / CLOCK_NS_PER_MS);
+             (uint64_t)((clock_boot_ns() - from) / CLOCK_NS_PER_MS));
     else if (rc != HF_E_AGAIN)
         diag(DIAG_ERROR, "consistency check index=%" PRIu64 " failed: %s: %s", c->index, error_text(rc), where);
     metric_add(&metrics[rc == HF_OK ? M_CHECKS : M_FAILED], 1);

@@ -107,7 +107,7 @@ void directory_open(struct directory *d, const struct directory_config *config)
     check_identity(d);
 }
 
-static const Hf__Catalog__Member *member_of(const Hf__Catalog__Members *members, uint32_t replica)
+const Hf__Catalog__Member *directory_member(const Hf__Catalog__Members *members, uint32_t replica)
 {
     for (size_t i = 0; i < members->n_members; i++)
         if (members->members[i]->replica == replica)
@@ -145,7 +145,7 @@ static int check_bootstrap(const struct directory *d, const Hf__Catalog__Bootstr
                  b->shard, b->replica, b->incarnation, d->id.group, d->id.replica, d->id.incarnation);
         return HF_E_REFUSED;
     }
-    const Hf__Catalog__Member *self = member_of(b->members, d->id.replica);
+    const Hf__Catalog__Member *self = directory_member(b->members, d->id.replica);
     if (!self || self->incarnation != d->id.incarnation || strcmp(self->raft_endpoint, d->config.raft_endpoint) != 0 ||
         strcmp(self->client_endpoint, d->config.client_endpoint) != 0) {
         snprintf(message, 256,
@@ -154,7 +154,8 @@ static int check_bootstrap(const struct directory *d, const Hf__Catalog__Bootstr
         return HF_E_REFUSED;
     }
     if (b->feature_level > FSM_FEATURE_LEVEL) {
-        snprintf(message, 256, "bootstrap asks for feature level %" PRIu32 ", replica %u/%u knows %u: use a newer program",
+        snprintf(message, 256,
+                 "bootstrap asks for feature level %" PRIu32 ", replica %u/%u knows %u: use a newer program",
                  b->feature_level, d->id.group, d->id.replica, FSM_FEATURE_LEVEL);
         return HF_E_REFUSED;
     }
@@ -215,6 +216,8 @@ int directory_bootstrap(struct directory *d, const Hf__Catalog__Bootstrap *b, ch
     struct identity id = d->id;
     id.cluster = b->cluster;
     id.log_epoch = 1;
+    id.heartbeat_ms = b->heartbeat_ms;
+    id.election_ms = b->election_ms;
     if (!rc)
         rc = identity_write(d->config.disk, d->config.dir, &id); /* the commit point */
     if (rc) {
@@ -226,95 +229,13 @@ int directory_bootstrap(struct directory *d, const Hf__Catalog__Bootstrap *b, ch
     return HF_OK;
 }
 
-static void check_peers(const struct directory *d)
-{
-    Hf__Catalog__Members *members = NULL;
-    int rc = peers_read(d->config.disk, d->config.dir, &members);
-    if (rc)
-        refuse("%s/peers cannot be read: %s; bring the file back or replace this replica", d->config.dir,
-               error_text(rc));
-    const Hf__Catalog__Member *self = member_of(members, d->id.replica);
-    if (!self || self->incarnation != d->id.incarnation)
-        refuse("%s/peers does not list replica %u/%u with incarnation %016" PRIx64
-               "; this directory is not the member's own",
-               d->config.dir, d->id.group, d->id.replica, d->id.incarnation);
-    if (strcmp(self->raft_endpoint, d->config.raft_endpoint) != 0)
-        refuse("%s/peers gives replica %u/%u the raft endpoint %s, not %s; start it with --raft-endpoint %s",
-               d->config.dir, d->id.group, d->id.replica, self->raft_endpoint, d->config.raft_endpoint,
-               self->raft_endpoint);
-    if (strcmp(self->client_endpoint, d->config.client_endpoint) != 0)
-        refuse("%s/peers gives replica %u/%u the client endpoint %s, not %s; start it with --client-endpoint %s",
-               d->config.dir, d->id.group, d->id.replica, self->client_endpoint, d->config.client_endpoint,
-               self->client_endpoint);
-    hf__catalog__members__free_unpacked(members, NULL);
-}
-
-/* What to do about a part of the directory that could not be opened: damage is one thing, a disk in trouble another. */
-static const char *advice(int rc)
-{
-    switch (rc) {
-    case HF_E_NO_SPACE:
-        return "make room, then start again";
-    case HF_E_IO:
-        return "check the disk, then start again";
-    case HF_E_LOCKED:
-        return "stop the process that has it open";
-    case HF_E_FORMAT:
-        return "use a newer program";
-    default: /* a number, not an enum: damaged or missing */
-        return "bring the directory back, or replace this replica";
-    }
-}
-
-void directory_open_fsm(struct directory *d)
-{
-    must(!directory_fresh(d) && !d->fsm);
-    check_peers(d);
-    char where[256] = "";
-    int rc = fsm_open(&d->config.fsm, &d->fsm, where);
-    if (rc == HF_E_FORMAT)
-        refuse("%s needs a newer program: %s", d->fsm_dir, where);
-    if (rc)
-        refuse("%s cannot be opened: %s: %s; %s", d->fsm_dir, error_text(rc), where, advice(rc));
-    const struct fsm_info *info = fsm_info(d->fsm);
-    if (info->cluster != d->id.cluster || info->group != d->id.group || info->applied.epoch != d->id.log_epoch)
-        refuse("%s is of cluster %016" PRIx64 " shard %u log epoch %u, identity says cluster %016" PRIx64
-               " shard %u log epoch %u; one of them was copied from elsewhere",
-               d->fsm_dir, info->cluster, info->group, info->applied.epoch, d->id.cluster, d->id.group,
-               d->id.log_epoch);
-}
-
-void directory_open_engine(struct directory *d, struct engine_env *env)
-{
-    const struct fsm_info *info = fsm_info(d->fsm);
-    env->disk = d->config.disk;
-    env->dir = d->config.dir;
-    env->group = d->id.group;
-    env->replica = d->id.replica;
-    env->log_epoch = d->id.log_epoch;
-    env->heartbeat_ms = info->heartbeat_ms;
-    env->election_ms = info->election_ms;
-    env->segment_bytes = d->config.segment_bytes;
-    env->seed = digest_random_u64();
-    env->now_ns = clock_boot_ns();
-    env->applied = info->applied.index;
-    env->applied_term = info->applied.term;
-    env->members = info->members;
-    bool present = false;
-    int rc = d->ops->detect(d->config.disk, d->config.dir, d->id.log_epoch, &present);
-    if (rc || !present)
-        refuse("%s has no files of engine %s, log epoch %u, which its identity names; bring them back or replace this "
-               "replica",
-               d->config.dir, d->id.engine, d->id.log_epoch);
-    char where[256] = "";
-    rc = d->ops->open(env, &d->engine, where);
-    if (rc)
-        refuse("the raft log of %s cannot be opened: %s: %s; %s", d->config.dir, error_text(rc), where, advice(rc));
-}
-
 void directory_close(struct directory *d)
 {
     if (d->engine)
         d->ops->close(&d->engine);
     fsm_close(&d->fsm);
+    arena_deinit(&d->token_arena);
+    if (d->peers)
+        hf__catalog__members__free_unpacked(d->peers, NULL);
+    d->peers = NULL;
 }

@@ -1,13 +1,17 @@
 /* directory.h: a replica's directory from the lock to an open state machine and engine: who it belongs to, is it fresh,
  * does everything in it agree (I10, I11, I5).
  *
- * Position: the server opens it first; what disagrees ends the process with exit code 6 and one line. */
+ * Position: the server opens it first. What cannot be healed ends the process with exit code 6 and one line; what can is put
+ *           aside in <dir>/quarantine/, and the engine is opened without a state machine until one was fetched (heal.h). */
 #pragma once
 
 #include "proto/catalog.pb-c.h"
 #include "shard/engine/engine.h"
 #include "shard/fsm/fsm.h"
 #include "shard/log/identity.h"
+#include "shard/replica/cold_start.h"
+#include "shard/snapshot/install.h"
+#include "shard/snapshot/token.h"
 
 struct directory_config {
     struct disk *disk;
@@ -19,15 +23,29 @@ struct directory_config {
     const char *raft_listen;                     /* where the replica itself listens for the others */
     struct fsm_config fsm;                       /* dir is filled in */
     uint64_t segment_bytes;
+    bool force_restore;    /* --cold-start=restore */
+    uint32_t keep_streams; /* --snapshot-keep */
 };
 
 struct directory {
     struct directory_config config;
     struct identity id;
     const struct engine_ops *ops;
-    struct fsm *fsm;       /* owned; NULL while fresh */
+    struct fsm *fsm;       /* owned; NULL while fresh, and until a machine that was put aside has been replaced */
     struct engine *engine; /* owned; NULL while fresh or not opened */
     char fsm_dir[4096];
+
+    /* Of the start. */
+    Hf__Catalog__Members *peers; /* owned; of the file: the best there is to say where no machine says more */
+    struct arena token_arena;
+    struct token token; /* with facts.token */
+    struct cold_facts facts;
+    struct engine_found found;
+    struct cold_decision cold;
+    bool install_pending; /* a machine was put in place whose log has not followed */
+    struct install_record install;
+    char where[256];   /* why the machine cannot be used */
+    char trouble[512]; /* what was put aside, until it is healed; "": nothing */
 };
 
 /* Takes the lock, reads or draws the identity. Refuses (exit 6) whatever disagrees. */
@@ -43,10 +61,25 @@ static inline bool directory_fresh(const struct directory *d)
  * HF_E_IO. */
 HF_CHECKED int directory_bootstrap(struct directory *d, const Hf__Catalog__Bootstrap *b, char message[256]);
 
-/* Opens the state machine and checks it against identity and peers. Refuses what disagrees. */
+/* directory_open.c: finishes an install, reads the token, opens the state machine and looks at it. Changes nothing that is
+ * only to be healed. d->fsm stays NULL where it cannot be used. Refuses (exit 6) trouble that may pass: disk, format. */
 void directory_open_fsm(struct directory *d);
 
-/* Opens the engine behind the state machine's applied position. `env` brings the calls; the rest is filled in here. */
+/* Opens the engine, classifies the start (cold_start.h) and acts: skips, restores, rebuilds the log, or refuses. `env`
+ * brings the calls; the rest is filled in here. Afterwards d->fsm is what the engine goes on from, or NULL: held. */
 void directory_open_engine(struct directory *d, struct engine_env *env);
+
+/* The member of that number, or NULL; borrowed. */
+const Hf__Catalog__Member *directory_member(const Hf__Catalog__Members *members, uint32_t replica);
+/* The configuration best known before the engine is open; borrowed. */
+const Hf__Catalog__Members *directory_members(const struct directory *d);
+/* Between turns, after install_exchange with the new machine open: the log, the token and the record follow. */
+HF_CHECKED int directory_follow_install(struct directory *d);
+/* The state machine differs from what it must be: the next start puts it aside. Durable on return. */
+HF_CHECKED int directory_mark_damaged(struct directory *d, const char *why);
+/* A machine was put in place by an install: nothing is in trouble any more, and the mark of the old one goes. */
+void directory_healed(struct directory *d);
+/* As engine_env.recovered. */
+HF_CHECKED int directory_recovered(struct directory *d);
 
 void directory_close(struct directory *d);

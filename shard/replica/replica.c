@@ -11,6 +11,8 @@
 #include "common/sys/failpoint.h"
 #include "common/sys/metrics.h"
 #include "common/sys/net.h"
+#include "shard/replica/heal.h"
+#include "shard/snapshot/sender.h"
 
 #define TURN_EVENTS_MAX 1024 /* messages of a kind in one turn */
 #define HOUSEKEEPING_NS (50 * CLOCK_NS_PER_MS)
@@ -52,10 +54,13 @@ struct replica {
     struct replica_config config;
     const struct engine_ops *ops; /* static */
     struct engine *engine;        /* owned by the directory */
-    struct fsm *fsm;              /* likewise */
+    struct fsm *fsm;              /* likewise; NULL until a damaged one is replaced */
     struct transport *transport;  /* owned */
     struct publish *publish;      /* owned */
-    struct arena arena;           /* of the turn */
+    struct sender *sender;        /* owned; NULL: this replica gives its state to nobody, and takes none */
+    struct heal *heal;            /* likewise */
+    uint64_t election_ns;
+    struct arena arena; /* of the turn */
     struct writes writes;
     struct reads reads;
     struct stamp stamp;
@@ -69,11 +74,18 @@ struct replica {
     bool leader_heard;         /* since the last housekeeping */
     uint64_t led_ns;           /* when there last was a leader */
     uint64_t held_since_ns;    /* a leader is kept from its work by want of room since then, 0: it is not */
+    struct check *check;       /* owned */
+    uint64_t applied_apart;    /* index of the last check: a call of on_apply may have failed behind it */
     bool held_log, held_apply; /* the disk is full: writes are refused until it is not */
     uint64_t housekeeping_ns;
     bool stopping;
     uint64_t stop_by_ns; /* a stopping leader waits for its successor until then */
 };
+
+static uint64_t applied_of(const struct replica *r)
+{
+    return r->fsm ? fsm_info(r->fsm)->applied.index : 0;
+}
 
 /* ---- what the engine calls ---- */
 
@@ -89,9 +101,8 @@ static void on_result(void *ctx, uint64_t index, uint64_t term, uint32_t positio
     writes_result(&r->writes, index, term, position, result);
 }
 
-static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
+static int apply_run(struct replica *r, const struct log_entry *entries, size_t count)
 {
-    struct replica *r = ctx;
     int rc = fsm_apply(r->fsm, entries, count, on_result, r);
     if (rc == HF_E_CORRUPT)
         fatal("the state machine is damaged, cannot apply index=%" PRIu64 ": %s; replace this replica",
@@ -119,10 +130,52 @@ static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
     return HF_OK;
 }
 
+/* A consistency check ends its run, so that the state is looked at as of it. A run that was applied before one that could
+ * not be is not applied again. */
+static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
+{
+    struct replica *r = ctx;
+    size_t done = 0;
+    if (!r->fsm)
+        return HF_E_NOT_READY;
+    uint64_t applied = fsm_info(r->fsm)->applied.index;
+    while (done < count && entries[done].index <= r->applied_apart && entries[done].index <= applied)
+        done++;
+    while (done < count) {
+        size_t run = 1;
+        while (done + run < count && !fsm_is_check(&entries[done + run - 1]))
+            run++;
+        int rc = apply_run(r, entries + done, run);
+        if (rc)
+            return rc;
+        done += run;
+        bool check = fsm_is_check(&entries[done - 1]);
+        if (check && r->ready) /* an old one that is replayed is nobody's question any more */
+            check_begin(r->check, r->fsm);
+        if (check)
+            r->applied_apart = entries[done - 1].index;
+    }
+    return HF_OK;
+}
+
 static void on_barrier_ready(void *ctx, uint64_t id, uint64_t index)
 {
     struct replica *r = ctx;
     reads_barrier_ready(&r->reads, id, index);
+}
+
+static void on_snapshot_needed(void *ctx, uint32_t from, uint64_t index, uint64_t term)
+{
+    struct replica *r = ctx;
+    (void)term;
+    if (r->heal)
+        heal_needed(r->heal, from, index, clock_boot_ns());
+}
+
+static int on_recovered(void *ctx)
+{
+    struct replica *r = ctx;
+    return directory_recovered(r->config.directory);
 }
 
 static const char *const role_names[] = {"follower", "candidate", "leader", "learner"};
@@ -150,6 +203,58 @@ static void on_changed(void *ctx)
 
 /* ---- life ---- */
 
+static void on_machine_closing(void *ctx)
+{
+    struct replica *r = ctx;
+    sender_serve(r->sender, NULL);
+    publish_pause(r->publish);
+    check_stop(r->check);
+    if (r->config.front.closing)
+        r->config.front.closing(r->config.front.ctx);
+    r->fsm = NULL;
+}
+
+static void on_machine_opened(void *ctx)
+{
+    struct replica *r = ctx;
+    r->fsm = r->config.directory->fsm;
+    const struct fsm_info *info = fsm_info(r->fsm);
+    r->election_ns = info->election_ms * CLOCK_NS_PER_MS;
+    r->held_apply = false;
+    r->ready_at = UINT64_MAX; /* what its leader has committed by now */
+    sender_serve(r->sender, r->fsm);
+    publish_resume(r->publish, info->applied.index);
+}
+
+/* What needs threads and sockets of its own; the simulator has neither. */
+static void open_snapshots(struct replica *r)
+{
+    const struct replica_config *c = &r->config;
+    struct directory *d = c->directory;
+    if (!c->snapshot_listen)
+        return;
+    struct sender_config sender = {.net = c->net,
+                                   .listen = c->snapshot_listen,
+                                   .announce = c->snapshot_endpoint,
+                                   .disk = d->config.disk,
+                                   .dir = d->config.dir,
+                                   .id = &d->id,
+                                   .rate = c->snapshot_rate};
+    int rc = sender_open(&sender, &r->sender);
+    if (rc)
+        refuse("cannot serve snapshots on %s (--snapshot-listen): %s", c->snapshot_listen, net_listen_text(rc));
+    transport_announce(r->transport, sender_endpoint(r->sender));
+    if (r->fsm)
+        sender_serve(r->sender, r->fsm);
+    struct heal_config heal = {.net = c->net,
+                               .directory = d,
+                               .transport = r->transport,
+                               .ctx = r,
+                               .closing = on_machine_closing,
+                               .opened = on_machine_opened};
+    r->heal = heal_new(&heal);
+}
+
 struct replica *replica_open(const struct replica_config *config)
 {
     struct replica *r = calloc(1, sizeof *r);
@@ -157,19 +262,26 @@ struct replica *replica_open(const struct replica_config *config)
     struct directory *d = config->directory;
     r->config = *config;
     r->ops = d->ops;
-    r->fsm = d->fsm;
     r->ready_at = UINT64_MAX;
     int rc = transport_open(config->net, d->config.raft_listen, &d->id, &r->transport);
     if (rc)
         refuse("cannot listen for replicas on %s (--raft-listen, else --raft-endpoint): %s", d->config.raft_listen,
                error_text(rc));
-    transport_members(r->transport, fsm_info(r->fsm)->members);
+    transport_members(r->transport, directory_members(d));
+    r->check = check_new(d->config.disk, d->config.dir);
     writes_init(&r->writes, config->front.write_done, config->front.ctx);
     reads_init(&r->reads, &config->front.reads);
-    struct engine_env env = {
-        .ctx = r, .send = on_send, .apply = on_apply, .barrier_ready = on_barrier_ready, .changed = on_changed};
+    struct engine_env env = {.ctx = r,
+                             .send = on_send,
+                             .apply = on_apply,
+                             .barrier_ready = on_barrier_ready,
+                             .changed = on_changed,
+                             .snapshot_needed = on_snapshot_needed,
+                             .recovered = on_recovered};
     directory_open_engine(d, &env);
     r->engine = d->engine;
+    r->fsm = d->fsm;
+    r->election_ns = env.election_ms * CLOCK_NS_PER_MS;
     r->publish = publish_new(&config->publish, d);
     r->status = r->ops->status(r->engine);
     transport_follows(r->transport, r->status.leader, r->status.term);
@@ -178,8 +290,8 @@ struct replica *replica_open(const struct replica_config *config)
     metrics_register_histogram(&persist_seconds);
     diag(DIAG_INFO,
          "open engine=%s log_epoch=%" PRIu32 " applied=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64 " commit=%" PRIu64,
-         r->ops->name, d->id.log_epoch, fsm_info(r->fsm)->applied.index, r->status.first, r->status.last,
-         r->status.commit);
+         r->ops->name, d->id.log_epoch, applied_of(r), r->status.first, r->status.last, r->status.commit);
+    open_snapshots(r);
     return r;
 }
 
@@ -187,6 +299,9 @@ void replica_close(struct replica **r)
 {
     if (!*r)
         return;
+    heal_free(&(*r)->heal);
+    sender_close(&(*r)->sender);
+    check_free(&(*r)->check);
     writes_deinit(&(*r)->writes);
     reads_deinit(&(*r)->reads);
     transport_close(&(*r)->transport);
@@ -226,7 +341,7 @@ int replica_write(struct replica *r, struct replica_write *w)
     if (r->held_log || r->held_apply)
         return HF_E_NO_SPACE;
     if (w->kind == WRITE_COMMAND &&
-        publish_full(r->publish)) { /* leases and sessions are small: others wait for them */
+        publish_full(r->publish)) { /* a lease or a session is small, and others wait for it */
         metric_add(&metrics[M_BUDGET_REFUSED], 1);
         return HF_E_BUSY;
     }
@@ -241,6 +356,8 @@ int replica_read(struct replica *r, struct replica_read *read)
 
 int replica_observe(struct replica *r, struct hlc t)
 {
+    if (!r->fsm)
+        return HF_OK; /* it never leads, so it needs no clock */
     if (t.t >= fsm_info(r->fsm)->ceiling.t)
         return HF_E_FUTURE_TIMESTAMP;
     stamp_observe(&r->stamp, t);
@@ -250,7 +367,7 @@ int replica_observe(struct replica *r, struct hlc t)
 
 struct hlc replica_clock(const struct replica *r)
 {
-    return hlc_max(r->stamp.observed, fsm_info(r->fsm)->newest.t);
+    return r->fsm ? hlc_max(r->stamp.observed, fsm_info(r->fsm)->newest.t) : r->stamp.observed;
 }
 
 struct replica_state replica_state(const struct replica *r)
@@ -260,9 +377,11 @@ struct replica_state replica_state(const struct replica *r)
                                   .stopping = r->stopping,
                                   .pending = r->writes.count + r->reads.count,
                                   .publish = publish_state(r->publish),
+                                  .healing =
+                                      r->status.held || r->status.recovering || (r->heal && heal_running(r->heal)),
                                   .trouble = r->held_log     ? "no space for the raft log, writes wait for room"
                                              : r->held_apply ? "no space for the state machine, writes wait for room"
-                                                             : ""};
+                                                             : r->config.directory->trouble};
 }
 
 int replica_transfer(struct replica *r, uint32_t to)
@@ -273,6 +392,11 @@ int replica_transfer(struct replica *r, uint32_t to)
 void replica_snapshot(struct replica *r, struct publish_wait *w)
 {
     publish_wait(r->publish, w);
+}
+
+struct check *replica_check(const struct replica *r)
+{
+    return r->check;
 }
 
 struct fsm *replica_fsm(const struct replica *r)
@@ -312,7 +436,7 @@ static long poll_timeout_ms(const struct replica *r, uint64_t now)
 static void begin_stop(struct replica *r, uint64_t now)
 {
     r->stopping = true;
-    r->stop_by_ns = now + STOP_TRANSFER_ROUNDS * fsm_info(r->fsm)->election_ms * CLOCK_NS_PER_MS;
+    r->stop_by_ns = now + STOP_TRANSFER_ROUNDS * r->election_ns;
     diag(DIAG_INFO, "stopping: role=%s pending=%zu", role_names[r->status.role], r->writes.count + r->reads.count);
 }
 
@@ -369,7 +493,7 @@ static bool apply(struct replica *r)
 {
     int rc = r->ops->apply(r->engine);
     r->status = r->ops->status(r->engine);
-    uint64_t applied = fsm_info(r->fsm)->applied.index;
+    uint64_t applied = applied_of(r);
     if (r->status.serving && !r->was_serving) { /* I8: everything before our term is applied */
         /* What a leader before us observed was below a committed ceiling: time, and so expiry, never goes back. */
         stamp_observe(&r->stamp, fsm_info(r->fsm)->ceiling);
@@ -378,7 +502,7 @@ static bool apply(struct replica *r)
         r->beat_heard = false;
         r->serving_ns = clock_boot_ns();
     }
-    if (!r->ready && (r->status.serving || (r->status.leader && applied >= r->ready_at))) {
+    if (!r->ready && r->fsm && (r->status.serving || (r->status.leader && applied >= r->ready_at))) {
         r->ready = true;
         atomic_store(r->config.ready, true);
         diag(DIAG_INFO, "ready applied=%" PRIu64 " leader=%" PRIu32, applied, r->status.leader);
@@ -418,8 +542,8 @@ static void hand_over_when_full(struct replica *r, uint64_t now)
         r->held_since_ns = r->held_log || useless ? now : 0;
         return;
     }
-    if (r->status.role != ENGINE_LEADER || r->status.transferring ||
-        now - r->held_since_ns < fsm_info(r->fsm)->election_ms * CLOCK_NS_PER_MS || !(useless || others_have_room(r)))
+    if (r->status.role != ENGINE_LEADER || r->status.transferring || now - r->held_since_ns < r->election_ns ||
+        !(useless || others_have_room(r)))
         return;
     r->held_since_ns = now;
     if (r->ops->transfer(r->engine, 0) == HF_OK)
@@ -435,7 +559,7 @@ static void withdraw_ready(struct replica *r, uint64_t now)
         r->led_ns = now;
         return;
     }
-    if (now - r->led_ns < UNLED_ROUNDS * fsm_info(r->fsm)->election_ms * CLOCK_NS_PER_MS)
+    if (now - r->led_ns < UNLED_ROUNDS * r->election_ns)
         return;
     r->ready = false;
     r->ready_at = UINT64_MAX;
@@ -463,6 +587,12 @@ static void publish(struct replica *r)
     publish_turn(r->publish, clock_boot_ns());
 }
 
+static void heal(struct replica *r)
+{
+    if (r->heal)
+        heal_turn(r->heal, clock_boot_ns());
+}
+
 static bool stopped(struct replica *r)
 {
     if (!r->stopping || r->writes.count + r->reads.count > 0)
@@ -486,6 +616,7 @@ static bool turn(struct replica *r, bool more)
     more = apply(r);               /* committed and durable entries → state machine, in one batch (I1)  */
     reply(r);                      /* answers whose index is applied; a lease is checked once more      */
     publish(r);                    /* durably applied → snapshot pointer → the log may be cut (I4)      */
+    heal(r);                       /* a machine that is missing, or behind every log, comes from a leader */
     return more;
 }
 
@@ -494,7 +625,7 @@ void replica_run(struct replica *r)
     bool more = false;
     while (!stopped(r))
         more = turn(r, more);
-    if (fsm_flush(r->fsm))
+    if (r->fsm && fsm_flush(r->fsm))
         diag(DIAG_WARN, "the state machine could not be flushed; the next start replays a little more");
-    diag(DIAG_INFO, "stopped applied=%" PRIu64, fsm_info(r->fsm)->applied.index);
+    diag(DIAG_INFO, "stopped applied=%" PRIu64, applied_of(r));
 }

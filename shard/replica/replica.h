@@ -6,9 +6,10 @@
 
 #include <stdatomic.h>
 
+#include "shard/replica/check.h"
 #include "shard/replica/directory.h"
-#include "shard/replica/reads.h"
 #include "shard/replica/publish.h"
+#include "shard/replica/reads.h"
 #include "shard/replica/transport.h"
 #include "shard/replica/writes.h"
 
@@ -21,6 +22,7 @@ struct replica_front { /* the server's side of the turn */
     /* Gives a write back with its answer. */
     writes_done_fn *write_done;
     struct reads_calls reads;
+    void (*closing)(void *ctx); /* the state machine is about to be replaced: nobody may look at it; NULL: no matter */
 };
 
 struct replica_config {
@@ -29,8 +31,11 @@ struct replica_config {
     struct net_socket *client_socket; /* borrowed: polled, read by front->collect */
     int signal_fd;
     struct replica_front front;
-    _Atomic bool *ready; /* what /readyz shows */
     struct publish_config publish;
+    const char *snapshot_listen;   /* where this replica's state is served; NULL: nowhere, and none is fetched */
+    const char *snapshot_endpoint; /* as others reach it; NULL: as bound */
+    uint64_t snapshot_rate;        /* bytes a second; 0: no limit */
+    _Atomic bool *ready;           /* what /readyz shows */
 };
 
 /* Refuses (exit 6) when the engine's files disagree or the raft endpoint cannot be had. */
@@ -53,13 +58,15 @@ struct replica_state {
     struct engine_status engine;
     bool ready; /* has applied the commit index of a current leader */
     bool stopping;
+    bool healing; /* machine or log are being rebuilt, or a state is being fetched */
     uint64_t pending;
-    const char *trouble; /* static: why it refuses writes though it runs; "": it does not */
     struct publish_state publish;
+    const char *trouble; /* borrowed: why it refuses writes though it runs, or what is being healed; "": nothing */
 };
 struct replica_state replica_state(const struct replica *r);
-int replica_transfer(struct replica *r, uint32_t to);
 /* Publishes a snapshot of what is applied now; `w` is the replica's until it is given back. */
 void replica_snapshot(struct replica *r, struct publish_wait *w);
+int replica_transfer(struct replica *r, uint32_t to);
+struct check *replica_check(const struct replica *r);
 struct fsm *replica_fsm(const struct replica *r);
 const Hf__Catalog__Members *replica_members(const struct replica *r);

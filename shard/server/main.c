@@ -24,9 +24,9 @@
 
 struct options {
     const char *dir, *raft_endpoint, *raft_listen, *client_endpoint, *client_listen, *http_endpoint, *engine, *cluster,
-        *fsm_sync_mode, *log_level, *inspect;
+        *fsm_sync_mode, *log_level, *inspect, *snapshot_endpoint, *snapshot_listen, *cold_start;
     uint64_t shard, replica, segment_bytes, fsm_cache_bytes, fsm_buffer_bytes, snapshot_entries, snapshot_log_bytes,
-        snapshot_trailing, replay_budget;
+        snapshot_trailing, replay_budget, snapshot_rate, snapshot_keep;
     bool insecure, json;
 };
 
@@ -59,6 +59,16 @@ static const struct option_spec specs[] = {
      "entries kept in the log behind the pointer for followers that are a little late"},
     {"replay-budget", OPTION_BYTES, O(replay_budget), "16MiB", 0, 0,
      "log a restart may have to replay: at half of it a flush begins, at all of it writes wait; 0: no limit"},
+    {"snapshot-endpoint", OPTION_TEXT, O(snapshot_endpoint), NULL, 0, 0,
+     "where other replicas fetch this one's state; unset: the host of --raft-endpoint, the port that is listened on"},
+    {"snapshot-listen", OPTION_TEXT, O(snapshot_listen), NULL, 0, 0,
+     "address to listen on for that; unset: the host of --raft-listen, any free port"},
+    {"snapshot-rate", OPTION_BYTES, O(snapshot_rate), "0", 0, 0,
+     "bytes a second at which states are sent to others; 0: no limit"},
+    {"snapshot-keep", OPTION_UINT, O(snapshot_keep), "0", 0, 100,
+     "so many whole states are kept in snapshots/, for a restore without other replicas"},
+    {"cold-start", OPTION_TEXT, O(cold_start), "skip", 0, 0,
+     "skip: go on from the state machine that is there; restore: always fetch or read a whole state first"},
     {"log-level", OPTION_TEXT, O(log_level), "info", 0, 0, "debug, info, warn or error"},
     {"insecure", OPTION_FLAG, O(insecure), NULL, 0, 0, "allow endpoints beyond loopback without keys"},
     {"inspect", OPTION_TEXT, O(inspect), NULL, 0, 0, "print what a directory nobody runs holds, and exit"},
@@ -92,13 +102,15 @@ static int check_options(const struct options *o)
         return usage("--raft-endpoint and --client-endpoint are one address; replicas and clients need one each");
     if (strcmp(o->fsm_sync_mode, "nosync") != 0 && strcmp(o->fsm_sync_mode, "sync") != 0)
         return usage("--fsm-sync-mode takes nosync or sync");
+    if (strcmp(o->cold_start, "skip") != 0 && strcmp(o->cold_start, "restore") != 0)
+        return usage("--cold-start takes skip or restore");
     if (o->engine && !engine_find(o->engine)) {
         fprintf(stderr, "holdfast-shard: --engine %s: this program has no such engine\n", o->engine);
         return EXIT_USAGE;
     }
-    if (!o->insecure && !(loopback(o->raft_listen) && loopback(o->client_listen)))
-        refuse("endpoints beyond loopback need keys; without them --insecure must say so (%s, %s)", o->raft_listen,
-               o->client_listen);
+    if (!o->insecure && !(loopback(o->raft_listen) && loopback(o->client_listen) && loopback(o->snapshot_listen)))
+        refuse("endpoints beyond loopback need keys; without them --insecure must say so (%s, %s, %s)", o->raft_listen,
+               o->client_listen, o->snapshot_listen);
     return 0;
 }
 
@@ -123,15 +135,35 @@ static void open_directory(struct directory *d, const struct options *o)
                                       .client_endpoint = o->client_endpoint,
                                       .raft_listen = o->raft_listen,
                                       .segment_bytes = o->segment_bytes};
+    config.force_restore = strcmp(o->cold_start, "restore") == 0;
+    config.keep_streams = (uint32_t)o->snapshot_keep;
     config.fsm.sync_writes = strcmp(o->fsm_sync_mode, "sync") == 0;
     config.fsm.cache_bytes = o->fsm_cache_bytes;
     config.fsm.buffer_bytes = o->fsm_buffer_bytes;
     directory_open(d, &config);
 }
 
+/* The same host at any free port; of ipc, a socket beside. */
+static const char *beside(const char *endpoint, char out[LIMIT_TEXT_BYTES])
+{
+    const char *port = strrchr(endpoint, ':');
+    bool tcp = strncmp(endpoint, "tcp://", 6) == 0 && port > endpoint + 5;
+    int host = (int)(tcp ? (size_t)(port - endpoint) : strlen(endpoint));
+    int n = snprintf(out, LIMIT_TEXT_BYTES, "%.*s%s", host, endpoint, tcp ? ":*" : ".snapshots");
+    return n > 0 && n < LIMIT_TEXT_BYTES ? out : endpoint;
+}
+
 /* Where an endpoint is an address, it is also where to listen. */
 static void set_listen(struct options *o)
 {
+    static char announce[LIMIT_TEXT_BYTES], listen[LIMIT_TEXT_BYTES];
+    if (!o->snapshot_listen && o->snapshot_endpoint)
+        o->snapshot_listen = o->snapshot_endpoint;
+    if (!o->snapshot_endpoint && o->raft_endpoint)
+        o->snapshot_endpoint = beside(o->raft_endpoint, announce);
+    if (!o->snapshot_listen && (o->raft_listen || o->raft_endpoint))
+        o->snapshot_listen = beside(o->raft_listen ? o->raft_listen : o->raft_endpoint, listen);
+
     if (!o->raft_listen)
         o->raft_listen = o->raft_endpoint;
     if (!o->client_listen)
@@ -164,6 +196,9 @@ static void serve(const struct options *o, struct directory *d, struct net *net,
                                                 .trailing = o->snapshot_trailing,
                                                 .replay_budget = o->replay_budget,
                                                 .threaded = true},
+                                    .snapshot_listen = o->snapshot_listen,
+                                    .snapshot_endpoint = o->snapshot_endpoint,
+                                    .snapshot_rate = o->snapshot_rate,
                                     .ready = ready};
     struct replica *replica = replica_open(&config);
     front_attach(front, replica);

@@ -47,22 +47,11 @@ static void fill_check(struct status_buffer *b, const struct replica *replica)
     s->check_digest.len = DIGEST_BYTES;
 }
 
-static void fill_member(struct status_buffer *b, const struct replica *replica)
+static void fill_machine(struct status_buffer *b, struct fsm *fsm)
 {
     Hf__Client__Status *s = &b->status;
-    struct replica_state state = replica_state(replica);
-    struct fsm *fsm = replica_fsm(replica);
     const struct fsm_info *info = fsm_info(fsm);
     struct fsm_applied durable = {0};
-    s->role = (char *)(uintptr_t)role_of(&state.engine);
-    s->state = state.ready ? "ready" : "starting";
-    s->term = state.engine.term;
-    s->leader = state.engine.leader;
-    s->commit = state.engine.commit;
-    s->last = state.engine.last;
-    s->log_first = state.engine.first;
-    s->snapshot = state.publish.index;
-    s->replay_bytes = state.publish.replay_bytes;
     s->applied = info->applied.index;
     s->applied_term = info->applied.term;
     if (fsm_durable_applied(fsm, &durable) == 0)
@@ -71,12 +60,29 @@ static void fill_member(struct status_buffer *b, const struct replica *replica)
     s->digest.data = b->digest;
     s->digest.len = DIGEST_BYTES;
     s->ceiling = info->ceiling.t;
-    s->clock = replica_clock(replica).t;
-    s->members = (Hf__Catalog__Members *)(uintptr_t)replica_members(replica);
     s->range = (Hf__Catalog__Range *)(uintptr_t)info->range;
-    s->pending = state.pending;
     s->sessions = info->sessions;
     s->feature_level = info->feature_level;
+}
+
+static void fill_member(struct status_buffer *b, const struct replica *replica)
+{
+    Hf__Client__Status *s = &b->status;
+    struct replica_state state = replica_state(replica);
+    s->role = (char *)(uintptr_t)role_of(&state.engine);
+    s->state = state.healing ? "healing" : state.ready ? "ready" : "starting";
+    s->term = state.engine.term;
+    s->leader = state.engine.leader;
+    s->commit = state.engine.commit;
+    s->last = state.engine.last;
+    s->log_first = state.engine.first;
+    s->snapshot = state.publish.index;
+    s->replay_bytes = state.publish.replay_bytes;
+    if (replica_fsm(replica)) /* else it is being fetched */
+        fill_machine(b, replica_fsm(replica));
+    s->clock = replica_clock(replica).t;
+    s->members = (Hf__Catalog__Members *)(uintptr_t)replica_members(replica);
+    s->pending = state.pending;
     fill_check(b, replica);
     s->trouble = (char *)(uintptr_t)state.trouble;
 }

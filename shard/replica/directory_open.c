@@ -1,0 +1,498 @@
+/* directory_open.c: opening the state machine and the engine of a member's directory, and what is done when they cannot be:
+ * put aside what is damaged, go on with what is not (cold_start.h decides). */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "common/base/error.h"
+#include "common/sys/clock.h"
+#include "common/sys/diag.h"
+#include "common/sys/digest.h"
+#include "common/sys/failpoint.h"
+#include "shard/replica/check.h"
+#include "shard/replica/directory.h"
+
+#define PATH_BYTES 4096
+#define QUARANTINE "quarantine"
+#define QUARANTINE_MAX 10000
+#define HEARTBEAT_MS_GUESS 100u
+#define ELECTION_MS_GUESS (10u * 60 * 1000) /* the longest there is: a vote too early could break a read lease */
+
+static void path_of(const struct directory *d, const char *name, char out[PATH_BYTES])
+{
+    int n = snprintf(out, PATH_BYTES, "%s/%s", d->config.dir, name);
+    must(n > 0 && n < PATH_BYTES); /* the length of --dir is checked when the options are read */
+}
+
+/* What to do about a part of the directory that could not be opened: damage is one thing, a disk in trouble another. */
+static const char *advice(int rc)
+{
+    switch (rc) {
+    case HF_E_NO_SPACE:
+        return "make room, then start again";
+    case HF_E_IO:
+        return "check the disk, then start again";
+    case HF_E_LOCKED:
+        return "stop the process that has it open";
+    case HF_E_FORMAT:
+        return "use a newer program";
+    default: /* a number, not an enum: damaged or missing */
+        return "bring the directory back, or replace this replica";
+    }
+}
+
+/* ---- before the machine ---- */
+
+static void check_peers(struct directory *d)
+{
+    int rc = peers_read(d->config.disk, d->config.dir, &d->peers);
+    if (rc)
+        refuse("%s/peers cannot be read: %s; bring the file back or replace this replica", d->config.dir,
+               error_text(rc));
+    const Hf__Catalog__Member *self = directory_member(d->peers, d->id.replica);
+    if (!self || self->incarnation != d->id.incarnation)
+        refuse("%s/peers does not list replica %u/%u with incarnation %016" PRIx64
+               "; this directory is not the member's own",
+               d->config.dir, d->id.group, d->id.replica, d->id.incarnation);
+    if (strcmp(self->raft_endpoint, d->config.raft_endpoint) != 0)
+        refuse("%s/peers gives replica %u/%u the raft endpoint %s, not %s; start it with --raft-endpoint %s",
+               d->config.dir, d->id.group, d->id.replica, self->raft_endpoint, d->config.raft_endpoint,
+               self->raft_endpoint);
+    if (strcmp(self->client_endpoint, d->config.client_endpoint) != 0)
+        refuse("%s/peers gives replica %u/%u the client endpoint %s, not %s; start it with --client-endpoint %s",
+               d->config.dir, d->id.group, d->id.replica, self->client_endpoint, d->config.client_endpoint,
+               self->client_endpoint);
+}
+
+static bool ours(const struct directory *d, uint64_t cluster, uint32_t group, uint32_t log_epoch)
+{
+    return cluster == d->id.cluster && group == d->id.group && log_epoch == d->id.log_epoch;
+}
+
+static void finish_install(struct directory *d)
+{
+    int rc = install_finish(d->config.disk, d->config.dir, &d->install_pending, &d->install);
+    if (rc == HF_E_CORRUPT) /* the record is lost; the machine says what it is */
+        d->install_pending = true;
+    else if (rc)
+        refuse("an install in %s that was under way can neither be finished nor undone: %s; %s", d->config.dir,
+               disk_error_text(rc), advice(rc));
+    if (rc == HF_OK && d->install_pending && !ours(d, d->install.cluster, d->install.group, d->install.log_epoch))
+        refuse("%s/INSTALL is of cluster %016" PRIx64 " shard %u log epoch %u; it was copied from elsewhere",
+               d->config.dir, d->install.cluster, d->install.group, d->install.log_epoch);
+}
+
+/* A pointer that cannot be read says nothing; the machine knows by itself where it stands (I4: not before it). */
+static void read_token(struct directory *d)
+{
+    int rc = token_read(d->config.disk, d->config.dir, &d->token_arena, &d->token);
+    if (rc == HF_E_FORMAT || rc == HF_E_IO)
+        refuse("%s/" TOKEN_DIR "/" TOKEN_NAME " cannot be read: %s; %s", d->config.dir, disk_error_text(rc),
+               advice(rc));
+    d->facts.token = rc == HF_OK && ours(d, d->token.cluster, d->token.group, d->token.log_epoch);
+    if (d->facts.token) {
+        d->facts.snapshot = d->token.index;
+        d->facts.snapshot_term = d->token.term;
+    } else if (rc != HF_E_ABSENT) {
+        diag(DIAG_WARN, "%s/" TOKEN_DIR "/" TOKEN_NAME " is not used: %s", d->config.dir,
+             rc ? error_text(rc) : "it is of another log");
+    }
+}
+
+/* ---- the machine ---- */
+
+static void note_times(struct directory *d)
+{
+    const struct fsm_info *info = fsm_info(d->fsm);
+    if (d->id.heartbeat_ms == info->heartbeat_ms && d->id.election_ms == info->election_ms)
+        return;
+    struct identity id = d->id;
+    id.heartbeat_ms = info->heartbeat_ms;
+    id.election_ms = info->election_ms;
+    int rc = identity_write(d->config.disk, d->config.dir, &id);
+    if (rc)
+        refuse("cannot write identity in %s: %s; the directory must be writable", d->config.dir, disk_error_text(rc));
+    d->id = id;
+}
+
+static bool marked(const struct directory *d)
+{
+    char path[PATH_BYTES];
+    bool there = false;
+    path_of(d, CHECK_MARK_NAME, path);
+    return d->config.disk->ops->exists(d->config.disk, path, &there) == HF_OK && there;
+}
+
+static void look_at_fsm(struct directory *d)
+{
+    struct cold_facts *f = &d->facts;
+    f->fsm_code = fsm_open(&d->config.fsm, &d->fsm, d->where);
+    if (f->fsm_code == HF_E_FORMAT)
+        refuse("%s needs a newer program: %s", d->fsm_dir, d->where);
+    if (f->fsm_code != HF_OK && f->fsm_code != HF_E_ABSENT && f->fsm_code != HF_E_INVALID &&
+        f->fsm_code != HF_E_CORRUPT) /* trouble that may pass is no damage */
+        refuse("%s cannot be opened: %s: %s; %s", d->fsm_dir, error_text(f->fsm_code), d->where, advice(f->fsm_code));
+    if (f->fsm_code == HF_OK && marked(d)) {
+        snprintf(d->where, sizeof d->where, "it was found to be damaged while it ran");
+        f->fsm_code = HF_E_CORRUPT;
+        fsm_close(&d->fsm);
+    }
+    if (f->fsm_code != HF_OK)
+        return;
+    const struct fsm_info *info = fsm_info(d->fsm);
+    f->applied = info->applied.index;
+    f->applied_term = info->applied.term;
+    f->fsm_foreign = !ours(d, info->cluster, info->group, info->applied.epoch);
+    if (!f->fsm_foreign) {
+        note_times(d);
+        return;
+    }
+    snprintf(d->where, sizeof d->where,
+             "it is of cluster %016" PRIx64 " shard %u log epoch %u, one of them was copied from elsewhere",
+             info->cluster, info->group, info->applied.epoch);
+    fsm_close(&d->fsm);
+}
+
+static uint32_t other_voters(const struct directory *d)
+{
+    const Hf__Catalog__Members *members = directory_members(d);
+    uint32_t count = 0;
+    for (size_t i = 0; i < members->n_members; i++)
+        count += members->members[i]->role == HF__CATALOG__ROLE__VOTER && members->members[i]->replica != d->id.replica;
+    return count;
+}
+
+void directory_open_fsm(struct directory *d)
+{
+    must(!directory_fresh(d) && !d->fsm);
+    uint64_t from = clock_boot_ns();
+    d->facts = (struct cold_facts){.force_restore = d->config.force_restore};
+    check_peers(d);
+    finish_install(d);
+    read_token(d);
+    look_at_fsm(d);
+    d->facts.healers = other_voters(d);
+    cold_start_phase(COLD_PHASE_FSM, clock_boot_ns() - from);
+}
+
+const Hf__Catalog__Members *directory_members(const struct directory *d)
+{
+    return d->fsm ? fsm_info(d->fsm)->members : d->facts.token ? d->token.members : d->peers;
+}
+
+/* ---- the engine ---- */
+
+static void fill_env(struct directory *d, struct engine_env *env)
+{
+    env->disk = d->config.disk;
+    env->dir = d->config.dir;
+    env->group = d->id.group;
+    env->replica = d->id.replica;
+    env->log_epoch = d->id.log_epoch;
+    env->heartbeat_ms = d->id.heartbeat_ms ? d->id.heartbeat_ms : HEARTBEAT_MS_GUESS;
+    env->election_ms = d->id.election_ms ? d->id.election_ms : ELECTION_MS_GUESS;
+    env->segment_bytes = d->config.segment_bytes;
+    env->seed = digest_random_u64();
+    env->now_ns = clock_boot_ns();
+    env->found = &d->found;
+}
+
+/* Behind the machine that is open; without one it is held. */
+static int open_engine(struct directory *d, struct engine_env *env, char where[256])
+{
+    const struct fsm_info *info = d->fsm ? fsm_info(d->fsm) : NULL;
+    env->held = info == NULL || d->install_pending;
+    env->applied = info ? info->applied.index : d->facts.snapshot;
+    env->applied_term = info ? info->applied.term : d->facts.snapshot_term;
+    env->members = directory_members(d);
+    env->recovering = d->id.recovering;
+    d->found = (struct engine_found){.snapshot = d->facts.snapshot};
+    int rc = d->ops->open(env, &d->engine, where);
+    env->found = NULL; /* it is d's, and only of opening */
+    return rc;
+}
+
+static void must_open(struct directory *d, struct engine_env *env)
+{
+    char where[256] = "";
+    int rc = open_engine(d, env, where);
+    if (rc)
+        refuse("the raft log of %s cannot be opened: %s: %s; %s", d->config.dir, error_text(rc), where, advice(rc));
+}
+
+static int write_token(struct directory *d)
+{
+    const struct fsm_info *info = fsm_info(d->fsm);
+    struct token token = {.cluster = info->cluster,
+                          .group = info->group,
+                          .log_epoch = info->applied.epoch,
+                          .index = info->applied.index,
+                          .term = info->applied.term,
+                          .ceiling = info->ceiling,
+                          .members = info->members};
+    memcpy(token.digest, info->digest, sizeof token.digest);
+    int rc = token_write(d->config.disk, d->config.dir, &token);
+    if (rc)
+        return rc;
+    d->facts.token = true;
+    d->facts.snapshot = token.index;
+    d->facts.snapshot_term = token.term;
+    arena_reset(&d->token_arena);
+    return token_read(d->config.disk, d->config.dir, &d->token_arena, &d->token);
+}
+
+int directory_follow_install(struct directory *d)
+{
+    const struct fsm_info *info = fsm_info(d->fsm);
+    int rc = d->ops->install(d->engine, info->applied.index, info->applied.term, info->members);
+    if (!rc)
+        rc = write_token(d);
+    if (!rc)
+        rc = install_done(d->config.disk, d->config.dir);
+    return rc;
+}
+
+/* The process ended between putting a machine in place and telling the log. */
+static void finish_pending(struct directory *d, struct engine_env *env)
+{
+    if (!d->fsm) { /* what was put in place does not open: as any damaged machine */
+        d->install_pending = false;
+        int rc = install_done(d->config.disk, d->config.dir);
+        if (rc)
+            refuse("%s/INSTALL cannot be removed: %s; %s", d->config.dir, disk_error_text(rc), advice(rc));
+        return;
+    }
+    must_open(d, env);
+    int rc = directory_follow_install(d);
+    if (rc)
+        refuse("the log of %s cannot follow the state machine that was installed at index %" PRIu64 ": %s; %s",
+               d->config.dir, d->install.index, error_text(rc), advice(rc));
+    d->install_pending = false;
+    d->ops->close(&d->engine);
+    diag(DIAG_INFO, "an install that was interrupted is finished index=%" PRIu64, d->install.index);
+}
+
+/* ---- putting aside ---- */
+
+static void quarantine_name(struct directory *d, const char *what, char out[PATH_BYTES])
+{
+    struct disk *disk = d->config.disk;
+    char folder[PATH_BYTES], name[64];
+    path_of(d, QUARANTINE, folder);
+    int rc = disk_ensure_dir(disk, d->config.dir, folder);
+    bool there = true;
+    for (int n = 1; !rc && there; n++) {
+        if (n > QUARANTINE_MAX)
+            refuse("%s is full; look at what is in it, then remove it", folder);
+        snprintf(name, sizeof name, QUARANTINE "/%s-%d", what, n);
+        path_of(d, name, out);
+        rc = disk->ops->exists(disk, out, &there);
+    }
+    if (rc)
+        refuse("cannot make %s: %s; %s", folder, disk_error_text(rc), advice(rc));
+}
+
+static void sync_names(struct directory *d)
+{
+    struct disk *disk = d->config.disk;
+    char folder[PATH_BYTES];
+    path_of(d, QUARANTINE, folder);
+    int rc = disk->ops->sync_dir(disk, folder);
+    if (!rc)
+        rc = disk->ops->sync_dir(disk, d->config.dir);
+    if (rc)
+        refuse("%s cannot be synced: %s; %s", folder, disk_error_text(rc), advice(rc));
+}
+
+/* Moves <dir>/<from> to quarantine/<what>-<n>, and says so; false: there is nothing of that name. */
+static bool put_aside(struct directory *d, const char *from, const char *what, const char *why)
+{
+    struct disk *disk = d->config.disk;
+    char to[PATH_BYTES], path[PATH_BYTES];
+    bool there = false;
+    path_of(d, from, path);
+    int rc = disk->ops->exists(disk, path, &there);
+    if (!rc && !there)
+        return false;
+    quarantine_name(d, what, to);
+    if (!rc)
+        rc = disk->ops->rename(disk, path, to);
+    if (rc)
+        refuse("%s cannot be moved to %s: %s; %s", path, to, disk_error_text(rc), advice(rc));
+    sync_names(d);
+    diag(DIAG_WARN, "put aside %s: %s", to, why);
+    return true;
+}
+
+static void unmark(struct directory *d)
+{
+    char path[PATH_BYTES];
+    path_of(d, CHECK_MARK_NAME, path);
+    int rc = d->config.disk->ops->remove(d->config.disk, path);
+    if (rc && rc != HF_E_ABSENT)
+        diag(DIAG_WARN, "cannot remove %s: %s; the state machine will be replaced once more", path,
+             disk_error_text(rc));
+}
+
+static void machine_aside(struct directory *d)
+{
+    fsm_close(&d->fsm);
+    if (put_aside(d, "fsm", "fsm", d->where[0] ? d->where : cold_state_name(d->cold.state)))
+        unmark(d);
+    snprintf(d->trouble, sizeof d->trouble, "state machine %s, it is fetched from another replica",
+             cold_state_name(d->cold.state));
+}
+
+/* ---- acting ---- */
+
+static void restore(struct directory *d, struct engine_env *env)
+{
+    bool old = d->cold.state == COLD_BEHIND_GAP || d->cold.state == COLD_AHEAD || d->cold.state == COLD_EQUAL ||
+               d->cold.state == COLD_BEHIND_COVERED; /* nothing is wrong with it: it stays until it is replaced */
+    if (d->engine)
+        d->ops->close(&d->engine);
+    if (old) {
+        fsm_close(&d->fsm);
+        snprintf(d->trouble, sizeof d->trouble, "state machine %s, it is fetched from another replica", d->cold.reason);
+    } else {
+        machine_aside(d);
+    }
+    must_open(d, env);
+}
+
+/* I13. The number that says so is durable before anything of the log is gone. */
+static void rebuild_log(struct directory *d, struct engine_env *env, const char *why)
+{
+    struct disk *disk = d->config.disk;
+    char to[PATH_BYTES], where[256] = "";
+    bool usable = d->facts.fsm_code == HF_OK && !d->facts.fsm_foreign;
+    if (d->engine)
+        d->ops->close(&d->engine);
+    struct identity id = d->id;
+    id.recovering = digest_random_u64() | 1;
+    int rc = identity_write(disk, d->config.dir, &id);
+    if (rc)
+        refuse("cannot write identity in %s: %s; the directory must be writable", d->config.dir, disk_error_text(rc));
+    d->id = id;
+    crash_point("cold.after_recovering");
+    if (d->facts.token &&
+        (!usable || d->facts.snapshot > d->facts.applied)) { /* a log that begins below it would be short */
+        put_aside(d, TOKEN_DIR "/" TOKEN_NAME, "token", "it points behind what is left");
+        d->facts.token = false;
+        d->facts.snapshot = d->facts.snapshot_term = 0;
+    }
+    if (!usable)
+        machine_aside(d);
+    quarantine_name(d, "log", to);
+    env->recovering = id.recovering;
+    env->applied = usable ? d->facts.applied : 0;
+    env->applied_term = usable ? d->facts.applied_term : 0;
+    env->members = directory_members(d);
+    rc = d->ops->rebuild(env, to, env->applied, env->applied_term, where);
+    if (rc)
+        refuse("the raft log of %s is damaged and cannot be begun again: %s: %s; %s", d->config.dir, error_text(rc),
+               where, advice(rc));
+    sync_names(d);
+    crash_point("cold.after_rebuild");
+    diag(DIAG_WARN, "put aside %s: %s", to, why);
+    snprintf(d->trouble, sizeof d->trouble, "raft log damaged, it is fetched from another replica%s",
+             usable ? "" : ", the state machine too");
+    must_open(d, env);
+}
+
+static void fill_facts(struct directory *d)
+{
+    struct cold_facts *f = &d->facts;
+    f->log_code = d->found.log_code;
+    f->first = d->found.first;
+    f->last = d->found.last;
+    f->log_applied_term = d->fsm ? d->found.applied_term : 0;
+    f->log_snapshot_term = d->found.snapshot_term;
+}
+
+static void classify(struct directory *d, int open_rc)
+{
+    fill_facts(d);
+    d->cold = cold_start_classify(&d->facts);
+    bool goes_on = d->cold.action == COLD_SKIP || d->cold.action == COLD_REPLAY;
+    if (open_rc == HF_OK || !goes_on)
+        return;
+    d->facts.log_code = HF_E_CORRUPT; /* its frames are whole, what they hold is not */
+    d->cold = cold_start_classify(&d->facts);
+}
+
+static void act(struct directory *d, struct engine_env *env, const char *where)
+{
+    const char *why = where[0] ? where : d->where[0] ? d->where : "it ends below what was published";
+    switch (d->cold.action) {
+    case COLD_START_FRESH:
+    case COLD_SKIP:
+    case COLD_REPLAY:
+        break;
+    case COLD_RESTORE:
+        restore(d, env);
+        break;
+    case COLD_REBUILD_LOG:
+        rebuild_log(d, env, why);
+        break;
+    case COLD_REFUSE:
+        refuse("%s cannot be used, %s: %s; no other voter can heal it: bring the directory back, or restore the group "
+               "with holdfast backup restore",
+               d->cold.state == COLD_CORRUPT_LOG ? d->config.dir : d->fsm_dir, cold_state_name(d->cold.state), why);
+    }
+}
+
+void directory_open_engine(struct directory *d, struct engine_env *env)
+{
+    uint64_t from = clock_boot_ns();
+    bool present = false;
+    int rc = d->ops->detect(d->config.disk, d->config.dir, d->id.log_epoch, &present);
+    if (rc || !present)
+        refuse("%s has no files of engine %s, log epoch %u, which its identity names; bring them back or replace this "
+               "replica",
+               d->config.dir, d->id.engine, d->id.log_epoch);
+    fill_env(d, env);
+    if (d->install_pending)
+        finish_pending(d, env);
+    char where[256] = "";
+    env->found = &d->found;
+    rc = open_engine(d, env, where);
+    if (rc && rc != HF_E_CORRUPT)
+        refuse("the raft log of %s cannot be opened: %s: %s; %s", d->config.dir, error_text(rc), where, advice(rc));
+    classify(d, rc);
+    cold_start_report(&d->cold, &d->facts);
+    cold_start_phase(COLD_PHASE_LOG, clock_boot_ns() - from);
+    act(d, env, where);
+    if (d->id.recovering && !d->trouble[0])
+        snprintf(d->trouble, sizeof d->trouble, "raft log was damaged, it is fetched from another replica");
+}
+
+/* ---- later ---- */
+
+int directory_mark_damaged(struct directory *d, const char *why)
+{
+    char path[PATH_BYTES];
+    path_of(d, CHECK_MARK_NAME, path);
+    return disk_replace(d->config.disk, path, slice_text(why));
+}
+
+void directory_healed(struct directory *d)
+{
+    unmark(d);
+    if (!d->id.recovering)
+        d->trouble[0] = 0;
+}
+
+int directory_recovered(struct directory *d)
+{
+    struct identity id = d->id;
+    id.recovering = 0;
+    int rc = identity_write(d->config.disk, d->config.dir, &id);
+    if (rc)
+        return rc;
+    d->id = id;
+    if (d->fsm)
+        d->trouble[0] = 0;
+    diag(DIAG_INFO, "the raft log holds again what it lost; this replica votes again");
+    return HF_OK;
+}

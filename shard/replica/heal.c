@@ -1,0 +1,235 @@
+/* heal.c: see heal.h. */
+#include "shard/replica/heal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/error.h"
+#include "common/sys/clock.h"
+#include "common/sys/diag.h"
+#include "common/sys/failpoint.h"
+#include "common/sys/metrics.h"
+#include "shard/snapshot/receiver.h"
+
+#define NEED_NS (3000 * CLOCK_NS_PER_MS) /* a need that was not repeated for so long is over */
+#define PAUSE_NS_MIN (200 * CLOCK_NS_PER_MS)
+#define PAUSE_NS_MAX (10000 * CLOCK_NS_PER_MS)
+#define SILENT_MS 10000 /* without a byte: the stream is given up */
+
+enum { M_DONE, M_DROPPED, M_FAILED, M_RUNNING, M_COUNT };
+static const char installs_help[] = "State machines fetched from another replica, by what became of them";
+static struct metric metrics[M_COUNT] = {
+    [M_DONE] = {"holdfast_snapshot_installs_total", "outcome=\"done\"", installs_help, METRIC_COUNTER, 0},
+    [M_DROPPED] = {"holdfast_snapshot_installs_total", "outcome=\"dropped\"", installs_help, METRIC_COUNTER, 0},
+    [M_FAILED] = {"holdfast_snapshot_installs_total", "outcome=\"failed\"", installs_help, METRIC_COUNTER, 0},
+    [M_RUNNING] = {"holdfast_healing", NULL, "1 while a state machine is missing or being fetched", METRIC_GAUGE, 0},
+};
+static struct metric_histogram install_seconds = {.name = "holdfast_snapshot_install_seconds",
+                                                  .help = "Time from asking for a state to its being in place"};
+
+struct heal {
+    struct heal_config config;
+    struct receiver *receiver; /* owned; NULL: idle */
+    uint32_t from;             /* replica it asks, or asked last */
+    uint64_t begun_ns;
+    uint64_t needed_ns;    /* when the engine last spoke of need; 0: it does not */
+    uint64_t needed_index; /* nothing before it helps */
+    uint64_t retry_ns, pause_ns;
+};
+
+struct heal *heal_new(const struct heal_config *config)
+{
+    struct heal *h = calloc(1, sizeof *h);
+    must(h); /* out of memory */
+    h->config = *config;
+    h->pause_ns = PAUSE_NS_MIN;
+    metrics_register(metrics, M_COUNT);
+    metrics_register_histogram(&install_seconds);
+    receiver_metrics();
+    return h;
+}
+
+void heal_free(struct heal **h)
+{
+    if (!*h)
+        return;
+    receiver_stop(&(*h)->receiver);
+    free(*h);
+    *h = NULL;
+}
+
+void heal_needed(struct heal *h, uint32_t from, uint64_t index, uint64_t now_ns)
+{
+    if (h->needed_ns == 0)
+        diag(DIAG_INFO,
+             "replica %" PRIu32 " leads and its log begins too late for this one: a state of index=%" PRIu64
+             " or later is needed",
+             from, index);
+    h->needed_ns = now_ns;
+    h->needed_index = index;
+}
+
+static uint64_t applied_of(const struct heal *h)
+{
+    const struct fsm *fsm = h->config.directory->fsm;
+    return fsm ? fsm_info(fsm)->applied.index : 0;
+}
+
+static void again_later(struct heal *h, uint64_t now_ns)
+{
+    receiver_stop(&h->receiver);
+    h->retry_ns = now_ns + h->pause_ns;
+    h->pause_ns = h->pause_ns * 2 < PAUSE_NS_MAX ? h->pause_ns * 2 : PAUSE_NS_MAX;
+}
+
+/* ---- fetching ---- */
+
+static void begin(struct heal *h, const struct engine_status *s, uint64_t now_ns)
+{
+    struct directory *d = h->config.directory;
+    if (s->leader == 0 || s->leader == d->id.replica)
+        return;
+    if (h->from != s->leader) { /* whoever comes new has not failed yet */
+        h->from = s->leader;
+        h->retry_ns = 0;
+        h->pause_ns = PAUSE_NS_MIN;
+    }
+    const char *endpoint = transport_snapshots(h->config.transport, s->leader);
+    if (!endpoint || now_ns < h->retry_ns)
+        return;
+    uint64_t least = d->fsm ? applied_of(h) + 1 : s->first - 1; /* a log that begins behind it cannot follow */
+    if (h->needed_ns && h->needed_index > least)
+        least = h->needed_index;
+    struct receiver_config config = {.net = h->config.net,
+                                     .endpoint = endpoint,
+                                     .disk = d->config.disk,
+                                     .dir = d->config.dir,
+                                     .id = &d->id,
+                                     .from = s->leader,
+                                     .min_index = least,
+                                     .timeout_ms = SILENT_MS};
+    h->begun_ns = now_ns;
+    int rc = receiver_start(&config, &h->receiver);
+    if (rc) {
+        diag(DIAG_WARN, "cannot fetch a state from %s: %s; tried again", endpoint, error_text(rc));
+        again_later(h, now_ns);
+        return;
+    }
+    diag(DIAG_INFO, "fetching a state from=%" PRIu32 " endpoint=%s least=%" PRIu64 " applied=%" PRIu64, s->leader,
+         endpoint, least, applied_of(h));
+}
+
+/* ---- putting in place ---- */
+
+/* NULL: it may be put in place; else why not. */
+static const char *useless(const struct heal *h, const struct engine_status *s, const struct token *t)
+{
+    const struct directory *d = h->config.directory;
+    if (t->cluster != d->id.cluster || t->group != d->id.group || t->log_epoch != d->id.log_epoch)
+        return "it is of another log";
+    if (s->role == ENGINE_LEADER)
+        return "this replica leads";
+    if (d->fsm && t->index <= applied_of(h))
+        return "the log came further meanwhile";
+    return !d->fsm && t->index + 1 < s->first ? "the log begins behind it" : NULL;
+}
+
+/* From here on a failure leaves the old machine or the new one on disk, and the next start finds out which. */
+static void exchange(struct heal *h, const struct install_record *record)
+{
+    struct directory *d = h->config.directory;
+    char where[256] = "";
+    h->config.closing(h->config.ctx);
+    fsm_close(&d->fsm);
+    int rc = install_exchange(d->config.disk, d->config.dir, record);
+    if (rc)
+        fatal("the state of index=%" PRIu64 " cannot be put in place in %s: %s; check the disk, then start again",
+              record->index, d->config.dir, disk_error_text(rc));
+    rc = fsm_open(&d->config.fsm, &d->fsm, where);
+    if (rc)
+        fatal("the state of index=%" PRIu64 " that was put in place cannot be opened: %s: %s", record->index,
+              error_text(rc), where);
+    crash_point("install.before_log");
+    rc = directory_follow_install(d);
+    if (rc)
+        fatal("the log cannot follow the state of index=%" PRIu64 ": %s %s; start again", record->index, error_text(rc),
+              d->ops->where(d->engine));
+    directory_healed(d);
+    h->config.opened(h->config.ctx);
+}
+
+static void finish(struct heal *h, const struct engine_status *s, uint64_t now_ns)
+{
+    struct directory *d = h->config.directory;
+    const struct token *t = &receiver_header(h->receiver)->token;
+    uint64_t bytes = receiver_bytes(h->receiver), before = applied_of(h);
+    char where[256] = "";
+    const char *why = useless(h, s, t);
+    if (why) {
+        diag(DIAG_INFO, "a state of index=%" PRIu64 " was fetched and is not used: %s", t->index, why);
+        metric_add(&metrics[M_DROPPED], 1);
+        again_later(h, now_ns);
+        h->needed_ns = 0;
+        return;
+    }
+    int rc = install_check(d->config.dir, t, where);
+    if (rc) {
+        diag(DIAG_WARN, "a state of index=%" PRIu64 " was fetched and is not used: %s: %s", t->index, error_text(rc),
+             where);
+        metric_add(&metrics[M_FAILED], 1);
+        again_later(h, now_ns);
+        return;
+    }
+    struct install_record record = {t->cluster, t->group, t->log_epoch, t->index, t->term};
+    receiver_stop(&h->receiver);
+    exchange(h, &record);
+    uint64_t took = clock_boot_ns() - h->begun_ns;
+    metric_add(&metrics[M_DONE], 1);
+    metric_observe_ns(&install_seconds, took);
+    diag(DIAG_INFO,
+         "installed index=%" PRIu64 " term=%" PRIu64 " from=%" PRIu32 " before=%" PRIu64 " bytes=%" PRIu64
+         " ms=%" PRIu64,
+         record.index, record.term, h->from, before, bytes, (uint64_t)(took / CLOCK_NS_PER_MS));
+    h->needed_ns = 0;
+    h->retry_ns = 0;
+    h->pause_ns = PAUSE_NS_MIN;
+}
+
+static void follow(struct heal *h, const struct engine_status *s, uint64_t now_ns)
+{
+    switch (receiver_state(h->receiver)) {
+    case RECEIVER_RUNNING:
+        return;
+    case RECEIVER_DONE:
+        finish(h, s, now_ns);
+        return;
+    case RECEIVER_FAILED:
+        diag(DIAG_WARN, "fetching a state failed from=%" PRIu32 " bytes=%" PRIu64 ": %s; tried again in %" PRIu64 " ms",
+             h->from, receiver_bytes(h->receiver), receiver_text(h->receiver),
+             (uint64_t)(h->pause_ns / CLOCK_NS_PER_MS));
+        metric_add(&metrics[M_FAILED], 1);
+        again_later(h, now_ns);
+        return;
+    }
+}
+
+bool heal_running(const struct heal *h)
+{
+    return h->receiver || h->needed_ns || !h->config.directory->fsm;
+}
+
+void heal_turn(struct heal *h, uint64_t now_ns)
+{
+    const struct directory *d = h->config.directory;
+    if (h->needed_ns && now_ns - h->needed_ns > NEED_NS && !h->receiver)
+        h->needed_ns = 0;
+    metric_set(&metrics[M_RUNNING], heal_running(h));
+    if (!heal_running(h))
+        return;
+    struct engine_status s = d->ops->status(d->engine);
+    if (h->receiver)
+        follow(h, &s, now_ns);
+    else
+        begin(h, &s, now_ns);
+}
