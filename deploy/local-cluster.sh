@@ -107,12 +107,13 @@ default_splits() { # COUNT
 
 settings_write() {
     local new=$dir/settings.new
-    declare -p shards replicas learners coordinators engine port_base splits width sets coordinator_sets |
+    declare -p shards replicas learners coordinators engine port_base splits width ports_each sets coordinator_sets |
         sed 's/^declare \(--\|-a\) /declare -g /' >"$new" && mv "$new" "$dir/settings"
 }
 
 settings_read() {
     [[ -f $dir/settings ]] || hf_die 2 "no cluster in $dir: run \"local-cluster.sh up --dir $dir\" first"
+    ports_each=3 # of a cluster made before replicas had a port for snapshots; its members' addresses stay
     # shellcheck source=/dev/null
     source "$dir/settings"
 }
@@ -125,8 +126,9 @@ settings_first() {
     IFS=, read -r -a cut <<<"$splits"
     ((${#cut[@]} == shards - 1)) || die_usage "--splits has ${#cut[@]} cuts; $shards shards want $((shards - 1))"
     width=$((replicas + learners + 2)) # room to add members
-    ((11 + 3 * width * shards <= 500)) || width=$((replicas + learners))
-    ((11 + 3 * width * shards <= 500)) ||
+    ports_each=4
+    ((11 + ports_each * width * shards <= 500)) || width=$((replicas + learners))
+    ((11 + ports_each * width * shards <= 500)) ||
         die_usage "$shards shards of $((replicas + learners)) replicas do not fit in 500 ports"
     mkdir -p "$dir/log" "$dir/run" || hf_die 1 "cannot make $dir"
     cluster_file >"$dir/cluster.conf"
@@ -179,14 +181,16 @@ check_name() {
     die_usage "no process \"$1\" in $dir; local-cluster.sh ps lists them"
 }
 
-# ports NAME-PARTS: sets raft_port, client_port, http_port.
+# ports NAME-PARTS: sets raft_port, client_port, http_port, snapshot_port; 0: it has none of its own.
 ports() {
+    snapshot_port=0
     if [[ $1 == coordinator ]]; then
         raft_port=0 client_port=$((port_base + 2 * ($2 - 1)))
         http_port=$((client_port + 1))
     else
-        raft_port=$((port_base + 11 + 3 * (($1 - 1) * width + $2 - 1)))
+        raft_port=$((port_base + 11 + ports_each * (($1 - 1) * width + $2 - 1)))
         client_port=$((raft_port + 1)) http_port=$((raft_port + 2))
+        ((ports_each == 3)) || snapshot_port=$((raft_port + 3))
     fi
 }
 
@@ -241,6 +245,7 @@ launch() {
         command=("$HF_BUILD/bin/holdfast-shard" --dir "$(data_dir "$shard" "$replica")" --shard "$shard"
             --replica "$replica" --raft-endpoint "tcp://127.0.0.1:$raft_port"
             --client-endpoint "tcp://127.0.0.1:$client_port" --http-endpoint "127.0.0.1:$http_port")
+        ((snapshot_port == 0)) || command+=(--snapshot-endpoint "tcp://127.0.0.1:$snapshot_port")
         [[ -e $(data_dir "$shard" "$replica")/identity ]] || command+=(--engine "$engine")
         for setting in "${sets[@]+"${sets[@]}"}"; do
             command+=("--${setting%%=*}")
@@ -251,7 +256,7 @@ launch() {
     [[ -x ${command[0]} ]] || hf_die 1 "${command[0]} is not built"
     # Someone else's process would answer in its place. One that was just killed holds its ports until its last thread ends.
     for ((i = 0; i < 100; i++)); do
-        busy=$(hf_busy_ports "$client_port" "$http_port" "$raft_port")
+        busy=$(hf_busy_ports "$client_port" "$http_port" "$raft_port" "$snapshot_port")
         [[ -n $busy ]] || break
         sleep 0.02
     done

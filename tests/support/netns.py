@@ -18,7 +18,7 @@ import wire
 from cluster import BUILD, StartFailed, tool, wait_for
 
 SUBNET = "10.77.0"
-RAFT, CLIENT, HTTP, COORDINATOR, COORDINATOR_HTTP = 27001, 27002, 27003, 27004, 27005
+RAFT, CLIENT, HTTP, COORDINATOR, COORDINATOR_HTTP, SNAPSHOT = 27001, 27002, 27003, 27004, 27005, 27006
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 _networks = []
@@ -184,6 +184,7 @@ class NetCluster(cluster.Cluster):
         self.processes = {n: self._row(n) for n in names}
         self.raft_endpoint = lambda n: f"tcp://{self.net.address[n]}:{RAFT}"
         self.client_endpoint = lambda n: f"tcp://{self.net.address[n]}:{CLIENT}"
+        self.snapshot_endpoint = lambda n: f"tcp://{self.net.address[n]}:{SNAPSHOT}"
         with self.net.inside("tester"):  # ZeroMQ's threads begin with the first socket, and stay there
             self.context = zmq.Context()
             self.context.socket(zmq.DEALER).close()
@@ -224,7 +225,8 @@ class NetCluster(cluster.Cluster):
         options = ["--dir", row["dir"], "--shard", str(row["shard"]), "--replica", str(row["replica"]),
                    "--raft-endpoint", self.raft_endpoint(name), "--raft-listen", f"tcp://{address}:{RAFT}",
                    "--client-endpoint", self.client_endpoint(name), "--client-listen", f"tcp://{address}:{CLIENT}",
-                   "--http-endpoint", row["http"], "--insecure"]
+                   "--http-endpoint", row["http"], "--insecure",
+                   "--snapshot-endpoint", self.snapshot_endpoint(name), "--snapshot-listen", f"tcp://{address}:{SNAPSHOT}"]
         for pair in self.sets:
             key, equals, value = pair.partition("=")
             options += ["--" + key] + ([value] if equals else [])
