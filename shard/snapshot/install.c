@@ -136,7 +136,7 @@ int install_exchange(struct disk *disk, const char *dir, const struct install_re
 static int forget_record(struct disk *disk, const struct paths *p)
 {
     int rc = disk->ops->remove(disk, p->machine_staged);
-    if (rc == HF_OK)
+    if (rc == HF_OK || rc == HF_E_ABSENT) /* gone before a crash is not gone for ever: it is synced all the same */
         rc = disk->ops->sync_dir(disk, p->machine);
     rc = rc == HF_E_ABSENT ? HF_OK : rc;
     if (rc == HF_OK)
