@@ -48,7 +48,7 @@ struct checker {
 };
 
 extern const struct checker check_leaders, check_log_matching, check_completeness, check_machine, check_acks,
-    check_reads, check_votes, check_promises, check_quorum, check_commit, check_recovery, check_liveness, check_state;
+    check_reads, check_votes, check_promises, check_quorum, check_commit, check_recovery, check_liveness, check_durable;
 
 struct checks {
     void *states[13]; /* owned; NULL: switched off */

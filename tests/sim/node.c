@@ -167,7 +167,7 @@ static void open_fsm(struct node *n)
     simstore_flush_permille(n->store, (uint32_t)n->sim->faults.flush_permille);
     int rc = fsm_open(&(struct fsm_config){.dir = n->fsm_dir}, &n->fsm, where);
     if (rc != 0) {
-        check_failed(n->sim, &check_state, "replica %u: its state machine does not open: %d %s", n->id, rc, where);
+        check_failed(n->sim, &check_durable, "replica %u: its state machine does not open: %d %s", n->id, rc, where);
         return;
     }
     const struct fsm_info *info = fsm_info(n->fsm);

@@ -303,3 +303,8 @@ const char *net_listen_text(int rc)
 {
     return error_text(rc);
 }
+
+void net_endpoint(const struct net_socket *s, char *out, size_t size)
+{
+    snprintf(out, size, "%s", s->endpoint);
+}
