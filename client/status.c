@@ -192,7 +192,7 @@ static void judge_shard(struct status_shard *out)
             r->role = "follower"; /* deposed, and does not know it yet */
         r->lag = r->said && r->said->applied < out->commit ? out->commit - r->said->applied : 0;
         out->ready += ready;
-        out->troubled |= r->said && *r->said->trouble;
+        out->troubled |= r->said && (*r->said->trouble || r->said->marked);
         voters += votes;
         alive += votes && ready;
     }

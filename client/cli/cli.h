@@ -95,6 +95,13 @@ int cluster_routes(struct cli *c);
 int transfer_leader(struct cli *c);
 /* snapshot.c */
 int snapshot_run(struct cli *c);
+/* verify.c */
+int verify_run(struct cli *c);
+/* backup.c */
+int backup_create(struct cli *c);
+int backup_verify(struct cli *c);
+/* restore.c */
+int restore_run(struct cli *c);
 /* bootstrap.c */
 int bootstrap_run(struct cli *c);
 /* inspect.c */

@@ -18,6 +18,9 @@ static const char help[] =
     "cluster  status [--watch]    members    routes    leader transfer SHARD [REPLICA]\n"
     "         bootstrap FILE      inspect DIR (of a stopped replica)\n"
     "         snapshot [--shard N]: every replica notes durably from where its log is kept\n"
+    "         verify [--shard N]: do the replicas hold the same\n"
+    "backup   backup create DIR, or FILE with --shard N    backup verify DIR|FILE\n"
+    "         backup restore DIR|FILE: into a fresh cluster\n"
     "\n"
     "-c            coordinators; default $HOLDFAST_COORDINATORS, else " CLI_COORDINATOR ".\n"
     "              While none answers, any replica's client endpoint does for all but --routed\n"
@@ -35,7 +38,7 @@ static const char help[] =
     "Ctrl-C ends it after what is out was answered; with --resume the same command goes on where it stopped.\n"
     "\n"
     "exit: 0 ok, 1 not found or compare failed, 2 usage, 3 surely not done, 4 conflict, 5 outcome unknown,\n"
-    "      6 refused (identity, limit), 7 degraded (status)\n";
+    "      6 refused (identity, limit), 7 degraded (status, verify)\n";
 
 enum { /* which single-command options a command takes */
        TAKES_TTL = 1,
@@ -69,6 +72,10 @@ static const struct command commands[] = {
     {"routes", NULL, 0, 0, 0, cluster_routes},
     {"leader", "transfer", 1, 2, 0, transfer_leader},
     {"snapshot", NULL, 0, 0, TAKES_SHARD, snapshot_run},
+    {"verify", NULL, 0, 0, TAKES_SHARD, verify_run},
+    {"backup", "create", 1, 1, TAKES_SHARD, backup_create},
+    {"backup", "verify", 1, 1, 0, backup_verify},
+    {"backup", "restore", 1, 1, 0, restore_run},
     {"bootstrap", NULL, 1, 1, 0, bootstrap_run},
     {"inspect", NULL, 1, 1, 0, inspect_run},
 };

@@ -33,6 +33,21 @@ void progress_show(struct progress *p, uint64_t now_ns, uint64_t records, uint64
     fprintf(stderr, "\r\x1b[K[%s] %3.0f %%  %" PRIu64 " records  %.0f/s", bar, part * 100, records, p->rate);
 }
 
+void progress_bytes(struct progress *p, uint64_t now_ns, uint64_t bytes, uint64_t size)
+{
+    if (!p->on || now_ns - p->shown_ns < EVERY_NS)
+        return;
+    double now_rate = (double)(bytes - p->shown_records) * 1e9 / (double)(now_ns - p->shown_ns);
+    p->rate = p->rate > 0 ? 0.8 * p->rate + 0.2 * now_rate : now_rate;
+    p->shown_ns = now_ns;
+    p->shown_records = bytes;
+    if (size == 0)
+        fprintf(stderr, "\r\x1b[K%.1f MiB  %.1f MiB/s", (double)bytes / 1048576, p->rate / 1048576);
+    else
+        fprintf(stderr, "\r\x1b[K%3.0f %%  %.1f MiB  %.1f MiB/s", (double)bytes * 100 / (double)size,
+                (double)bytes / 1048576, p->rate / 1048576);
+}
+
 void progress_clear(const struct progress *p)
 {
     if (p->on)

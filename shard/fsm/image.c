@@ -8,6 +8,7 @@
 #include "common/base/error.h"
 #include "proto/pack.h"
 #include "shard/fsm/fsm_internal.h"
+#include "shard/fsm/meta.h"
 #include "shard/fsm/versions.h"
 
 struct image {
@@ -67,17 +68,17 @@ static int damaged(const struct image *image, int rc, char where[256])
     return rc;
 }
 
-int image_digest(struct image *image, const _Atomic bool *cancel, uint8_t out[DIGEST_BYTES], uint64_t *out_records,
-                 char where[256])
+static int hash_all(struct store_iterator *it, const _Atomic bool *cancel, uint8_t out[DIGEST_BYTES],
+                    uint64_t *out_records)
 {
     struct digest digest;
-    uint64_t records = 0;
     digest_begin(&digest);
-    store_iterator_seek(image->it, slice_make(NULL, 0));
-    for (; store_iterator_valid(image->it); store_iterator_next(image->it), records++) {
-        if (atomic_load_explicit(cancel, memory_order_relaxed))
+    *out_records = 0;
+    store_iterator_seek(it, slice_make(NULL, 0));
+    for (; store_iterator_valid(it); store_iterator_next(it), ++*out_records) {
+        if (cancel != NULL && atomic_load_explicit(cancel, memory_order_relaxed))
             return HF_E_AGAIN;
-        struct slice key = store_iterator_key(image->it), value = store_iterator_value(image->it);
+        struct slice key = store_iterator_key(it), value = store_iterator_value(it);
         uint8_t sizes[8];
         put_le32(sizes, (uint32_t)key.size);
         put_le32(sizes + 4, (uint32_t)value.size);
@@ -85,12 +86,36 @@ int image_digest(struct image *image, const _Atomic bool *cancel, uint8_t out[DI
         digest_add(&digest, key);
         digest_add(&digest, value);
     }
-    int rc = store_iterator_status(image->it);
-    if (rc != HF_OK)
-        return damaged(image, rc, where);
-    digest_end(&digest, out);
-    *out_records = records;
-    return HF_OK;
+    int rc = store_iterator_status(it);
+    if (rc == HF_OK)
+        digest_end(&digest, out);
+    return rc;
+}
+
+int image_digest(struct image *image, const _Atomic bool *cancel, uint8_t out[DIGEST_BYTES], uint64_t *out_records,
+                 char where[256])
+{
+    int rc = hash_all(image->it, cancel, out, out_records);
+    return rc == HF_OK || rc == HF_E_AGAIN ? rc : damaged(image, rc, where);
+}
+
+int image_look(const char *dir, struct arena *arena, struct fsm_info *out_info, uint8_t out[DIGEST_BYTES],
+               uint64_t *out_records, char where[256])
+{
+    struct store_config config = {.dir = dir, .read_only = true, .prefix = vkey_prefix_length};
+    struct store *store = NULL;
+    int rc = store_open(&config, false, &store, where);
+    if (rc == HF_OK)
+        rc = meta_load(store, arena, arena, out_info, where);
+    if (rc == HF_OK) {
+        struct store_iterator *it = store_iterator_whole(store);
+        rc = hash_all(it, NULL, out, out_records);
+        if (rc != HF_OK)
+            snprintf(where, 256, "%.255s", store_iterator_where(it));
+        store_iterator_free(&it);
+    }
+    store_close(&store);
+    return rc;
 }
 
 /* The markers as the image has them. */

@@ -23,6 +23,11 @@ const struct fsm_info *image_info(const struct image *image);
 HF_CHECKED int image_digest(struct image *image, const _Atomic bool *cancel, uint8_t out[DIGEST_BYTES],
                             uint64_t *out_records, char where[256]);
 
+/* Everything in `dir`, which nobody has open, read and hashed; nothing is changed. *out_info as fsm_peek, set also when only
+ * the rest is damaged (then *out_records is what was read before). HF_E_ABSENT, HF_E_CORRUPT, HF_E_FORMAT, HF_E_IO. */
+HF_CHECKED int image_look(const char *dir, struct arena *arena, struct fsm_info *out_info, uint8_t out[DIGEST_BYTES],
+                          uint64_t *out_records, char where[256]);
+
 struct image_item { /* a key's newest live value; borrowed until the next call */
     struct slice key, value;
     struct version version;

@@ -13,6 +13,7 @@
 #include "common/sys/metrics.h"
 #include "proto/pack.h"
 #include "proto/routes.h"
+#include "shard/server/backup.h"
 #include "shard/server/publishing.h"
 #include "shard/server/request.h"
 #include "shard/server/status.h"
@@ -40,6 +41,7 @@ struct front {
     struct replica *replica;     /* borrowed */
     struct list spare;           /* requests for reuse, by write.link */
     size_t spare_count;
+    struct backup *backup;       /* owned */
     struct publishing publishing;
     struct buf built;            /* replies of reads kept aside until the lease is checked again */
     struct arena scratch;        /* of one reply */
@@ -55,6 +57,7 @@ struct front *front_new(struct net_socket *socket, struct directory *directory)
     f->publishing = (struct publishing){.answer = &f->answer};
     f->directory = directory;
     list_init(&f->spare);
+    f->backup = backup_new();
     metrics_register(metrics, M_COUNT);
     answer_metrics();
     return f;
@@ -66,6 +69,7 @@ void front_free(struct front **f)
         return;
     LIST_EACH (it, &(*f)->spare)
         free(LIST_OWNER(it, struct request, write.link));
+    backup_free(&(*f)->backup);
     buf_deinit(&(*f)->built);
     buf_deinit(&(*f)->answer.packed);
     arena_deinit(&(*f)->scratch);
@@ -148,6 +152,7 @@ static void write_done(void *ctx, struct replica_write *w, int code, const struc
         version.seq = v.seq;
         reply.written = &version;
         reply.session = result->session;
+        reply.check_index = r->check && code == HF_OK ? w->index : 0;
         reply.outcome = fence ? result->outcome : 0;
     }
     add_hints(f, &reply);
@@ -181,9 +186,11 @@ static void explain(struct front *f, Hf__Client__Reply *reply)
     snprintf(reply->message, size, "%s in the state machine of replica %" PRIu32 "/%" PRIu32 ": %s",
              error_text(reply->code), f->directory->id.group, f->directory->id.replica, where);
     if (!f->read_failed)
-        diag(DIAG_ERROR, "a read failed: %s in %s: %s; replace this replica", error_text(reply->code),
-             f->directory->fsm_dir, where);
+        diag(DIAG_ERROR, "a read failed: %s in %s: %s; %s", error_text(reply->code), f->directory->fsm_dir, where,
+             f->directory->facts.healers ? "another replica's state replaces it" : "replace this replica");
     f->read_failed = true;
+    if (reply->code == HF_E_CORRUPT)
+        replica_damaged(f->replica);
 }
 
 /* I12: to a client that does not read what it asked for, large answers are not even built. */
@@ -248,12 +255,30 @@ static void build_scan(struct front *f, struct request *r)
     keep_aside(f, r, &reply);
 }
 
+static void build_backup(struct front *f, struct request *r)
+{
+    char where[256];
+    struct backup_part part = {0};
+    int rc = backup_part(f->backup, replica_fsm(f->replica), replica_clock(f->replica), r->view, r->offset, &part, where);
+    Hf__Client__Reply reply;
+    answer_init(&f->answer, &reply, r->id, rc);
+    reply.view = part.view;
+    reply.value = pack_bytes(part.bytes);
+    reply.more = part.more;
+    if (rc && where[0])
+        reply.message = where;
+    add_hints(f, &reply);
+    keep_aside(f, r, &reply);
+}
+
 static void read_build(void *ctx, struct replica_read *read)
 {
     struct front *f = ctx;
     struct request *r = LIST_OWNER(read, struct request, read);
     if (net_is_full(f->answer.socket, &r->peer))
         build_busy(f, r);
+    else if (r->op == HF__CLIENT__REQUEST__OP_BACKUP)
+        build_backup(f, r);
     else if (r->op == HF__CLIENT__REQUEST__OP_GET)
         build_get(f, r);
     else
@@ -291,58 +316,11 @@ static void read_fail(void *ctx, struct replica_read *read, int code)
 
 /* ---- requests become writes and reads ---- */
 
-static void fill_command(Hf__Entry__Command *c, const Hf__Client__Request *q)
-{
-    hf__entry__command__init(c);
-    c->space = q->space;
-    c->session = q->session;
-    c->seq = q->seq;
-    c->done_below = q->done_below;
-    if (q->op_case == HF__CLIENT__REQUEST__OP_PUT) {
-        c->op = HF__ENTRY__OP__PUT;
-        c->key = q->put->key;
-        c->value = q->put->value;
-        c->ttl_ms = q->put->ttl_ms;
-    } else if (q->op_case == HF__CLIENT__REQUEST__OP_CAS) {
-        c->op = HF__ENTRY__OP__CAS;
-        c->key = q->cas->key;
-        c->has_expected = q->cas->has_expected;
-        c->expected = q->cas->expected;
-        c->becomes_absent = q->cas->becomes_absent;
-        c->value = q->cas->value;
-    } else {
-        bool prefix = q->op_case == HF__CLIENT__REQUEST__OP_DELETE_PREFIX;
-        c->op = prefix ? HF__ENTRY__OP__DELETE_PREFIX : HF__ENTRY__OP__DELETE;
-        c->key = prefix ? q->delete_prefix->key : q->del->key;
-    }
-}
-
-static void fill_write(struct request *r, const Hf__Client__Request *q)
-{
-    struct replica_write *w = &r->write;
-    if (q->op_case == HF__CLIENT__REQUEST__OP_LEASE) {
-        w->kind = WRITE_LEASE;
-        hf__entry__lease_entry__init(&w->lease);
-        w->lease.ceiling = q->lease->ceiling;
-        w->lease.timestamp = q->lease->timestamp;
-    } else if (q->op_case == HF__CLIENT__REQUEST__OP_SESSION_OPEN ||
-               q->op_case == HF__CLIENT__REQUEST__OP_SESSION_FENCE) {
-        w->kind = WRITE_SESSION;
-        hf__entry__session_entry__init(&w->session);
-        r->fence = q->op_case == HF__CLIENT__REQUEST__OP_SESSION_FENCE;
-        w->session.fence_session = r->fence ? q->session_fence->session : 0;
-        w->session.fence_seq = r->fence ? q->session_fence->seq : 0;
-    } else {
-        w->kind = WRITE_COMMAND;
-        fill_command(&w->command, q);
-    }
-}
-
 static int queue_write(struct front *f, struct request *r, const Hf__Client__Request *q, size_t bytes)
 {
     metric_add(&metrics[M_WRITES], 1);
     r->write.bytes = bytes + sizeof *r;
-    fill_write(r, q);
+    request_fill_write(r, q);
     return replica_write(f->replica, &r->write);
 }
 
@@ -368,6 +346,15 @@ static int queue_read(struct front *f, struct request *r, const Hf__Client__Requ
     return replica_read(f->replica, &r->read);
 }
 
+static int queue_backup(struct front *f, struct request *r, const Hf__Client__Request *q)
+{
+    metric_add(&metrics[M_READS], 1);
+    r->view = q->backup->view;
+    r->offset = q->backup->offset;
+    r->read.bytes = sizeof *r;
+    return replica_read(f->replica, &r->read);
+}
+
 static uint64_t deadline_of(const Hf__Client__Request *q)
 {
     uint64_t ms = q->deadline_ms ? q->deadline_ms : REQUEST_DEADLINE_MS_DEFAULT;
@@ -380,12 +367,14 @@ static void queue(struct front *f, const struct net_peer *peer, const Hf__Client
     uint64_t deadline = deadline_of(q);
     r->id = q->id;
     r->op = q->op_case;
-    r->fence = false;
+    r->fence = r->check = false;
     r->copy = NULL;
     r->peer = *peer;
     r->write.deadline_ns = r->read.deadline_ns = deadline;
     bool read = q->op_case == HF__CLIENT__REQUEST__OP_GET || q->op_case == HF__CLIENT__REQUEST__OP_SCAN;
-    int rc = read ? queue_read(f, r, q) : queue_write(f, r, q, bytes);
+    int rc = q->op_case == HF__CLIENT__REQUEST__OP_BACKUP ? queue_backup(f, r, q)
+             : read                                       ? queue_read(f, r, q)
+                                                          : queue_write(f, r, q, bytes);
     if (rc == HF_OK)
         return;
     refuse_request(f, peer, q->id, rc, NULL);
@@ -399,6 +388,8 @@ static int check_range(const struct front *f, const Hf__Client__Request *q, stru
     if (!request_span(q, turn, &span))
         return HF_OK;
     struct fsm *fsm = replica_fsm(f->replica);
+    if (!fsm) /* it is being fetched: this replica leads nobody */
+        return HF_E_NOT_LEADER;
     enum fsm_space space = q->space == HF__ENTRY__SPACE__CATALOG ? FSM_CATALOG : FSM_USER;
     if (span.single || space == FSM_CATALOG)
         return fsm_owns(fsm, space, span.start) ? HF_OK : HF_E_WRONG_SHARD;
@@ -446,7 +437,7 @@ static void answer_status(struct front *f, const struct net_peer *peer, uint64_t
     answer_init(&f->answer, &reply, id, HF_OK);
     struct status_buffer status;
     reply.status = status_fill(&status, f->directory, f->replica);
-    if (f->read_failed) /* whatever else is the matter: this one does not pass */
+    if (f->read_failed && !reply.status->trouble[0]) /* whatever else is the matter: this one does not pass */
         reply.status->trouble = (char *)(uintptr_t) "damaged data was read, replace this replica";
     answer_send(&f->answer, peer, &reply);
 }
@@ -465,6 +456,8 @@ static int check_lease(const struct front *f, const Hf__Client__Request *q, char
 {
     if (q->op_case != HF__CLIENT__REQUEST__OP_LEASE)
         return HF_OK;
+    if (!replica_fsm(f->replica))
+        return HF_E_NOT_LEADER;
     uint64_t asked_ms = hlc_ms((struct hlc){q->lease->ceiling}), wall_ms = clock_wall_ms();
     uint64_t known_ms = hlc_ms(fsm_info(replica_fsm(f->replica))->ceiling);
     if (known_ms == 0 || asked_ms <= (known_ms > wall_ms ? known_ms : wall_ms) + LEASE_AHEAD_MS_MAX)
@@ -472,6 +465,27 @@ static int check_lease(const struct front *f, const Hf__Client__Request *q, char
     snprintf(message, 256, "a lease to %" PRIu64 " ms is more than a day ahead of the last one, %" PRIu64 " ms",
              asked_ms, known_ms);
     return HF_E_INVALID;
+}
+
+/* A group may hold no entry of a kind above its feature level. */
+static int check_level(const struct front *f, const Hf__Client__Request *q, char message[256])
+{
+    const struct fsm *fsm = replica_fsm(f->replica);
+    uint32_t level = fsm ? fsm_info(fsm)->feature_level : 0;
+    if (q->op_case != HF__CLIENT__REQUEST__OP_CHECK || !fsm || level >= FSM_FEATURE_CHECK)
+        return HF_OK;
+    snprintf(message, 256,
+             "shard %" PRIu32 " was made with feature level %" PRIu32 ", a consistency check needs %u: earlier programs "
+             "that may be in the group cannot read it",
+             f->answer.shard, level, FSM_FEATURE_CHECK);
+    return HF_E_REFUSED;
+}
+
+static void take_verdict(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q)
+{
+    bool marked = false;
+    int rc = check_verdict(replica_check(f->replica), q->verdict->index, q->verdict->digest.data, &marked);
+    refuse_request(f, peer, q->id, rc, rc == HF_E_ABSENT ? "this replica has no finished check at that index" : NULL);
 }
 
 static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q, size_t bytes,
@@ -490,6 +504,8 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
         rc = check_range(f, q, turn, message);
     if (!rc)
         rc = check_lease(f, q, message);
+    if (!rc)
+        rc = check_level(f, q, message);
     if (rc) {
         refuse_request(f, peer, q->id, rc, message);
         return;
@@ -510,6 +526,9 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
     case HF__CLIENT__REQUEST__OP_SNAPSHOT:
         publishing_ask(&f->publishing, f->replica, peer, q->id, deadline_of(q));
         return;
+    case HF__CLIENT__REQUEST__OP_VERDICT:
+        take_verdict(f, peer, q);
+        return;
     case HF__CLIENT__REQUEST__OP_BOOTSTRAP:
         refuse_request(f, peer, q->id, HF_E_EXISTS,
                        "this replica is bootstrapped already; its status says of which cluster");
@@ -523,6 +542,8 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
     case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
     case HF__CLIENT__REQUEST__OP_SESSION_FENCE:
     case HF__CLIENT__REQUEST__OP_LEASE:
+    case HF__CLIENT__REQUEST__OP_CHECK:
+    case HF__CLIENT__REQUEST__OP_BACKUP:
         queue(f, peer, q, bytes);
         return;
     case HF__CLIENT__REQUEST__OP_CLUSTER_STATUS:
@@ -538,6 +559,7 @@ static size_t collect(void *ctx, size_t max, struct arena *turn)
 {
     struct front *f = ctx;
     size_t count = 0;
+    backup_expire(f->backup, clock_boot_ns());
     for (; count < max && turn->used < LIMIT_REQUEST_BYTES; count++) {
         struct net_peer peer;
         struct net_message message;
@@ -560,11 +582,19 @@ static size_t collect(void *ctx, size_t max, struct arena *turn)
     return count;
 }
 
+static void machine_closing(void *ctx)
+{
+    struct front *f = ctx;
+    backup_stop(f->backup);
+    f->read_failed = false; /* it was of the old one */
+}
+
 struct replica_front front_calls(struct front *f)
 {
     return (struct replica_front){.ctx = f,
                                   .collect = collect,
                                   .write_done = write_done,
+                                  .closing = machine_closing,
                                   .reads = {.ctx = f,
                                             .build = read_build,
                                             .built_bytes = built_bytes,

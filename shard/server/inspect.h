@@ -6,5 +6,5 @@
 #include <stdbool.h>
 
 /* Prints to stdout, as text or one JSON object; returns the process's exit code: 0, 1 (no replica's directory),
- * 6 (unreadable). One that is in use is said to be so. */
+ * 6 (unreadable), 7 (damage was found, and is told). One that is in use is said to be so. */
 int inspect_print(const char *dir, bool json);

@@ -13,6 +13,7 @@
 #include "common/sys/net.h"
 #include "common/sys/options.h"
 #include "common/sys/signals.h"
+#include "shard/server/backup_file.h"
 #include "shard/server/fresh.h"
 #include "shard/server/front.h"
 #include "shard/server/inspect.h"
@@ -24,7 +25,7 @@
 
 struct options {
     const char *dir, *raft_endpoint, *raft_listen, *client_endpoint, *client_listen, *http_endpoint, *engine, *cluster,
-        *fsm_sync_mode, *log_level, *inspect, *snapshot_endpoint, *snapshot_listen, *cold_start;
+        *fsm_sync_mode, *log_level, *inspect, *backup_head, *backup_read, *snapshot_endpoint, *snapshot_listen, *cold_start;
     uint64_t shard, replica, segment_bytes, fsm_cache_bytes, fsm_buffer_bytes, snapshot_entries, snapshot_log_bytes,
         snapshot_trailing, replay_budget, snapshot_rate, snapshot_keep;
     bool insecure, json;
@@ -72,7 +73,9 @@ static const struct option_spec specs[] = {
     {"log-level", OPTION_TEXT, O(log_level), "info", 0, 0, "debug, info, warn or error"},
     {"insecure", OPTION_FLAG, O(insecure), NULL, 0, 0, "allow endpoints beyond loopback without keys"},
     {"inspect", OPTION_TEXT, O(inspect), NULL, 0, 0, "print what a directory nobody runs holds, and exit"},
-    {"json", OPTION_FLAG, O(json), NULL, 0, 0, "with --inspect: as JSON"},
+    {"backup-head", OPTION_TEXT, O(backup_head), NULL, 0, 0, "check a backup and tell what it is, packed, and exit"},
+    {"backup-read", OPTION_TEXT, O(backup_read), NULL, 0, 0, "likewise, and all its records"},
+    {"json", OPTION_FLAG, O(json), NULL, 0, 0, "with --inspect: as JSON; with --backup-head, --backup-read: errors"},
 };
 #undef O
 
@@ -214,6 +217,8 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     if (o.inspect)
         return inspect_print(o.inspect, o.json);
+    if (o.backup_head || o.backup_read)
+        return backup_file_print(o.backup_head ? o.backup_head : o.backup_read, o.backup_read != NULL, o.json);
     set_listen(&o);
     int rc = check_options(&o);
     if (rc)

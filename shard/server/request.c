@@ -59,3 +59,53 @@ bool request_span(const Hf__Client__Request *q, struct arena *arena, struct requ
     }
     return false;
 }
+
+static void fill_command(Hf__Entry__Command *c, const Hf__Client__Request *q)
+{
+    hf__entry__command__init(c);
+    c->space = q->space;
+    c->session = q->session;
+    c->seq = q->seq;
+    c->done_below = q->done_below;
+    if (q->op_case == HF__CLIENT__REQUEST__OP_PUT) {
+        c->op = HF__ENTRY__OP__PUT;
+        c->key = q->put->key;
+        c->value = q->put->value;
+        c->ttl_ms = q->put->ttl_ms;
+    } else if (q->op_case == HF__CLIENT__REQUEST__OP_CAS) {
+        c->op = HF__ENTRY__OP__CAS;
+        c->key = q->cas->key;
+        c->has_expected = q->cas->has_expected;
+        c->expected = q->cas->expected;
+        c->becomes_absent = q->cas->becomes_absent;
+        c->value = q->cas->value;
+    } else {
+        bool prefix = q->op_case == HF__CLIENT__REQUEST__OP_DELETE_PREFIX;
+        c->op = prefix ? HF__ENTRY__OP__DELETE_PREFIX : HF__ENTRY__OP__DELETE;
+        c->key = prefix ? q->delete_prefix->key : q->del->key;
+    }
+}
+
+void request_fill_write(struct request *r, const Hf__Client__Request *q)
+{
+    struct replica_write *w = &r->write;
+    if (q->op_case == HF__CLIENT__REQUEST__OP_LEASE) {
+        w->kind = WRITE_LEASE;
+        hf__entry__lease_entry__init(&w->lease);
+        w->lease.ceiling = q->lease->ceiling;
+        w->lease.timestamp = q->lease->timestamp;
+    } else if (q->op_case == HF__CLIENT__REQUEST__OP_SESSION_OPEN ||
+               q->op_case == HF__CLIENT__REQUEST__OP_SESSION_FENCE) {
+        w->kind = WRITE_SESSION;
+        hf__entry__session_entry__init(&w->session);
+        r->fence = q->op_case == HF__CLIENT__REQUEST__OP_SESSION_FENCE;
+        w->session.fence_session = r->fence ? q->session_fence->session : 0;
+        w->session.fence_seq = r->fence ? q->session_fence->seq : 0;
+    } else if (q->op_case == HF__CLIENT__REQUEST__OP_CHECK) {
+        w->kind = WRITE_CHECK;
+        r->check = true;
+    } else {
+        w->kind = WRITE_COMMAND;
+        fill_command(&w->command, q);
+    }
+}

@@ -21,12 +21,13 @@ struct request {
     struct net_peer peer;
     uint64_t id;
     Hf__Client__Request__OpCase op;
-    bool fence;
+    bool fence, check;
     /* Of a read; the bytes are owned through `copy`. */
     enum fsm_space space;
     struct slice key, end;
     uint32_t limit;
     bool reverse, keys_only;
+    uint64_t view, offset; /* of a backup */
     size_t answer_offset, answer_size; /* its reply among those kept aside */
     uint8_t *copy;
 };
@@ -41,3 +42,6 @@ struct request_span {
 };
 /* false: the request touches no key. An end that must be made is made in `arena`. */
 bool request_span(const Hf__Client__Request *q, struct arena *arena, struct request_span *out);
+
+/* What the request asks to be written, into r->write. Its bytes are borrowed from `q`. */
+void request_fill_write(struct request *r, const Hf__Client__Request *q);

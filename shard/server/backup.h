@@ -1,0 +1,31 @@
+/* backup.h: the shard's live content as one stream (snapshot/stream.h, sections of records), part by part, for
+ * `holdfast backup create`.
+ *
+ * Position: front asks for a part where it would look a read up: leadership is certain then, so the content holds all that
+ *           was acknowledged before the first part was asked for.
+ * Thread:   loop thread; a part is bounded in bytes and in records looked at.
+ * Limits:   two views at once (I12); one that nobody asks for a minute is gone. */
+#pragma once
+
+#include "shard/replica/directory.h"
+
+struct backup;
+
+struct backup *backup_new(void);
+void backup_free(struct backup **b);
+/* Before the state machine is closed: all views are gone. */
+void backup_stop(struct backup *b);
+/* Once a turn. */
+void backup_expire(struct backup *b, uint64_t now_ns);
+
+struct backup_part {
+    uint64_t view;
+    struct slice bytes; /* borrowed until the next call */
+    bool more;
+};
+
+/* view 0: begins. The part at `offset` is the one asked for last, again, or the one behind it.
+ * HF_E_BUSY: two are under way. HF_E_ABSENT: no such view (any more), or not its place: begin again. HF_E_CORRUPT, HF_E_IO:
+ * the state cannot be read, where[] says which file. */
+HF_CHECKED int backup_part(struct backup *b, struct fsm *fsm, struct hlc now, uint64_t view, uint64_t offset,
+                           struct backup_part *out, char where[256]);
