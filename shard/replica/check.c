@@ -51,13 +51,21 @@ struct check *check_new(struct disk *disk, const char *dir)
     must(c != NULL); /* out of memory */
     c->disk = disk;
     c->dir = dir;
-    char path[PATH_BYTES];
-    mark_path(c, path);
-    if (disk->ops->exists(disk, path, &c->marked) != HF_OK)
-        c->marked = false;
     metrics_register(metrics, M_COUNT);
-    metric_set(&metrics[M_MARKED], c->marked);
+    check_anew(c);
     return c;
+}
+
+void check_anew(struct check *c)
+{
+    char path[PATH_BYTES];
+    check_stop(c);
+    mark_path(c, path);
+    if (c->disk->ops->exists(c->disk, path, &c->marked) != HF_OK)
+        c->marked = false;
+    metric_set(&metrics[M_MARKED], c->marked);
+    c->index = 0;
+    atomic_store(&c->phase, CHECK_NONE);
 }
 
 void check_stop(struct check *c)

@@ -30,6 +30,8 @@ void check_free(struct check **c);
 void check_begin(struct check *c, struct fsm *fsm);
 /* Before the state machine is closed: on return nothing of ours reads it. */
 void check_stop(struct check *c);
+/* Another state machine was put in place: what was found of the one before is forgotten. */
+void check_anew(struct check *c);
 struct check_state check_state(struct check *c);
 
 /* Most of the group has `digest` at `index`. If ours is another, the mark is durable on return and *out_marked true.
