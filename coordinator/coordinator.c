@@ -57,7 +57,9 @@ static enum forward_reroute reroute(void *ctx, struct slice body, uint32_t shard
 static void leader_changed(void *ctx, uint32_t shard)
 {
     struct coordinator *c = ctx;
-    diag(DIAG_INFO, "leader: shard=%" PRIu32 " replica=%" PRIu32, shard, leaders_known(&c->leaders, shard));
+    uint32_t known = leaders_known(&c->leaders, shard);
+    if (known < LINKS_SEED_ID) /* before the routes are known a seed has no number yet */
+        diag(DIAG_INFO, "leader: shard=%" PRIu32 " replica=%" PRIu32, shard, known);
     forward_leader_changed(&c->forward, shard, clock_boot_ns());
 }
 

@@ -129,8 +129,17 @@ class Chaos(ClusterTest):
 
     @staticmethod
     def leads_elsewhere(c, shard, old):
-        found = [c.status_of(n, 0.5) for n in c.names(shard) if n != old]
-        return any(s is not None and s.role == "leader" and s.state == "ready" for s in found)
+        """The name of another leader that is ready; None: there is none."""
+        found = {n: c.status_of(n, 0.5) for n in c.names(shard) if n != old}
+        return next((n for n, s in found.items() if s is not None and s.role == "leader" and s.state == "ready"), None)
+
+    def written_elsewhere(self, c, shard, old, key, value):
+        new = self.leads_elsewhere(c, shard, old)
+        if new is None:
+            return False
+        with c.wire(new) as w:
+            reply = w.try_ask(request(shard, put=(key, value)))
+        return reply is not None and reply.code == wire.OK
 
     def test_paused_leaders(self):
         c = self.cluster().up()
@@ -179,10 +188,8 @@ class Chaos(ClusterTest):
                 self.assertEqual(w.ask(request(1, put=(key, b"past"))).code, wire.OK)
                 c.send_signal(old, signal.SIGSTOP)
                 try:
-                    wait_for("a new leader", 30, lambda: self.leads_elsewhere(c, 1, old))
-                    new = next(n for n in c.names(1) if n != old and c.status_of(n).role == "leader")
-                    with c.wire(new) as other:
-                        self.assertEqual(other.ask(request(1, put=(key, b"present"))).code, wire.OK)
+                    wait_for("a new leader's write", 30,
+                             lambda old=old, key=key: self.written_elsewhere(c, 1, old, key, b"present"))
                     ids = [w.send(request(1, get=key)) for _ in range(20)]
                 finally:
                     c.send_signal(old, signal.SIGCONT)

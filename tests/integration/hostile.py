@@ -280,16 +280,21 @@ class Hostile(ClusterTest):
 
     def send_tame(self, s, body, tail=None):
         """Sends it unless it would be executed, or would move leadership or the clock; true: it was sent."""
-        try:
-            q = pb.Request.FromString(body)
-        except Exception:  # pylint: disable=broad-except  # nor may another unpacker, which reads it, find it good
-            s.send(body + (b"\x19" + struct.pack("<Q", self.cluster_id ^ 1) if tail is None else tail))
-            return True
-        kind = q.WhichOneof("op")
-        if q.version == 1 and q.cluster in (0, self.cluster_id) and kind is not None and kind not in READS:
+        if self.executed(body) is None:  # nor may another unpacker, which reads it, find it good
+            body += b"\x19" + struct.pack("<Q", self.cluster_id ^ 1) if tail is None else tail
+        if self.executed(body):  # also when a field that was cut off took the tail for its own end
             return False
         s.send(body)
         return True
+
+    def executed(self, body):
+        """Would it be; None: it cannot be read."""
+        try:
+            q = pb.Request.FromString(body)
+        except Exception:  # pylint: disable=broad-except
+            return None
+        kind = q.WhichOneof("op")
+        return q.version == 1 and q.cluster in (0, self.cluster_id) and kind is not None and kind not in READS
 
     def refused_requests(self):
         """(request, codes of leader, of coordinator)."""
