@@ -229,6 +229,43 @@ int directory_bootstrap(struct directory *d, const Hf__Catalog__Bootstrap *b, ch
     return HF_OK;
 }
 
+int directory_rejoin(struct directory *d, uint64_t cluster, const Hf__Catalog__Members *members, char message[256])
+{
+    must(directory_fresh(d));
+    const Hf__Catalog__Member *self = directory_member(members, d->id.replica);
+    must(self && self->role == HF__CATALOG__ROLE__LEARNER);
+    Hf__Catalog__Members peers = *members;
+    peers.index = GENESIS_INDEX;
+    struct engine_env env = {.disk = d->config.disk,
+                             .dir = d->config.dir,
+                             .group = d->id.group,
+                             .replica = d->id.replica,
+                             .log_epoch = 1,
+                             .segment_bytes = d->config.segment_bytes,
+                             .members = &peers};
+    char path[PATH_BYTES];
+    path_of(d, "peers", path);
+    int rc = d->config.disk->ops->remove(d->config.disk, path); /* of an attempt that was killed */
+    if (rc == HF_OK || rc == HF_E_ABSENT)
+        rc = d->ops->create(&env, 0, 0);
+    if (!rc)
+        rc = peers_write(d->config.disk, d->config.dir, &peers);
+    crash_point("rejoin.before_identity");
+    struct identity id = d->id;
+    id.cluster = cluster;
+    id.incarnation = self->incarnation;
+    id.log_epoch = 1;
+    id.recovering = digest_random_u64() | 1;
+    if (!rc)
+        rc = identity_write(d->config.disk, d->config.dir, &id); /* the commit point */
+    if (rc) {
+        snprintf(message, 256, "%.100s cannot become the learner it was: %s", d->config.dir, error_text(rc));
+        return rc;
+    }
+    d->id = id;
+    return HF_OK;
+}
+
 void directory_close(struct directory *d)
 {
     if (d->engine)

@@ -61,6 +61,11 @@ static inline bool directory_fresh(const struct directory *d)
  * HF_E_IO. */
 HF_CHECKED int directory_bootstrap(struct directory *d, const Hf__Catalog__Bootstrap *b, char message[256]);
 
+/* Makes the fresh directory the learner again that it was before it was wiped, as `members` names it: its log is empty and
+ * known to be (I13), its state comes from the leader. Durable on return. HF_E_IO, HF_E_NO_SPACE, HF_E_INVALID: message[]. */
+HF_CHECKED int directory_rejoin(struct directory *d, uint64_t cluster, const Hf__Catalog__Members *members,
+                                char message[256]);
+
 /* directory_open.c: finishes an install, reads the token, opens the state machine and looks at it. Changes nothing that is
  * only to be healed. d->fsm stays NULL where it cannot be used. Refuses (exit 6) trouble that may pass: disk, format. */
 void directory_open_fsm(struct directory *d);

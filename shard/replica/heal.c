@@ -35,6 +35,7 @@ struct heal {
     uint64_t begun_ns;
     uint64_t needed_ns;    /* when the engine last spoke of need; 0: it does not */
     uint64_t needed_index; /* nothing before it helps */
+    bool damaged;
     uint64_t retry_ns, pause_ns;
 };
 
@@ -68,6 +69,11 @@ void heal_needed(struct heal *h, uint32_t from, uint64_t index, uint64_t now_ns)
              from, index);
     h->needed_ns = now_ns;
     h->needed_index = index;
+}
+
+void heal_damaged(struct heal *h)
+{
+    h->damaged = true;
 }
 
 static uint64_t applied_of(const struct heal *h)
@@ -192,6 +198,7 @@ static void finish(struct heal *h, const struct engine_status *s, uint64_t now_n
          " ms=%" PRIu64,
          record.index, record.term, h->from, before, bytes, (uint64_t)(took / CLOCK_NS_PER_MS));
     h->needed_ns = 0;
+    h->damaged = false;
     h->retry_ns = 0;
     h->pause_ns = PAUSE_NS_MIN;
 }
@@ -216,7 +223,7 @@ static void follow(struct heal *h, const struct engine_status *s, uint64_t now_n
 
 bool heal_running(const struct heal *h)
 {
-    return h->receiver || h->needed_ns || !h->config.directory->fsm;
+    return h->receiver || h->needed_ns || h->damaged || !h->config.directory->fsm;
 }
 
 void heal_turn(struct heal *h, uint64_t now_ns)

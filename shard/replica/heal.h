@@ -28,6 +28,8 @@ void heal_free(struct heal **h); /* a stream that is under way is given up */
 
 /* As engine_env.snapshot_needed. */
 void heal_needed(struct heal *h, uint32_t from, uint64_t index, uint64_t now_ns);
+/* The machine that is there gave damaged data: it is replaced by any that is further on. */
+void heal_damaged(struct heal *h);
 /* Between turns. */
 void heal_turn(struct heal *h, uint64_t now_ns);
 bool heal_running(const struct heal *h); /* a stream is under way, or should be */

@@ -2,6 +2,7 @@
 #include "shard/replica/replica.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/error.h"
@@ -76,6 +77,8 @@ struct replica {
     uint64_t held_since_ns;    /* a leader is kept from its work by want of room since then, 0: it is not */
     struct check *check;       /* owned */
     uint64_t applied_apart;    /* index of the last check: a call of on_apply may have failed behind it */
+    bool damaged;              /* a read said so: nothing more is applied, and another state is fetched */
+    uint64_t damaged_ns;       /* leadership was handed over for it */
     bool held_log, held_apply; /* the disk is full: writes are refused until it is not */
     uint64_t housekeeping_ns;
     bool stopping;
@@ -104,9 +107,12 @@ static void on_result(void *ctx, uint64_t index, uint64_t term, uint32_t positio
 static int apply_run(struct replica *r, const struct log_entry *entries, size_t count)
 {
     int rc = fsm_apply(r->fsm, entries, count, on_result, r);
-    if (rc == HF_E_CORRUPT)
-        fatal("the state machine is damaged, cannot apply index=%" PRIu64 ": %s; replace this replica",
-              entries[0].index, fsm_where(r->fsm));
+    if (rc == HF_E_CORRUPT) {
+        bool heals = r->config.directory->facts.healers > 0 &&
+                     directory_mark_damaged(r->config.directory, fsm_where(r->fsm)) == HF_OK;
+        fatal("the state machine is damaged, cannot apply index=%" PRIu64 ": %s; %s", entries[0].index,
+              fsm_where(r->fsm), heals ? "the next start replaces it" : "replace this replica");
+    }
     if (rc && rc != HF_E_NO_SPACE) /* RocksDB writes no more until it is opened again; the log holds what it lacks */
         fatal("the state machine in %s cannot be written, index=%" PRIu64 ": %s; check the disk, then start again",
               r->config.directory->fsm_dir, entries[0].index, fsm_where(r->fsm));
@@ -136,7 +142,7 @@ static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
 {
     struct replica *r = ctx;
     size_t done = 0;
-    if (!r->fsm)
+    if (!r->fsm || (r->damaged && r->status.role != ENGINE_LEADER)) /* what is fetched comes behind it */
         return HF_E_NOT_READY;
     uint64_t applied = fsm_info(r->fsm)->applied.index;
     while (done < count && entries[done].index <= r->applied_apart && entries[done].index <= applied)
@@ -220,8 +226,9 @@ static void on_machine_opened(void *ctx)
     r->fsm = r->config.directory->fsm;
     const struct fsm_info *info = fsm_info(r->fsm);
     r->election_ns = info->election_ms * CLOCK_NS_PER_MS;
-    r->held_apply = false;
+    r->held_apply = r->damaged = false;
     r->ready_at = UINT64_MAX; /* what its leader has committed by now */
+    check_anew(r->check);
     sender_serve(r->sender, r->fsm);
     publish_resume(r->publish, info->applied.index);
 }
@@ -394,6 +401,18 @@ void replica_snapshot(struct replica *r, struct publish_wait *w)
     publish_wait(r->publish, w);
 }
 
+void replica_damaged(struct replica *r)
+{
+    struct directory *d = r->config.directory;
+    if (r->damaged || !r->heal || d->facts.healers == 0)
+        return;
+    if (directory_mark_damaged(d, fsm_where(r->fsm)))
+        diag(DIAG_WARN, "the mark of a damaged state machine cannot be written in %s", d->config.dir);
+    snprintf(d->trouble, sizeof d->trouble, "state machine damaged, it is fetched from another replica");
+    r->damaged = true;
+    heal_damaged(r->heal);
+}
+
 struct check *replica_check(const struct replica *r)
 {
     return r->check;
@@ -533,6 +552,17 @@ static bool others_have_room(const struct replica *r)
     return complete > voters / 2;
 }
 
+/* Others have what this one cannot read. */
+static void hand_over_when_damaged(struct replica *r, uint64_t now)
+{
+    if (!r->damaged || r->status.role != ENGINE_LEADER || r->status.transferring ||
+        now - r->damaged_ns < r->election_ns)
+        return;
+    r->damaged_ns = now;
+    if (r->ops->transfer(r->engine, 0) == HF_OK)
+        diag(DIAG_WARN, "handing leadership over: the state machine here is damaged");
+}
+
 /* A leader without room for its log can commit nothing more by itself; one that could not apply its first entry for want
  * of room cannot even answer reads, so it has nothing to lose. */
 static void hand_over_when_full(struct replica *r, uint64_t now)
@@ -577,6 +607,7 @@ static void reply(struct replica *r)
         return;
     r->housekeeping_ns = now + HOUSEKEEPING_NS;
     hand_over_when_full(r, now);
+    hand_over_when_damaged(r, now);
     withdraw_ready(r, now);
     writes_expire(&r->writes, now);
     reads_expire(&r->reads, now);

@@ -67,6 +67,8 @@ struct replica_state replica_state(const struct replica *r);
 /* Publishes a snapshot of what is applied now; `w` is the replica's until it is given back. */
 void replica_snapshot(struct replica *r, struct publish_wait *w);
 int replica_transfer(struct replica *r, uint32_t to);
+/* A read met damage in the state machine: it is marked, leadership is handed over, another replica's state replaces it. */
+void replica_damaged(struct replica *r);
 struct check *replica_check(const struct replica *r);
 struct fsm *replica_fsm(const struct replica *r);
 const Hf__Catalog__Members *replica_members(const struct replica *r);

@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+# cold_start.py: what a replica finds at its start, made for real: each state of the table with its line, its metric, and what
+# becomes of it: skipped, replayed, restored from a peer, the log rebuilt, or refused with a word.
+import os
+import re
+import shutil
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import damage  # noqa: E402
+import wire  # noqa: E402
+from cluster import ClusterTest, StartFailed, wait_for  # noqa: E402
+from wire import request  # noqa: E402
+
+REFUSED = 6
+SMALL = ["snapshot-entries=40", "snapshot-trailing-entries=5", "snapshot-log-bytes=65536", "log-segment-bytes=65536",
+         "fsm-buffer-bytes=65536"]
+
+
+class Cold(ClusterTest):
+    def group(self, **shape):
+        self.c = self.cluster(**dict(dict(shards=1, sets=SMALL), **shape)).up()
+        self.puts = {}
+        return self.c
+
+    def put(self, count, at=None, size=500):
+        """`count` durable puts, one by one: each is an entry."""
+        with self.c.wire(at or self.c.leader(1)) as w:
+            for _ in range(count):
+                key = b"k%05d" % len(self.puts)
+                value = key + b"." * size
+                self.assertEqual(w.ask(request(1, put=(key, value), deadline_ms=10000), 30).code, wire.OK)
+                self.puts[key] = value
+
+    def log_since(self, name):
+        """What `name` prints from now on, as a function."""
+        before = len(self.c.log(name))
+        return lambda: self.c.log(name)[before:]
+
+    def begun(self, said):
+        """The one line of the last start, as a dict of its fields."""
+        lines = [x for x in said().splitlines() if "cold start state=" in x]
+        self.assertTrue(lines, said())
+        return dict(re.findall(r"(\w+)=(\w+)", lines[-1].partition("cold start ")[2]))
+
+    def metric(self, name, metric, labels=""):
+        text = damage.http_get(self.c.processes[name]["http"], "/metrics")
+        found = re.search(r"^%s%s (\S+)$" % (re.escape(metric), re.escape(labels)), text, re.M)
+        self.assertIsNotNone(found, f"{metric}{labels}:\n{text[:3000]}")
+        return float(found.group(1))
+
+    def started(self, name, state, outcome, reason, said):
+        """The state, its labels and its counter after a start; the group is whole again."""
+        line = self.begun(said)
+        self.assertEqual((line["state"], line["outcome"], line["reason"]), (state, outcome, reason), said())
+        labels = '{outcome="%s",reason="%s"}' % (outcome, reason)
+        self.assertEqual(self.metric(name, "holdfast_fsm_cold_start_restore_total", labels), 1)
+        self.assertEqual(self.metric(name, "holdfast_fsm_cold_start_applied_index_gap", '{outcome="%s"}' % outcome),
+                         int(line["gap"]))
+        return line
+
+    def whole(self, name):
+        wait_for(lambda: f"{name} is whole: {self.c.status_of(name)}", 30,
+                 lambda: (s := self.c.status_of(name)) and s.state == "ready" and not s.trouble)
+        self.c.digests_agree(1)
+
+    def restart(self, name, state, outcome, reason):
+        said = self.log_since(name)
+        self.c.start(name)
+        self.started(name, state, outcome, reason, said)
+        self.whole(name)
+        return said
+
+    def quarantined(self, name, what):
+        folder = os.path.join(self.c.data(name), "quarantine")
+        return sorted(x for x in (os.listdir(folder) if os.path.isdir(folder) else []) if x.startswith(what))
+
+    def published(self, name, index=1):
+        wait_for(lambda: f"a snapshot of {name}: {self.c.status_of(name)}", 30,
+                 lambda: (s := self.c.status_of(name)) and s.snapshot >= index)
+
+
+class Machine(Cold):
+    def test_what_is_whole_is_skipped(self):
+        """Ahead of the pointer and at it; without reading a snapshot, of which there is none."""
+        c = self.group()
+        self.put(100)
+        name = c.followers(1)[0]
+        self.published(name, 40)
+        c.kill(name)
+        said = self.log_since(name)
+        c.start(name)
+        line = self.begun(said)
+        self.assertEqual(line["outcome"], "skipped")
+        self.assertIn(line["reason"], ("ahead", "equal"))
+        self.assertGreaterEqual(int(line["applied"]), int(line["snapshot"]))
+        self.whole(name)
+        self.assertNotIn("fetching", said())
+
+    def test_each_unusable_machine_is_replaced(self):
+        c = self.group()
+        self.put(60)
+        name = c.followers(1)[0]
+        fsm = os.path.join(c.data(name), "fsm")
+        cases = [("missing", "missing", lambda: shutil.rmtree(fsm)),
+                 ("corrupt_fsm", "corrupt_fsm", lambda: damage.flip(3)(damage.newest(fsm, "MANIFEST-*"))),
+                 ("corrupt_fsm", "corrupt_fsm", lambda: damage.flip(-5)(damage.newest(fsm, "*.sst"))),
+                 ("corrupt_fsm", "corrupt_fsm", lambda: os.remove(damage.newest(fsm, "*.sst")))]
+        aside = 0
+        for state, reason, break_it in cases:
+            self.put(5)
+            self.published(name)
+            c.kill(name)
+            break_it()
+            with self.subTest(state=state, n=aside):
+                said = self.restart(name, state, "fallback", reason)
+                self.assertIn("installed index=", said())
+                aside += state != "missing"
+                self.assertEqual(len(self.quarantined(name, "fsm")), aside)
+
+    def test_of_another_group_and_of_another_cluster(self):
+        c = self.group(shards=2)
+        self.put(20)
+        name = c.followers(1)[0]
+        other = self.cluster(shards=1, replicas=1, sets=SMALL).up()
+        other.down()
+        c.kill(name, "2/1")
+        for n, source in enumerate((c.data("2/1"), other.data("1/1"))):
+            if n:
+                c.kill(name)
+            shutil.rmtree(os.path.join(c.data(name), "fsm"))
+            shutil.copytree(os.path.join(source, "fsm"), os.path.join(c.data(name), "fsm"))
+            said = self.restart(name, "foreign_epoch", "fallback", "foreign_epoch")
+            self.assertIn("copied from elsewhere", said())
+            self.assertEqual(len(self.quarantined(name, "fsm")), n + 1)
+
+    def test_an_older_machine_put_back(self):
+        """Covered by the log it is replayed, with an alarm; else it is replaced. Never trusted to be the newest."""
+        c = self.group()
+        self.put(20)
+        name = c.followers(1)[0]
+        c.script("kill", name, "-TERM")
+        c.await_end(name)
+        fsm = os.path.join(c.data(name), "fsm")
+        shutil.copytree(fsm, fsm + ".old")
+        c.start(name)
+        self.put(400)
+        wait_for("a cut log", 30, lambda: c.status_of(name).log_first > 100)
+        c.kill(name)
+        shutil.rmtree(fsm)
+        shutil.move(fsm + ".old", fsm)
+        said = self.restart(name, "behind_gap", "executed", "gap")
+        self.assertIn("installed index=", said())
+        self.assertEqual(self.metric(name, "holdfast_fsm_cold_start_restore_total", '{outcome="skipped",reason="behind"}'), 0)
+
+    def test_forced(self):
+        """--cold-start=restore: the old way, for comparison."""
+        c = self.group()
+        self.put(60)
+        name = c.followers(1)[0]
+        c.kill(name)
+        c.sets = SMALL + ["cold-start=restore"]
+        said = self.log_since(name)
+        c.up()
+        self.assertEqual([self.begun(said)[x] for x in ("outcome", "reason")], ["executed", "forced"])
+        self.whole(name)
+        self.assertIn("installed index=", said())
+
+
+class Log(Cold):
+    def test_a_damaged_middle_is_rebuilt(self):
+        c = self.group()
+        self.put(30, size=4000)
+        name = c.followers(1)[0]
+        c.kill(name)
+        damage.middle_of_log(c.data(name))
+        said = self.restart(name, "corrupt_log", "fallback", "corrupt_log")
+        self.assertIn("this replica votes again", said())
+        self.assertEqual(self.quarantined(name, "log"), ["log-1"])
+        with open(os.path.join(c.data(name), "identity"), encoding="ascii") as f:
+            self.assertNotIn("recovering", f.read())
+
+    def test_a_newer_machine_with_an_older_log(self):
+        c = self.group()
+        self.put(20)
+        name = c.followers(1)[0]
+        c.script("kill", name, "-TERM")
+        c.await_end(name)
+        log = os.path.join(c.data(name), "native-1")
+        shutil.copytree(log, log + ".old")
+        c.start(name)
+        self.put(60)
+        self.published(name, 60)
+        c.kill(name)
+        shutil.rmtree(log)
+        shutil.move(log + ".old", log)
+        self.restart(name, "corrupt_log", "fallback", "corrupt_log")
+        self.assertEqual(self.quarantined(name, "log"), ["log-1"])
+
+    def test_what_only_a_damaged_log_held_is_not_lost(self):
+        """A has e; B had e and loses its log's middle; C never had e; A is dead: B and C elect nobody. A is back: e is
+        there."""
+        c = self.group()
+        self.put(10, size=4000)
+        a = c.leader(1)
+        b, last = c.followers(1)
+        c.kill(last)
+        self.put(10, size=4000)
+        c.kill(a, b)
+        damage.middle_of_log(c.data(b))
+        said = self.log_since(b)
+        for name in (b, last):
+            damage.launch(c, name)
+        wait_for(lambda: f"{b} runs: {said()}", 30, lambda: c.status_of(b) is not None and c.status_of(last) is not None)
+        term = max(c.status_of(n).term for n in (b, last))
+        with self.assertRaises(AssertionError):
+            c.leader(1, seconds=3)
+        for name in (b, last):
+            self.assertNotEqual(c.status_of(name).role, "leader")
+        self.assertEqual(self.begun(said)["state"], "corrupt_log")
+        self.assertEqual(c.status_of(b).state, "healing")
+        c.start(a)
+        self.assertEqual(c.leader(1), a)
+        with c.wire(a) as w:
+            for key, value in self.puts.items():
+                self.assertEqual(w.ask(request(1, get=key), 20).value, value)
+        self.assertGreaterEqual(c.status_of(a).term, term)
+        for name in (b, last):
+            self.whole(name)
+        c.kill(a)  # what A had is on the others
+        self.assertIn(c.leader(1), (b, last))
+
+
+class Refused(Cold):
+    def test_a_group_of_one_names_the_backup(self):
+        c = self.group(replicas=1)
+        self.put(30, size=4000)
+        c.kill("1/1")
+        keep = c.data("1/1") + ".keep"
+        shutil.copytree(c.data("1/1"), keep)
+        fsm = os.path.join(c.data("1/1"), "fsm")
+        for break_it in (lambda: shutil.rmtree(fsm), lambda: damage.flip(3)(damage.newest(fsm, "MANIFEST-*")),
+                         lambda: damage.middle_of_log(c.data("1/1"))):
+            break_it()
+            with self.assertRaises(StartFailed) as failed:
+                c.start("1/1")
+            self.assertEqual(failed.exception.code, REFUSED)
+            self.assertIn("holdfast backup restore", failed.exception.message)
+            self.assertEqual(self.quarantined("1/1", ""), [])
+            shutil.rmtree(c.data("1/1"))
+            shutil.copytree(keep, c.data("1/1"))
+        c.start("1/1")
+
+    def test_a_wiped_voter_is_told_why(self):
+        c = self.group()
+        self.put(10)
+        name = c.followers(1)[0]
+        c.kill(name)
+        c.script("wipe", name)
+        with self.assertRaises(StartFailed) as failed:
+            c.start(name)
+        self.assertEqual(failed.exception.code, REFUSED)
+        for word in ("votes in cluster", "is empty", "bring its directory back"):
+            self.assertIn(word, failed.exception.message)
+
+    def test_a_wiped_learner_comes_back(self):
+        c = self.group(learners=1)
+        self.put(100)
+        c.kill("1/4")
+        c.script("wipe", "1/4")
+        said = self.log_since("1/4")
+        c.start("1/4")
+        self.started("1/4", "missing", "fallback", "missing", said)
+        self.whole("1/4")
+        self.assertEqual(c.status_of("1/4").role, "learner")
+        c.kill("1/4")
+        self.put(5)
+        c.start("1/4")
+        self.whole("1/4")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,77 @@
+# damage.py: files of a stopped replica that are made wrong: bytes flipped, zeroed, cut; the frames of a log's segments.
+import glob
+import os
+import struct
+import subprocess
+import urllib.request
+
+from cluster import SCRIPT
+
+HEADER = 4096  # of a segment
+
+
+def flip(at):
+    def damage(path):
+        size = os.path.getsize(path)
+        with open(path, "r+b") as f:
+            f.seek(at if at >= 0 else size + at)
+            byte = f.read(1)
+            f.seek(-1, os.SEEK_CUR)
+            f.write(bytes([byte[0] ^ 0x10]))
+    return damage
+
+
+def zero(at, count):
+    def damage(path):
+        with open(path, "r+b") as f:
+            f.seek(at if at >= 0 else os.path.getsize(path) + at)
+            f.write(bytes(count))
+    return damage
+
+
+def cut(share):
+    return lambda path: os.truncate(path, int(os.path.getsize(path) * share))
+
+
+def middle(path):
+    flip(os.path.getsize(path) // 2)(path)
+
+
+def newest(folder, pattern):
+    return max(glob.glob(os.path.join(folder, pattern)))
+
+
+def frames(path):
+    """(offset, bytes) of each frame of a segment, as far as the headers lead (layout: shard/log/README.md)."""
+    with open(path, "rb") as f:
+        data = f.read()
+    at, found = HEADER, []
+    sequence = struct.unpack_from("<Q", data, 24)[0]
+    while at + 32 <= len(data):
+        length, own = struct.unpack_from("<IQ", data, at + 4)
+        if own != sequence or length < 32 or length % 8 or at + length > len(data):
+            break
+        found.append((at, length))
+        at, sequence = at + length, sequence + 1
+    return found
+
+
+def middle_of_log(folder):
+    """Flips a byte of a frame that others follow: damage, and no torn tail."""
+    path = max(glob.glob(os.path.join(folder, "native-*", "seg-*.log")), key=lambda p: (len(frames(p)), p))
+    some = frames(path)
+    assert len(some) > 2, path
+    at, size = some[len(some) // 2]
+    flip(at + size - 1)(path)
+
+
+def launch(c, name):
+    """Starts a replica that need not become ready; ends with the cluster."""
+    process = subprocess.Popen([SCRIPT, "start", name, "--dir", c.dir], env=c.env, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return process
+
+
+def http_get(address, path):
+    with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as reply:
+        return reply.read().decode()
