@@ -8,7 +8,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import wire  # noqa: E402
 from wire import catalog, pb  # noqa: E402
 
-entry, raft = wire.module("entry"), wire.module("raft")
+entry, raft, snapshot = wire.module("entry"), wire.module("raft"), wire.module("snapshot")
 GOLDEN = os.path.join(wire.ROOT, "tests", "golden", "log", "1")
 ENDPOINT = "tcp://127.0.0.1:7411"
 
@@ -102,6 +102,23 @@ def entries():
     yield b"\2" + entry.SessionEntry(timestamp=5, fence_session=2, fence_seq=1).SerializeToString()
 
 
+def transfers():
+    def ask(**fields):
+        return snapshot.Request(version=1, cluster=7, group=1, log_epoch=1, to=1, from_incarnation=11, attempt=5, number=2,
+                                **{"from": 2}, **fields)
+
+    def answer(**fields):
+        return snapshot.Reply(version=1, cluster=7, group=1, attempt=5, stream=6, **{"from": 2}, **fields)
+    yield ask(fetch=snapshot.Fetch(until=1 << 22))
+    yield ask(stream=6, fetch=snapshot.Fetch(offset=1 << 18, until=1 << 22, min_index=9))
+    yield ask(stream=6, credit=snapshot.Credit(offset=1 << 20, until=1 << 23))
+    yield ask(stream=6, end=snapshot.End(code=-25))
+    yield answer(chunk=snapshot.Chunk(offset=1 << 18, data=b"some bytes", total=1 << 23, last=True))
+    yield answer(waiting=snapshot.Waiting())
+    yield answer(refusal=snapshot.Refusal(code=-6, message="busy"))
+    yield answer(ended=snapshot.Ended())
+
+
 def golden(name):
     with open(os.path.join(GOLDEN, name), "rb") as f:
         return f.read()
@@ -164,6 +181,7 @@ def inputs():
     yield "fuzz_routes", [b"\0" + routes().SerializeToString(), b"\1" + oracle, b"\2" + peers]
     sent = [e.SerializeToString() for e in envelopes()]
     yield "fuzz_raft", [framed(b"\x80", sent), framed(b"\x81", sent[::-1])] + [framed(b"\x80", [e]) for e in sent]
+    yield "fuzz_transfer", [m.SerializeToString() for m in transfers()]
     made = list(entries())
     yield "fuzz_entry", [framed(b"", made * 2)] + [framed(b"", [e]) for e in made]
     yield "fuzz_rows", [b"\0d\0apple\0\1" + b"\xff" * 16, b"\1\2" + b"\0" * 8 + b"value", b"\2\1\5\1\2\0\0\0\0\0\3\2\2",

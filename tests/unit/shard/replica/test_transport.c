@@ -16,24 +16,25 @@ static struct net *net;
 static struct transport *transport;
 static struct net_socket *sender;
 
+static Hf__Catalog__Members group = HF__CATALOG__MEMBERS__INIT;
+
 static void begin(void)
 {
     static Hf__Catalog__Member list[3], *pointers[3];
     struct identity id = {
         .cluster = 7, .group = 1, .replica = 1, .incarnation = 11, .engine = "native", .log_epoch = 2};
     const struct net_options options = {.hwm = 100, .message_bytes = 1 << 20};
-    Hf__Catalog__Members members = HF__CATALOG__MEMBERS__INIT;
     for (uint32_t i = 0; i < 3; i++) {
         hf__catalog__member__init(&list[i]);
         list[i].replica = i + 1;
         list[i].incarnation = i + 11; /* no addresses: members all the same */
         pointers[i] = &list[i];
     }
-    members.n_members = 3;
-    members.members = pointers;
+    group.n_members = 3;
+    group.members = pointers;
     net = net_new(1, 16);
     CU_ASSERT_EQUAL_FATAL(transport_open(net, ENDPOINT, &id, &transport), HF_OK);
-    transport_members(transport, &members);
+    transport_members(transport, &group);
     CU_ASSERT_EQUAL_FATAL(net_connect(net, ENDPOINT, &options, &sender), HF_OK);
 }
 
@@ -211,6 +212,95 @@ static void a_newcomer_gets_its_answer(void)
     end();
 }
 
+static bool says(uint32_t replica, const char *endpoint)
+{
+    const char *told = transport_snapshots(transport, replica);
+    return endpoint ? told && strcmp(told, endpoint) == 0 : !told;
+}
+
+static void heartbeats_say_where_a_state_is_served(void)
+{
+    begin();
+    static char long_text[5001];
+    memset(long_text, 'x', sizeof long_text - 1);
+    Hf__Raft__Raft body;
+    const Hf__Raft__Envelope *got = NULL;
+    Hf__Raft__Envelope e = envelope(&body);
+    e.snapshot_endpoint = (char *)"tcp://one:1";
+    CU_ASSERT_EQUAL(heard(&e, &got), HF_OK); /* a vote */
+    CU_ASSERT(says(2, NULL));
+    body.kind = HF__RAFT__KIND__APPEND;
+    Hf__Raft__Entry entry = HF__RAFT__ENTRY__INIT, *entries[] = {&entry};
+    body.n_entries = 1;
+    body.entries = entries;
+    CU_ASSERT_EQUAL(heard(&e, &got), HF_OK);
+    CU_ASSERT(says(2, NULL));
+    body.n_entries = 0;
+    e.cluster = 8;
+    CU_ASSERT_EQUAL(heard(&e, &got), HF_E_PROTOCOL);
+    CU_ASSERT(says(2, NULL));
+    e.cluster = 7;
+    CU_ASSERT_EQUAL(heard(&e, &got), HF_OK);
+    CU_ASSERT(says(2, "tcp://one:1"));
+    CU_ASSERT(says(3, NULL));
+    e.snapshot_endpoint = (char *)"";
+    CU_ASSERT_EQUAL(heard(&e, &got), HF_OK); /* an older program's, or none */
+    e.snapshot_endpoint = long_text;
+    CU_ASSERT_EQUAL(heard(&e, &got), HF_OK);
+    CU_ASSERT(says(2, "tcp://one:1"));
+    transport_members(transport, &group);
+    CU_ASSERT(says(2, "tcp://one:1"));
+    body.kind = HF__RAFT__KIND__SNAPSHOT;
+    e.snapshot_endpoint = (char *)"tcp://two:2";
+    CU_ASSERT_EQUAL(heard(&e, &got), HF_OK);
+    CU_ASSERT(says(2, "tcp://two:2"));
+    group.members[1]->incarnation++; /* another one */
+    transport_members(transport, &group);
+    CU_ASSERT(says(2, NULL));
+    Hf__Raft__Envelope newcomer = of_newcomer(&body); /* leads, and is no member that we know */
+    newcomer.snapshot_endpoint = (char *)"tcp://four:4";
+    CU_ASSERT_EQUAL(heard(&newcomer, &got), HF_OK);
+    CU_ASSERT(says(4, "tcp://four:4"));
+    end();
+}
+
+static void own_heartbeats_say_it(void)
+{
+    begin();
+    const struct net_options options = {.hwm = 100, .message_bytes = 1 << 20};
+    struct net_socket *second = NULL;
+    struct arena arena = {0};
+    CU_ASSERT_EQUAL_FATAL(net_listen(net, NEWCOMER, &options, &second), HF_OK);
+    group.members[1]->raft_endpoint = (char *)NEWCOMER;
+    transport_members(transport, &group);
+    transport_announce(transport, "tcp://us:1");
+    Hf__Raft__Entry entry = HF__RAFT__ENTRY__INIT, *entries[] = {&entry};
+    for (int kind = HF__RAFT__KIND__PREVOTE; kind <= HF__RAFT__KIND__SNAPSHOT_REPLY + 1; kind++) {
+        Hf__Raft__Raft body = HF__RAFT__RAFT__INIT;
+        struct net_message message;
+        bool with_entry = kind > HF__RAFT__KIND__SNAPSHOT_REPLY;
+        body.kind = with_entry ? HF__RAFT__KIND__APPEND : (Hf__Raft__Kind)kind;
+        body.n_entries = with_entry;
+        body.entries = entries;
+        const Hf__Raft__Envelope *e = NULL;
+        do { /* nothing is queued before the connection is made; then what was repeated comes first */
+            struct net_poll_item item = {.socket = second};
+            transport_send(transport, 2, &body, 0);
+            (void)net_poll(&item, 1, 10);
+            if (net_receive(second, NULL, &message) != HF_OK)
+                continue;
+            e = pack_unpack(&hf__raft__envelope__descriptor, net_message_data(&message), &arena);
+            CU_ASSERT_PTR_NOT_NULL_FATAL(e);
+            net_message_release(&message);
+        } while (!e || e->raft->kind != body.kind || e->raft->n_entries != body.n_entries);
+        bool tells = kind == HF__RAFT__KIND__APPEND || kind == HF__RAFT__KIND__SNAPSHOT;
+        CU_ASSERT_STRING_EQUAL(e->snapshot_endpoint, tells ? "tcp://us:1" : "");
+    }
+    net_close(&second);
+    arena_deinit(&arena);
+    end();
+}
+
 static void memory_is_that_of_one_message(void)
 {
     begin();
@@ -231,6 +321,8 @@ int main(void)
         {"only members are heard", only_members_are_heard},
         {"newcomers are heard by whom nobody leads", newcomers_are_heard_by_whom_nobody_leads},
         {"a newcomer gets its answer", a_newcomer_gets_its_answer},
+        {"heartbeats say where a state is served", heartbeats_say_where_a_state_is_served},
+        {"own heartbeats say it", own_heartbeats_say_it},
         {"memory is that of one message", memory_is_that_of_one_message},
     };
     return UNIT_MAIN("transport", cases);
