@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,7 +68,7 @@ static int write_all(const struct making *m, const uint8_t *data, size_t size)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return cli_error(m->c, errno == ENOSPC ? HF_E_NO_SPACE : HF_E_IO, "backup: cannot write %s: %s", m->temp,
+            return cli_error(m->c, errno == ENOSPC || errno == EDQUOT ? HF_E_NO_SPACE : HF_E_IO, "backup: cannot write %s: %s", m->temp,
                              strerror(errno));
         data += n;
         size -= (size_t)n;
@@ -304,6 +305,7 @@ int backup_create(struct cli *c)
         rc = cli_no_routes(c);
     } else {
         stop_on_signals();
+        signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is an error like a full disk */
         rc = cli_flush_done(c, (c->shard ? create_one : create_directory)(c, a, s));
     }
     status_free(&s);

@@ -1,0 +1,316 @@
+#!/usr/bin/env python3
+# admin.py: what an operator asks: inspect of whole, running and damaged directories, which it never changes; verify under
+# load and of a replica that differs; backups made under load, checked, damaged, restored into a fresh cluster.
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import wire  # noqa: E402
+from cluster import FULL, ClusterTest, Hammer, tool, wait_for  # noqa: E402
+
+COUNT = 20000 if FULL else 3000
+CLOCK_AHEAD_MS = 30000
+
+
+def tree(folder):
+    """Every file's name, times of change and content; and every directory."""
+    found = {}
+    for at, folders, files in os.walk(folder):
+        for name in folders:
+            found[os.path.join(at, name)] = os.lstat(os.path.join(at, name)).st_mtime_ns
+        for name in files:
+            path = os.path.join(at, name)
+            with open(path, "rb") as f:
+                found[path] = (os.lstat(path).st_mtime_ns, hashlib.sha256(f.read()).hexdigest())
+    return found
+
+
+def load(c, count, prefix="k", size=100):
+    lines = "".join(f"{prefix}{i:06d}\t{i:06d}{'x' * size}\n" for i in range(count))
+    assert c.cli("load", "-", stdin=lines).stdout == f"loaded {count} failed 0 unknown 0\n"
+
+
+def flip(path, at):
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)
+        f.seek(at)
+        f.write(bytes([byte[0] ^ 0x10]))
+
+
+def stop(c, name):
+    c.send_signal(name, signal.SIGTERM)
+    c.await_end(name)
+
+
+class Inspect(ClusterTest):
+    def inspect(self, folder, code=0):
+        """As JSON; the text says the same damage. Nothing changed by either."""
+        before = tree(folder)
+        done = self.c.cli("--json", "inspect", folder, code=code)
+        text = self.c.cli("inspect", folder, code=code).stdout
+        self.assertEqual(tree(folder), before, "inspect changed something")
+        told = json.loads(done.stdout)
+        self.assertEqual(text.count("\nDAMAGE "), len(told["damage"]))
+        return told
+
+    def copy(self, name):
+        to = os.path.join(self.c.dir, "copy-" + name)
+        shutil.copytree(self.folder, to)
+        return to
+
+    def test_directories(self):
+        c = self.c = self.cluster(shards=1, replicas=1).up()
+        self.folder = c.data("1/1")
+        load(c, 500)
+        running = json.loads(c.cli("--json", "inspect", self.folder).stdout)
+        self.assertTrue(running["in_use"])
+        self.assertIsNone(running["applied"])
+        self.assertIn("in use      yes", c.cli("inspect", self.folder).stdout)
+        c.kill("coordinator/1")
+        status = c.status_of("1/1")
+        stop(c, "1/1")
+        told = self.inspect(self.folder)
+        self.assertFalse(told["in_use"])
+        self.assertEqual(told["damage"], [])
+        self.assertEqual(told["durable_applied"], told["applied"])
+        self.assertGreaterEqual(told["applied"], status.applied)
+        self.assertEqual((told["log"]["last"], told["log"]["term"]), (told["applied"], status.term))
+        self.assertGreaterEqual(told["fsm"]["records"], 500)
+        self.assertEqual((told["install"], told["quarantine"], told["marked"]), (None, [], False))
+        self.assertEqual([m["replica"] for m in told["members"]], [1])
+        self.damages()
+        fresh = os.path.join(c.dir, "nothing")
+        os.makedirs(fresh)
+        self.assertEqual(len(c.cli("inspect", fresh, code=1).stderr.splitlines()), 1)
+        self.assertIn("error", json.loads(c.cli("--json", "inspect", fresh, code=1).stderr))
+
+    def damages(self):
+        def damaged(name, word, damage):
+            copy = self.copy(name)
+            damage(copy)
+            told = self.inspect(copy, code=7)
+            self.assertTrue(any(word in text for text in told["damage"]), (name, told["damage"]))
+
+        def of_fsm(copy):
+            fsm = os.path.join(copy, "fsm")
+            sst = max((os.path.join(fsm, n) for n in os.listdir(fsm) if n.endswith(".sst")), key=os.path.getsize)
+            flip(sst, os.path.getsize(sst) // 4)
+
+        def of_log(copy):
+            log = next(os.path.join(copy, n) for n in os.listdir(copy) if n.startswith("native-"))
+            segment = sorted(n for n in os.listdir(log) if n.startswith("seg-"))[0]
+            flip(os.path.join(log, segment), 4096 + 100)
+
+        def of_hardstate(copy):
+            log = next(os.path.join(copy, n) for n in os.listdir(copy) if n.startswith("native-"))
+            flip(os.path.join(log, "hardstate"), 30)
+            flip(os.path.join(log, "hardstate"), 4096 + 30)
+
+        damaged("fsm", "state machine", of_fsm)
+        damaged("nofsm", "state machine", lambda copy: shutil.rmtree(os.path.join(copy, "fsm")))
+        damaged("log", "native-", of_log)
+        damaged("hard", "hardstate", of_hardstate)
+        damaged("peers", "peers", lambda copy: flip(os.path.join(copy, "peers"), 30))
+        copy = self.copy("identity")
+        flip(os.path.join(copy, "identity"), 20)
+        before = tree(copy)
+        self.assertEqual(len(self.c.cli("inspect", copy, code=6).stderr.splitlines()), 1)
+        self.assertEqual(tree(copy), before)
+        copy = self.copy("parts")
+        os.makedirs(os.path.join(copy, "quarantine", "fsm-1"))
+        with open(os.path.join(copy, "quarantine-fsm"), "w", encoding="ascii") as f:
+            f.write("differs from the majority at index 7\n")
+        told = self.inspect(copy)
+        self.assertEqual((told["quarantine"], told["marked"]), (["fsm-1"], True))
+
+
+class Verify(ClusterTest):
+    def test_equal_under_load(self):
+        c = self.cluster(shards=2, replicas=3).up()
+        load(c, 500)
+        c.cli("delprefix", "k0001")
+        hammer = Hammer(c, "load")
+        hammer.await_acks(200)
+        for _ in range(5 if FULL else 2):
+            told = json.loads(c.cli("--json", "verify").stdout)
+            self.assertTrue(told["equal"])
+            self.assertEqual([s["shard"] for s in told["shards"]], [1, 2])
+            for shard in told["shards"]:
+                self.assertEqual([r["state"] for r in shard["replicas"]], ["equal"] * 3)
+                self.assertEqual(len({(r["digest"], r["records"]) for r in shard["replicas"]}), 1)
+            hammer.await_acks(50)
+        hammer.stop()
+        text = c.cli("verify", "--shard", "2").stdout
+        self.assertIn("shard 2 at index", text)
+        self.assertNotIn("shard 1", text)
+        self.assertEqual(len(c.cli("verify", "--shard", "9", code=6).stderr.splitlines()), 1)
+        follower = c.followers(1)[0]
+        c.kill(follower)
+        told = json.loads(c.cli("--json", "verify", "--shard", "1", code=7, seconds=90).stdout)
+        self.assertEqual({r["name"]: r["state"] for r in told["shards"][0]["replicas"]}[follower], "unreachable")
+
+    def test_a_difference_is_named_and_healed(self):
+        c = self.cluster(shards=1, replicas=3).up()
+        load(c, 500)
+        victim = c.followers(1)[0]
+        stop(c, victim)
+        subprocess.run([tool("flipstate"), c.data(victim)], check=True, timeout=60)
+        c.start(victim)
+        self.assertEqual(c.status()["healthy"], True, "no checksum sees it")
+        told = json.loads(c.cli("--json", "verify", code=7).stdout)
+        states = {r["name"]: (r["state"], r["marked"]) for r in told["shards"][0]["replicas"]}
+        self.assertEqual(states.pop(victim), ("differs", True))
+        self.assertEqual(set(states.values()), {("equal", False)})
+        self.assertIn(f"{victim} ", c.cli("verify", code=7).stdout)
+        problems = json.loads(c.cli("--json", "status", code=7).stdout)["problems"]
+        self.assertTrue(any(victim in p and "differs" in p for p in problems), problems)
+        self.assertTrue(os.path.exists(os.path.join(c.data(victim), "quarantine-fsm")))
+        stop(c, victim)
+        self.assertTrue(json.loads(c.cli("--json", "inspect", c.data(victim)).stdout)["marked"])
+        c.start(victim)
+        wait_for("the state from another replica", 60, lambda: c.cli("verify", code=None).returncode == 0, 0.2)
+        self.assertFalse(os.path.exists(os.path.join(c.data(victim), "quarantine-fsm")))
+        told = json.loads(c.cli("--json", "status").stdout)
+        self.assertTrue(told["healthy"])
+
+    def test_a_check_is_replayed_and_survives_restarts(self):
+        c = self.cluster(shards=1, replicas=3).up()
+        load(c, 50)
+        c.cli("verify")
+        c.kill(*c.names(1))  # the check is in the logs that are replayed now
+        c.start_in_background(*c.names(1))
+        c.cli("verify")
+        c.digests_agree(1)
+
+
+class Backup(ClusterTest):
+    def create(self, c, path, *arguments, **how):
+        return c.cli("--json", "backup", "create", path, *arguments, **how)
+
+    def test_made_checked_damaged_restored(self):
+        c = self.cluster(shards=2, replicas=3).up()
+        load(c, COUNT)
+        load(c, 200, prefix="zz")
+        load(c, 50, prefix="gone")
+        c.cli("delprefix", "gone")
+        c.cli("put", "empty", "")
+        c.cli("put", "forever", "v", "--ttl", "86400000")
+        c.cli("put", "soon", "v", "--ttl", "1")
+        hammer = Hammer(c, "load")
+        hammer.await_acks(100)
+        path = os.path.join(c.dir, "backup")
+        made = json.loads(self.create(c, path).stdout)["files"]
+        hammer.stop()
+        self.assertEqual(sorted(os.listdir(path)), ["shard-1.backup", "shard-2.backup"])
+        self.assertEqual([f["shard"] for f in made], [1, 2])
+        told = json.loads(c.cli("--json", "backup", "verify", path).stdout)
+        self.assertEqual(told["files"], made)
+        self.assertTrue(told["intact"])
+        self.assertEqual(len(self.create(c, path, code=4).stderr.splitlines()), 1, "never over what is there")
+        self.assertEqual([n for n in os.listdir(c.dir) if n.endswith(".tmp")], [])
+        self.damaged(c, os.path.join(path, "shard-2.backup"))
+        self.assertIn("restored into a fresh cluster", c.cli("backup", "restore", path, code=6).stderr)
+        self.restored(c, path, made)
+
+    def damaged(self, c, path):
+        size = os.path.getsize(path)
+        wrong = os.path.join(c.dir, "wrong.backup")
+        with open(path, "rb") as f:
+            whole = f.read()
+        cases = {f"byte {at}": whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:]
+                 for at in {0, 5, 8, 12, 20, 40, 100, 200, 400, 600, size // 2, size * 3 // 4, size - 40, size - 20, size - 9, size - 1}}
+        cases |= {f"cut at {at}": whole[:at] for at in (0, 1, 7, 30, 300, size // 2, size - 1)}
+        cases["longer"] = whole + b"x"
+        cases["something else"] = b"#!/bin/sh\n" * 100
+        for name, content in cases.items():
+            with open(wrong, "wb") as f:
+                f.write(content)
+            done = c.cli("--json", "backup", "verify", wrong, code=6)
+            code = json.loads(done.stderr)["error"]["code"]
+            self.assertTrue(code.startswith("SNAPSHOT_") or code in ("CORRUPT", "INVALID", "FORMAT"), (name, code))
+            self.assertEqual(done.stdout, "", name)
+        self.assertEqual(len(c.cli("backup", "verify", wrong, code=6).stderr.splitlines()), 1)
+        done = c.cli("backup", "restore", wrong, code=6)
+        self.assertEqual((len(done.stderr.splitlines()), done.stdout), (1, ""))
+        self.assertEqual(len(c.cli("backup", "verify", wrong + "-absent", code=6).stderr.splitlines()), 1)
+        os.unlink(wrong)
+
+    def restored(self, c, path, made):
+        """Into a fresh cluster of another shape: the same content, another id, a later clock."""
+        lines = c.cli("dump", "--prefix", "k").stdout + c.cli("dump", "--prefix", "zz").stdout + c.cli("dump", "--prefix", "empty").stdout
+        other = self.cluster(shards=1, replicas=1).up()
+        done = json.loads(other.cli("--json", "backup", "restore", path, seconds=120).stdout)
+        self.assertTrue(done["whole"])
+        self.assertEqual(done["restored"] + done["expired"], sum(f["records"] for f in made))
+        self.assertEqual(other.cli("dump", "--prefix", "k").stdout + other.cli("dump", "--prefix", "zz").stdout
+                         + other.cli("dump", "--prefix", "empty").stdout, lines)
+        self.assertEqual(other.cli("get", "forever").stdout, "v\n")
+        other.cli("get", "soon", code=1)
+        other.cli("get", "gone000001", code=1)
+        above = max(f["ceiling"] for f in made)
+        for item in other.cli("--json", "dump").stdout.splitlines()[:5]:
+            self.assertGreater(int(json.loads(item)["version"].split(".")[0]), above)
+        with other.wire("1/1") as w:
+            expiring = w.try_ask(wire.request(1, status=True), 5.0).status
+        self.assertNotEqual(f"{expiring.cluster:016x}", made[0]["cluster"])
+        again = other.cli("backup", "restore", path, code=4)
+        self.assertIn("holds keys already", again.stderr)
+
+    def test_a_clock_that_was_ahead(self):
+        """A backup of a cluster whose time lies in the future: no timestamp of it is issued again."""
+        c = self.cluster(shards=1, replicas=1).up()
+        c.cli("put", "k", "v")
+        with c.wire("1/1") as w:  # a lease far ahead, as a coordinator whose clock was wrong would have asked for
+            status = w.try_ask(wire.request(status=True), 5.0).status
+            ahead = status.ceiling + (CLOCK_AHEAD_MS << 16)
+            lease = wire.request(1)
+            lease.lease.ceiling, lease.lease.timestamp = ahead, status.clock
+            self.assertEqual(w.try_ask(lease, 5.0).code, 0)
+        path = os.path.join(c.dir, "one.backup")
+        made = json.loads(self.create(c, path, "--shard", "1").stdout)["files"][0]
+        self.assertGreaterEqual(made["ceiling"], ahead)
+        other = self.cluster(shards=2, replicas=1).up()
+        other.cli("backup", "restore", path, seconds=120)
+        self.assertEqual(other.cli("get", "k").stdout, "v\n")
+        version = json.loads(other.cli("--json", "dump").stdout.splitlines()[0])["version"]
+        self.assertGreater(int(version.split(".")[0]), made["ceiling"])
+        with wire.Wire(other.env["HOLDFAST_COORDINATORS"]) as w:
+            reply = wait_for("a timestamp", 30, lambda: (lambda r: r if r is not None and r.code == 0 else None)(
+                w.try_ask(wire.request(timestamp=True), 2.0)))
+        self.assertGreater(reply.timestamp, made["ceiling"])
+
+    def test_the_leader_goes_and_no_room(self):
+        c = self.cluster(shards=1, replicas=3).up()
+        load(c, COUNT)
+        path = os.path.join(c.dir, "b")
+        c.kill(c.leader(1))
+        self.create(c, path, seconds=120)
+        c.cli("backup", "verify", path)
+        self.assertEqual(len(self.create(c, "/no/such/folder/b", code=6).stderr.splitlines()), 1)
+        with open("/dev/full", "wb"):
+            pass
+        tiny = subprocess.run(["bash", "-c", f"ulimit -f 64; exec {tool('holdfast')} backup create {path}2"], env=c.env,
+                              capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+        self.assertNotEqual(tiny.returncode, 0)
+        self.assertEqual([n for n in os.listdir(c.dir) if n.startswith("b2")], [], "no half file stays")
+        process = subprocess.Popen([tool("holdfast"), "backup", "create", path + "3"], env=c.env, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(0.05)  # somewhere in between, or done
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        left = [n for n in os.listdir(c.dir) if n.startswith("b3")]
+        self.assertIn(left, ([], ["b3"]))
+        if left:
+            c.cli("backup", "verify", path + "3")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
