@@ -178,6 +178,38 @@ static void test_a_removed_name_may_come_back(void)
     CU_ASSERT(back > 0 && gone > 0);
 }
 
+/* Both names change at once, durably after a sync of either directory. */
+static void test_exchanged(void)
+{
+    unsigned changed = 0;
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        struct simdisk *sd = simdisk_new();
+        struct disk *d = simdisk_disk(sd);
+        CU_ASSERT_EQUAL(d->ops->exchange(d, "/a", "/s/b"), HF_E_ABSENT);
+        must(disk_ensure_dir(d, "/", "/s") == 0 && disk_ensure_dir(d, "/", "/a") == 0);
+        CU_ASSERT_EQUAL(d->ops->exchange(d, "/a", "/s/b"), HF_E_ABSENT);
+        must(disk_ensure_dir(d, "/s", "/s/b") == 0);
+        must(disk_replace(d, "/a/f", slice_text("1")) == 0 && disk_replace(d, "/s/b/f", slice_text("2")) == 0);
+        uint64_t used = simdisk_used(sd);
+        CU_ASSERT_EQUAL(d->ops->exchange(d, "/a", "/s/b"), 0);
+        CU_ASSERT_STRING_EQUAL(content(d, "/a/f"), "2");
+        CU_ASSERT_STRING_EQUAL(content(d, "/s/b/f"), "1");
+        CU_ASSERT_EQUAL(simdisk_used(sd), used);
+        bool synced = seed % 3 != 0;
+        if (synced)
+            CU_ASSERT_EQUAL(d->ops->sync_dir(d, seed % 3 == 1 ? "/" : "/s"), 0);
+        simdisk_crash(sd, seed);
+        bool is = strcmp(content(d, "/a/f"), "2") == 0;
+        CU_ASSERT_STRING_EQUAL(content(d, "/s/b/f"), is ? "1" : "2");
+        CU_ASSERT(is || (!synced && strcmp(content(d, "/a/f"), "1") == 0));
+        changed += is && !synced;
+        CU_ASSERT_EQUAL(disk_remove_tree(d, "/s"), 0);
+        CU_ASSERT_EQUAL(simdisk_used(sd), 1);
+        simdisk_free(&sd);
+    }
+    CU_ASSERT(changed > 0 && changed < SEEDS / 3);
+}
+
 static void test_after_a_failed_sync_the_page_cache_lies(void)
 {
     unsigned lost = 0;
@@ -294,6 +326,7 @@ int main(void)
         {"a name is durable only after sync_dir", test_a_name_is_durable_only_after_sync_dir},
         {"replace leaves old or new", test_replace_leaves_old_or_new},
         {"a removed name may come back", test_a_removed_name_may_come_back},
+        {"two names are exchanged", test_exchanged},
         {"after a failed sync the page cache lies", test_after_a_failed_sync_the_page_cache_lies},
         {"a halted disk changes nothing", test_halted_disk_changes_nothing},
         {"the n-th operation fails", test_nth_operation_fails},

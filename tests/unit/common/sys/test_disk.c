@@ -160,6 +160,48 @@ static void sweep_removes_temporary_files_only(void)
     CU_ASSERT_EQUAL(disk_sweep_temp(d, in_dir("absent")), HF_E_ABSENT);
 }
 
+static void exchanged(void)
+{
+    CU_ASSERT_EQUAL(d->ops->make_dir(d, in_dir("one")), 0);
+    CU_ASSERT_EQUAL(disk_replace(d, in_dir("one/f"), slice_text("1")), 0);
+    CU_ASSERT_EQUAL(d->ops->exchange(d, in_dir("one"), in_dir("two")), HF_E_ABSENT);
+    CU_ASSERT(holds("one/f", "1"));
+    CU_ASSERT_EQUAL(d->ops->make_dir(d, in_dir("two")), 0);
+    CU_ASSERT_EQUAL(disk_replace(d, in_dir("two/f"), slice_text("2")), 0);
+    CU_ASSERT_EQUAL(d->ops->exchange(d, in_dir("one"), in_dir("two")), 0);
+    CU_ASSERT(holds("one/f", "2") && holds("two/f", "1"));
+    CU_ASSERT_EQUAL(d->ops->remove(d, in_dir("one")), HF_E_EXISTS); /* not empty */
+    CU_ASSERT_EQUAL(disk_remove_tree(d, in_dir("one")), 0);
+    CU_ASSERT_EQUAL(disk_remove_tree(d, in_dir("two")), 0);
+}
+
+static void trees(void)
+{
+    bool there = true;
+    CU_ASSERT_EQUAL(disk_remove_tree(d, in_dir("tree")), 0); /* nothing there */
+    CU_ASSERT_EQUAL(disk_ensure_dir(d, dir, in_dir("tree")), 0);
+    CU_ASSERT_EQUAL(disk_ensure_dir(d, dir, in_dir("tree")), 0);
+    CU_ASSERT_EQUAL(disk_ensure_dir(d, in_dir("tree"), in_dir("tree/a")), 0);
+    CU_ASSERT_EQUAL(disk_ensure_dir(d, in_dir("absent"), in_dir("absent/a")), HF_E_ABSENT);
+    for (int i = 0; i < 100; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "tree/%s%d", i % 2 ? "a/" : "", i);
+        CU_ASSERT_EQUAL(disk_replace(d, in_dir(name), slice_text("x")), 0);
+    }
+    CU_ASSERT_EQUAL(disk_remove_tree(d, in_dir("tree/4")), 0); /* one file */
+    CU_ASSERT_EQUAL(disk_remove_tree(d, in_dir("tree")), 0);
+    CU_ASSERT_EQUAL(d->ops->exists(d, in_dir("tree"), &there), 0);
+    CU_ASSERT_FALSE(there);
+    char deep[200] = "deep"; /* deeper than anything of ours: nothing is removed by mistake */
+    for (int i = 0; i < 12; i++) {
+        CU_ASSERT_EQUAL(d->ops->make_dir(d, in_dir(deep)), 0);
+        strcat(deep, "/d");
+    }
+    CU_ASSERT_EQUAL(disk_remove_tree(d, in_dir("deep")), HF_E_LIMIT);
+    CU_ASSERT_EQUAL(disk_remove_tree(d, in_dir("deep/d/d/d/d/d/d")), 0);
+    CU_ASSERT_EQUAL(disk_remove_tree(d, in_dir("deep")), 0);
+}
+
 static void try_lock(const void *path)
 {
     _exit(disk_lock(path) == HF_E_LOCKED ? 42 : 0);
@@ -202,6 +244,8 @@ int main(void)
         {"directories", directories},
         {"read_all appends within its limit", read_all_appends_within_its_limit},
         {"sweep removes temporary files only", sweep_removes_temporary_files_only},
+        {"two names are exchanged", exchanged},
+        {"trees", trees},
         {"a lock excludes other processes", a_lock_excludes_other_processes},
         {"a full disk is told apart", a_full_disk_is_told_apart},
     };

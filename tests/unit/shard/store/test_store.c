@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "common/base/error.h"
+#include "common/sys/disk.h"
 #include "shard/store/store_internal.h"
 #include "tests/unit/unit.h"
 
@@ -203,6 +204,36 @@ static void damage_is_found(void)
     stop();
 }
 
+/* A copy shows what was there when it was made, and can only be read. */
+static void checkpoints(void)
+{
+    char copy[80], where[256] = "";
+    start();
+    snprintf(copy, sizeof copy, "%s.copy", dir);
+    put("a", "1");
+    CU_ASSERT_EQUAL(store_checkpoint(store, copy, where), HF_OK);
+    put("a", "2");
+    put("b", "3");
+    CU_ASSERT(holds("a", "2"));
+    struct store *live = store;
+    struct store_config config = {.dir = copy, .read_only = true, .prefix = prefix_of};
+    CU_ASSERT_EQUAL_FATAL(store_open(&config, false, &store, where), HF_OK);
+    CU_ASSERT(holds("a", "1") && holds("b", NULL));
+    struct store_batch *batch = store_batch_new();
+    store_batch_put(batch, slice_text("a"), slice_text("4"));
+    CU_ASSERT_NOT_EQUAL(store_write(store, batch), HF_OK);
+    store_batch_free(&batch);
+    CU_ASSERT(holds("a", "1"));
+    store_close(&store);
+    store = live;
+    char long_name[5000];
+    memset(long_name, 'n', sizeof long_name - 1);
+    long_name[sizeof long_name - 1] = 0;
+    CU_ASSERT_EQUAL(store_checkpoint(store, long_name, where), HF_E_LIMIT);
+    CU_ASSERT_EQUAL(disk_remove_tree(disk_posix(), copy), HF_OK);
+    stop();
+}
+
 int main(void)
 {
     static const struct unit_case cases[] = {
@@ -211,6 +242,7 @@ int main(void)
         {"iterators", iterators},
         {"errors", errors},
         {"damage is found (I11)", damage_is_found},
+        {"checkpoints", checkpoints},
     };
     return UNIT_MAIN("store", cases);
 }
