@@ -221,7 +221,7 @@ static int step(struct stream_reader *r)
     case END:
         break;
     }
-    must(!"these gather nothing");
+    must(r->state != BODY && r->state != END); /* these gather nothing */
     return HF_E_INVALID;
 }
 

@@ -158,9 +158,9 @@ static void a_receiver_that_vanishes_is_forgotten(void)
     struct hand h;
     uint64_t timeouts = rig_metric(SENT, "outcome=\"timeout\"");
     hand_begin(&h, &rig, 2);
-    hand_fetch(&h, 0, TRANSFER_WINDOW_BYTES, 0);
-    CU_ASSERT_EQUAL(hand_answer(&h)->body_case, HF__SNAPSHOT__REPLY__BODY_CHUNK);
-    CU_ASSERT_EQUAL(rig_checkpoints(&rig), 1); /* too large to be written to its end */
+    do /* it is heard until bytes came */
+        hand_fetch(&h, 0, TRANSFER_WINDOW_BYTES, 0);
+    while (hand_reply(&h)->body_case == HF__SNAPSHOT__REPLY__BODY_WAITING);
     hand_end(&h);
     rig_await_metric(SENT, "outcome=\"timeout\"", timeouts + 1);
     rig_await_checkpoints(&rig, 0);
