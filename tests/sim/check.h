@@ -29,7 +29,12 @@ enum check_kind {
     CHECK_WRITE_DONE,   /* a client was told: index, term, hash, other = the teller's term */
     CHECK_READ_BEGIN,   /* other = id of the read */
     CHECK_READ_DONE,    /* other = id, index = applied index of the answer */
-    CHECK_HEALED        /* the end: index = 0, or the step that the healed cluster did not get through in time */
+    CHECK_TOKEN,        /* the snapshot pointer moved: index, other = durable applied index */
+    CHECK_TRIMMED,      /* the log was cut: index, other = durable applied index */
+    CHECK_INSTALLED, /* a state machine came from elsewhere, the log follows: index, term, other = chain of it; hash =
+                           index that its token says */
+    CHECK_LOST,      /* a state machine was destroyed */
+    CHECK_HEALED     /* the end: index = 0, or the step that the healed cluster did not get through in time */
 };
 
 struct check_event {
@@ -48,10 +53,11 @@ struct checker {
 };
 
 extern const struct checker check_leaders, check_log_matching, check_completeness, check_machine, check_acks,
-    check_reads, check_votes, check_promises, check_quorum, check_commit, check_recovery, check_liveness, check_durable;
+    check_reads, check_votes, check_promises, check_quorum, check_commit, check_recovery, check_liveness, check_durable,
+    check_snapshots;
 
 struct checks {
-    void *states[13]; /* owned; NULL: switched off */
+    void *states[14]; /* owned; NULL: switched off */
 };
 
 /* `only`: the name of one checker, or NULL for all. */

@@ -37,6 +37,10 @@ static void see(void *ctx, struct sim *sim, const struct check_event *e)
     struct state *s = ctx;
     if (e->kind == CHECK_APPLIED)
         s->applied[e->node->id] = e->index;
+    if (e->kind == CHECK_INSTALLED)
+        s->applied[e->node->id] = s->durable[e->node->id] = e->index;
+    if (e->kind == CHECK_LOST)
+        s->applied[e->node->id] = s->durable[e->node->id] = 0;
     if (e->kind == CHECK_RESTARTED) {
         restarted(s, sim, e);
         s->applied[e->node->id] = s->durable[e->node->id] = e->index;

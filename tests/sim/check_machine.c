@@ -16,7 +16,7 @@ struct state {
 static void see(void *ctx, struct sim *sim, const struct check_event *e)
 {
     struct state *s = ctx;
-    if (e->kind != CHECK_APPLIED && e->kind != CHECK_RESTARTED)
+    if (e->kind != CHECK_APPLIED && e->kind != CHECK_RESTARTED && e->kind != CHECK_INSTALLED)
         return;
     if (e->index != e->node->machine.index) {
         check_failed(sim, &check_machine, "replica %u: applied %" PRIu64 " after %" PRIu64, e->node->id, e->index,

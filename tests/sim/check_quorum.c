@@ -17,7 +17,10 @@ struct state {
 static bool holds(const struct node *n, uint64_t index, uint64_t term)
 {
     const struct shadow *log = &n->shadow;
-    return index <= log->base || (index <= log->synced_last && column_get(&log->synced_term, index) == term);
+    if (index <= log->base || (index <= log->synced_last && column_get(&log->synced_term, index) == term))
+        return true;
+    /* It was, and is lost since: whoever counted it before hearing of that may do so (I13). */
+    return index <= log->lost_last && column_get(&log->lost_term, index) == term;
 }
 
 static void see(void *ctx, struct sim *sim, const struct check_event *e)

@@ -9,7 +9,7 @@
 static const struct checker *const all[] = {&check_leaders, &check_log_matching, &check_completeness, &check_machine,
                                             &check_acks,    &check_reads,        &check_votes,        &check_promises,
                                             &check_quorum,  &check_commit,       &check_recovery,     &check_liveness,
-                                            &check_durable};
+                                            &check_durable, &check_snapshots};
 #define COUNT (sizeof all / sizeof all[0])
 _Static_assert(COUNT == sizeof((struct checks *)0)->states / sizeof(void *), "a state for each checker");
 

@@ -26,6 +26,9 @@ void faults_init(struct faults *f, uint64_t seed)
     f->changes = random_below(&f->random, 3) == 0;
     f->disks = random_below(&f->random, 4) == 0;
     f->flush_permille = 1 + random_below(&f->random, 200);
+    f->damage = !f->changes && random_below(&f->random, 2) == 0;
+    f->publish_entries = 5 + random_below(&f->random, 150);
+    f->trailing = random_below(&f->random, 60);
     f->hold_permille = random_below(&f->random, 4) == 0 ? 20 : 0;
 }
 
@@ -263,6 +266,30 @@ static void disk(struct sim *sim)
         simdisk_fail(sd, SIMDISK_OPEN_CREATE | SIMDISK_ZERO_FILL, 1, HF_E_NO_SPACE, 1 + below(sim, 20));
 }
 
+/* Every quorum that a damaged replica is in must have a whole one: less than half of them at a time. */
+static bool may_be_damaged(const struct sim *sim)
+{
+    uint32_t impaired = 0;
+    for (uint32_t id = 1; id <= sim->replicas; id++) {
+        const struct node *n = &sim->nodes[id];
+        impaired += n->damaged || n->machine_lost || n->recovering != 0 || n->status.held;
+    }
+    return impaired < (sim->replicas - 1) / 2;
+}
+
+static void damage(struct sim *sim)
+{
+    uint32_t id = victim(sim);
+    if (id == 0 || !may_be_damaged(sim))
+        return;
+    struct node *n = &sim->nodes[id];
+    node_die(n, one_in(sim, 2) ? DEATH_KILL : DEATH_POWER);
+    if (!one_in(sim, 3))
+        node_damage_log(n);
+    else
+        node_lose_machine(n);
+}
+
 static void trim(struct sim *sim)
 {
     uint64_t min = sim_durable_min(sim);
@@ -273,7 +300,7 @@ static void trim(struct sim *sim)
 static void any(struct sim *sim)
 {
     const struct faults *f = &sim->faults;
-    uint64_t kind = below(sim, 17);
+    uint64_t kind = below(sim, 18);
     if (kind < 4 && f->crashes)
         crash(sim);
     else if (kind < 6 && f->pauses)
@@ -292,6 +319,8 @@ static void any(struct sim *sim)
         disk(sim);
     else if (kind == 15 && f->partitions)
         siege_begin(sim);
+    else if (kind == 16 && f->damage)
+        damage(sim);
     else
         trim(sim);
 }

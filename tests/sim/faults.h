@@ -19,6 +19,8 @@ struct faults {
     bool surrounded;   /* the cuts are made */
     uint64_t flush_permille; /* per applied batch: the state machine becomes durable */
     uint64_t hold_permille;  /* per applied batch: no space, it waits */
+    bool damage;             /* logs and state machines are destroyed, of a minority at a time */
+    uint64_t publish_entries, trailing;
 };
 
 void faults_init(struct faults *f, uint64_t seed);

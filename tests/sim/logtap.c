@@ -15,6 +15,8 @@ void __real_log_append(struct log *log, const struct log_entry *entries, size_t 
 void __real_log_truncate(struct log *log, uint64_t index);
 void __real_log_set_hard_state(struct log *log, struct log_hard_state hs);
 int __real_log_sync(struct log *log);
+void __real_log_restart(struct log *log, uint64_t index, uint64_t term);
+void __wrap_log_restart(struct log *log, uint64_t index, uint64_t term);
 int __wrap_log_open(const struct log_config *config, struct log **out, struct log_report *out_report,
                     char out_where[256]);
 void __wrap_log_append(struct log *log, const struct log_entry *entries, size_t count);
@@ -48,10 +50,26 @@ uint64_t logtap_hash(enum log_kind kind, struct slice data)
 void shadow_create(struct shadow *s, uint64_t index, uint64_t term)
 {
     shadow_deinit(s);
-    *s = (struct shadow){.base = index, .last = index, .synced_last = index, .changed_from = index + 1};
+    *s = (struct shadow){
+        .base = index, .synced_base = index, .last = index, .synced_last = index, .changed_from = index + 1};
     s->hard = s->synced_hard = (struct log_hard_state){.term = term, .commit = index};
     column_set(&s->term, index, term);
     column_set(&s->synced_term, index, term);
+}
+
+void shadow_lose(struct shadow *s, uint64_t index, uint64_t term)
+{
+    struct column lost = s->lost_term;
+    struct log_hard_state hard = s->synced_hard;
+    uint64_t last = s->synced_last > s->lost_last ? s->synced_last : s->lost_last;
+    for (uint64_t i = s->base + 1; i <= s->synced_last; i++)
+        column_set(&lost, i, column_get(&s->synced_term, i));
+    s->lost_term = (struct column){0};
+    shadow_create(s, index, term);
+    s->lost_term = lost;
+    s->lost_last = last;
+    hard.commit = index;
+    s->hard = s->synced_hard = hard;
 }
 
 uint64_t shadow_durable(const struct shadow *s)
@@ -68,6 +86,7 @@ void shadow_deinit(struct shadow *s)
     column_deinit(&s->synced_hash);
     column_deinit(&s->opened_term);
     column_deinit(&s->opened_hash);
+    column_deinit(&s->lost_term);
 }
 
 static void adopt(struct shadow *s, uint64_t index)
@@ -83,6 +102,9 @@ void shadow_adopt(struct shadow *s)
     for (uint64_t i = s->opened_first; i <= s->opened_last; i++)
         adopt(s, i);
     s->last = s->synced_last = s->opened_last;
+    if (s->opened_first - 1 < s->base)
+        s->base = s->synced_base; /* it did not begin anew after all */
+    s->synced_base = s->base;
     s->changed_from = s->last + 1;
     s->hard = s->synced_hard = s->opened_hard;
 }
@@ -174,7 +196,21 @@ int __wrap_log_sync(struct log *log)
         column_set(&s->synced_hash, i, column_get(&s->hash, i));
     }
     s->synced_last = s->last;
+    s->synced_base = s->base;
     s->changed_from = s->last + 1;
     s->synced_hard = s->hard;
     return 0;
+}
+
+void __wrap_log_restart(struct log *log, uint64_t index, uint64_t term)
+{
+    __real_log_restart(log, index, term);
+    if (current == NULL)
+        return;
+    struct shadow *s = &current->shadow;
+    s->base = s->last = index;
+    column_set(&s->term, index, term);
+    column_set(&s->hash, index, 0);
+    s->changed_from = index;
+    s->hard = log_hard_state(log);
 }

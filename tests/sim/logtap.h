@@ -8,7 +8,10 @@
 #include "tests/sim/column.h"
 
 struct shadow {
-    uint64_t base;            /* index behind which the log was created */
+    uint64_t base;           /* index behind which the log was created, or began anew */
+    uint64_t synced_base;    /* as of the last log_sync */
+    struct column lost_term; /* durable once, before the log was damaged */
+    uint64_t lost_last;
     struct column term, hash; /* by index: as appended. Entries that were trimmed stay here */
     uint64_t last;
     struct log_hard_state hard;
@@ -27,6 +30,7 @@ void logtap_begin(struct node *node); /* the calls that follow are this replica'
 void logtap_end(void);
 struct node *logtap_node(void); /* whose calls these are; NULL: nobody's */
 void shadow_create(struct shadow *s, uint64_t index, uint64_t term);
+void shadow_lose(struct shadow *s, uint64_t index, uint64_t term); /* was damaged, begins anew; term and vote stay */
 /* After CHECK_OPENED was judged: what was found is what the replica goes on with. */
 void shadow_adopt(struct shadow *s);
 uint64_t shadow_durable(const struct shadow *s); /* last index up to which the log in memory is durable */

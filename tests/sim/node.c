@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "common/base/error.h"
 #include "common/sys/failpoint.h"
 #include "tests/sim/sim.h"
 
@@ -58,7 +59,7 @@ uint64_t node_global(const struct node *n, uint64_t local_ns)
 
 /* ---- life ---- */
 
-static struct engine_env environment(struct node *n)
+struct engine_env node_environment(struct node *n)
 {
     struct engine_env env = {.disk = simdisk_disk(n->disk),
                              .dir = "/replica",
@@ -72,6 +73,8 @@ static struct engine_env environment(struct node *n)
                              .now_ns = node_now(n),
                              .applied = n->durable.index,
                              .applied_term = n->durable.term,
+                             .held = n->fsm == NULL,
+                             .recovering = n->recovering,
                              .members = n->fsm != NULL ? fsm_info(n->fsm)->members : &n->boot.members};
     turn_env(n, &env);
     return env;
@@ -85,8 +88,11 @@ static void create_directory(struct node *n, struct sim *sim, uint32_t id)
     n->ops = &engine_native;
     n->state = NODE_DOWN;
     n->disk = simdisk_new();
-    snprintf(n->fsm_dir, sizeof n->fsm_dir, "/replica/fsm-1-%" PRIu32, id);
-    n->store = simstore_new(n->fsm_dir, random_next(&n->random));
+    for (int i = 0; i < 2; i++) {
+        snprintf(n->fsm_dirs[i], sizeof n->fsm_dirs[i], "/replica/fsm-1-%" PRIu32 "-%d", id, i);
+        n->media[i] = simstore_new(n->fsm_dirs[i], random_next(&n->random));
+    }
+    n->store = n->media[0];
     n->wake_at = UINT64_MAX;
     n->die_before = n->stop_before = PHASES;
     n->clock_global = sim->now;
@@ -94,12 +100,13 @@ static void create_directory(struct node *n, struct sim *sim, uint32_t id)
     struct disk *d = simdisk_disk(n->disk);
     must(d->ops->make_dir(d, "/replica") == 0);
     must(d->ops->sync_dir(d, "/") == 0);
+    snapshots_create(n);
 }
 
 static void create_log(struct node *n)
 {
     shadow_create(&n->shadow, n->durable.index, n->durable.term);
-    struct engine_env env = environment(n);
+    struct engine_env env = node_environment(n);
     must(n->ops->create(&env, n->durable.index, n->durable.term) == 0);
     simdisk_crash(n->disk, random_next(&n->random)); /* durable on return */
     simstore_halt(n->store);
@@ -127,7 +134,7 @@ void node_create(struct node *n, struct sim *sim, uint32_t id)
                                   .members = &n->boot.members,
                                   .range = &range};
     logtap_begin(n);
-    must(fsm_create(&(struct fsm_config){.dir = n->fsm_dir}, &genesis, where) == 0);
+    must(fsm_create(&(struct fsm_config){.dir = node_fsm_dir(n)}, &genesis, where) == 0);
     logtap_end();
     n->durable = n->machine = (struct machine){.index = GENESIS, .term = GENESIS, .config = first};
     create_log(n);
@@ -154,6 +161,8 @@ uint64_t node_chain(const struct node *n)
 void node_look_durable(struct node *n)
 {
     struct fsm_applied durable;
+    if (n->fsm == NULL || n->following)
+        return;
     must(fsm_durable_applied(n->fsm, &durable) == 0);
     n->durable.index = durable.index;
     n->durable.term = durable.term;
@@ -161,11 +170,11 @@ void node_look_durable(struct node *n)
                (struct check_event){.kind = CHECK_DURABLE, .node = n, .index = durable.index, .term = durable.term});
 }
 
-static void open_fsm(struct node *n)
+void node_open_fsm(struct node *n)
 {
     char where[256] = "";
     simstore_flush_permille(n->store, (uint32_t)n->sim->faults.flush_permille);
-    int rc = fsm_open(&(struct fsm_config){.dir = n->fsm_dir}, &n->fsm, where);
+    int rc = fsm_open(&(struct fsm_config){.dir = node_fsm_dir(n)}, &n->fsm, where);
     if (rc != 0) {
         check_failed(n->sim, &check_durable, "replica %u: its state machine does not open: %d %s", n->id, rc, where);
         return;
@@ -178,50 +187,50 @@ static void open_fsm(struct node *n)
     n->stamp = (struct stamp){0};
 }
 
-void node_start(struct node *n)
-{
-    char where[256] = "";
-    must(n->state == NODE_DOWN);
-    open_fsm(n);
-    if (n->fsm == NULL)
-        return;
-    n->phase = PHASE_COLLECT;
-    n->status = (struct engine_status){0};
-    n->was_serving = n->more = n->want_change = false;
-    n->want_transfer = 0;
-    n->want_trim = 0;
-    n->stopped_until = 0;
-    n->die_before = n->stop_before = PHASES;
-    n->lives++;
-    n->state = NODE_UP;
-    sim_trace(n->sim, n->id, "start", n->durable.index, n->lives, 0);
-    struct engine_env env = environment(n);
-    logtap_begin(n);
-    int rc = n->ops->open(&env, &n->engine, where);
-    logtap_end();
-    if (rc != 0) {
-        n->engine = NULL;
-        n->state = NODE_DOWN;
-        simstore_halt(n->store);
-        fsm_close(&n->fsm);
-        simstore_crash(n->store);
-        check_failed(n->sim, &check_recovery, "replica %u does not open: %d %s", n->id, rc, where);
-        return;
-    }
-    checks_see(n->sim, (struct check_event){.kind = CHECK_RESTARTED,
-                                            .node = n,
-                                            .index = n->machine.index,
-                                            .term = n->machine.term,
-                                            .other = n->machine.chain});
-    node_look(n);
-    node_wake(n, n->sim->now);
-}
-
 static void forget_requests(struct node *n)
 {
     for (size_t i = 0; i < n->inbox_count; i++)
         free(n->inbox[i]);
     n->inbox_count = n->queued_count = n->proposed_count = n->read_count = 0;
+}
+
+/* The oldest segment. */
+static void note_first(void *ctx, const char *name)
+{
+    char *path = ctx, this[64];
+    if (strncmp(name, "seg-", 4) != 0)
+        return;
+    snprintf(this, sizeof this, "/replica/native-1/%.40s", name);
+    if (path[0] == '\0' || strcmp(this, path) < 0)
+        memcpy(path, this, sizeof this);
+}
+
+static void stop(struct node *n)
+{
+    n->ops->close(&n->engine);
+    if (n->state == NODE_UP)
+        node_look_durable(n);
+    for (int i = 0; i < 2; i++)
+        simstore_halt(n->media[i]);
+    fsm_close(&n->fsm);
+    for (int i = 0; i < 2; i++)
+        simstore_crash(n->media[i]);
+    simdisk_fail(n->disk, 0, 0, 0, 0);
+    if (n->death == DEATH_POWER) {
+        simdisk_crash(n->disk, random_next(&n->random));
+        n->clock_local = 1 + random_below(&n->random, 100 * SIM_MS); /* counts from the machine's boot */
+        n->clock_global = n->sim->now;
+    } else {
+        simdisk_restart(n->disk);
+    }
+    forget_requests(n);
+    snapshots_forget(n);
+    n->state = NODE_DOWN;
+    n->status = (struct engine_status){0};
+    n->was_serving = false;
+    n->wake_at = UINT64_MAX;
+    n->wake_version++;
+    faults_died(n);
 }
 
 void node_die(struct node *n, enum node_death death)
@@ -230,27 +239,122 @@ void node_die(struct node *n, enum node_death death)
         return;
     sim_trace(n->sim, n->id, "die", death, n->phase, n->machine.index);
     n->sim->result.deaths++;
+    n->death = death;
     simdisk_halt(n->disk);
-    n->ops->close(&n->engine);
-    node_look_durable(n);
-    simstore_halt(n->store);
-    fsm_close(&n->fsm);
-    simstore_crash(n->store);
-    simdisk_fail(n->disk, 0, 0, 0, 0);
-    if (death == DEATH_POWER) {
-        simdisk_crash(n->disk, random_next(&n->random));
-        n->clock_local = 1 + random_below(&n->random, 100 * SIM_MS); /* counts from the machine's boot */
-        n->clock_global = n->sim->now;
-    } else {
-        simdisk_restart(n->disk);
+    stop(n);
+}
+
+void node_damage_log(struct node *n)
+{
+    struct disk *d = simdisk_disk(n->disk);
+    char path[64] = "";
+    must(n->state == NODE_DOWN);
+    must(d->ops->list(d, "/replica/native-1", note_first, path) == 0);
+    must(simdisk_flip(n->disk, path, random_below(&n->random, 4096), (unsigned)random_below(&n->random, 8)) == 0);
+    n->damaged = true; /* its header: whatever follows, that is no torn tail */
+    sim_trace(n->sim, n->id, "damage", n->machine.index, 0, 0);
+}
+
+void node_lose_machine(struct node *n)
+{
+    must(n->state == NODE_DOWN);
+    n->machine_lost = true;
+    n->machine = n->durable = (struct machine){0};
+    n->token_index = 0;
+    sim_trace(n->sim, n->id, "lost", 0, 0, 0);
+    checks_see(n->sim, (struct check_event){.kind = CHECK_LOST, .node = n});
+}
+
+/* ---- a start ---- */
+
+static int open_engine(struct node *n, bool tapped, bool held)
+{
+    char where[256] = "";
+    struct engine_env env = node_environment(n);
+    env.held |= held;
+    if (tapped)
+        logtap_begin(n);
+    int rc = n->ops->open(&env, &n->engine, where);
+    logtap_end();
+    if (rc == 0)
+        return 0;
+    n->engine = NULL;
+    if (!simdisk_halted(n->disk) && tapped)
+        check_failed(n->sim, &check_recovery, "replica %u does not open: %d %s", n->id, rc, where);
+    return rc;
+}
+
+/* Is it damaged where it counts? If so it begins anew (I13). False: the process is to die. */
+static bool heal_log(struct node *n)
+{
+    snapshots_read_recovering(n);
+    if (!n->damaged)
+        return true;
+    int rc = n->rebuilding ? HF_E_CORRUPT : open_engine(n, false, true);
+    if (rc == 0) {
+        n->ops->close(&n->engine);
+        n->damaged = false;
+        return true;
     }
-    forget_requests(n);
-    n->state = NODE_DOWN;
+    if (rc != HF_E_CORRUPT)
+        return false;
+    n->sim->result.rebuilt++;
+    return snapshots_rebuild_log(n);
+}
+
+static bool open_all(struct node *n)
+{
+    bool pending;
+    n->following = false;
+    if (!snapshots_finish(n, &pending))
+        return false;
+    n->following = pending;
+    n->machine_lost = n->machine_lost && !pending;
+    if (!n->machine_lost) {
+        node_open_fsm(n);
+        if (n->fsm == NULL)
+            return false;
+    }
+    if (!heal_log(n) || open_engine(n, true, pending) != 0)
+        return false;
+    logtap_begin(n);
+    bool good = !pending || snapshots_follow(n, n->machine.index, n->machine.term);
+    logtap_end();
+    return good;
+}
+
+void node_start(struct node *n)
+{
+    must(n->state == NODE_DOWN);
+    n->phase = PHASE_COLLECT;
     n->status = (struct engine_status){0};
-    n->was_serving = false;
-    n->wake_at = UINT64_MAX;
-    n->wake_version++;
-    faults_died(n);
+    n->was_serving = n->more = n->want_change = false;
+    n->want_transfer = 0;
+    n->want_trim = 0;
+    n->stopped_until = 0;
+    n->die_before = n->stop_before = PHASES;
+    n->lives++;
+    sim_trace(n->sim, n->id, "start", n->durable.index, n->lives, 0);
+    if (!n->sim->options.calm && !n->sim->healing && random_below(&n->random, 12) == 0) { /* it dies of its recovery */
+        n->death = random_below(&n->random, 2) == 0 ? DEATH_KILL : DEATH_POWER;
+        simdisk_halt_after(n->disk, SIMDISK_CHANGES, random_below(&n->random, 30));
+    }
+    if (!open_all(n)) {
+        if (!simdisk_halted(n->disk))
+            simdisk_halt(n->disk);
+        sim_trace(n->sim, n->id, "dies", 0, 0, 0);
+        stop(n);
+        return;
+    }
+    n->state = NODE_UP;
+    if (n->fsm != NULL)
+        checks_see(n->sim, (struct check_event){.kind = CHECK_RESTARTED,
+                                                .node = n,
+                                                .index = n->machine.index,
+                                                .term = n->machine.term,
+                                                .other = n->machine.chain});
+    node_look(n);
+    node_wake(n, n->sim->now);
 }
 
 void node_free(struct node *n)
@@ -263,7 +367,8 @@ void node_free(struct node *n)
     forget_requests(n);
     shadow_deinit(&n->shadow);
     simdisk_free(&n->disk);
-    simstore_free(&n->store);
+    simstore_free(&n->media[0]);
+    simstore_free(&n->media[1]);
     n->state = NODE_ABSENT;
 }
 

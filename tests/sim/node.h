@@ -13,6 +13,7 @@
 #include "shard/replica/stamp.h"
 #include "tests/sim/check.h"
 #include "tests/sim/logtap.h"
+#include "tests/sim/snapshots.h"
 #include "tests/support/simdisk.h"
 #include "tests/support/simstore.h"
 
@@ -73,9 +74,11 @@ struct node {
     struct sim *sim; /* borrowed */
     uint32_t id;
     enum node_state state;
-    struct simdisk *disk;   /* owned; NULL: absent */
-    struct simstore *store; /* owned; what the state machine stands on */
-    char fsm_dir[32];
+    struct simdisk *disk;      /* owned; NULL: absent */
+    struct simstore *media[2]; /* owned; what state machines stand on */
+    uint8_t medium;            /* the one in use */
+    struct simstore *store;    /* borrowed; that one */
+    char fsm_dirs[2][32];
     const struct engine_ops *ops;
     struct engine *engine;   /* owned; NULL: not running */
     struct fsm *fsm;         /* owned; NULL: not running */
@@ -110,6 +113,15 @@ struct node {
     struct configuration change; /* its index names the one it replaces */
     uint64_t want_trim;
 
+    struct fetch fetch;
+    bool publishing; /* a flush was begun; the pointer moves once publish_at is durable */
+    uint64_t publish_at, token_index;
+    bool following;      /* a machine was put in place, the log does not follow yet */
+    bool machine_lost;   /* destroyed, and nothing was installed yet */
+    bool damaged;        /* its log, not rebuilt yet */
+    bool rebuilding;     /* that was begun */
+    uint64_t recovering; /* as the disk says (I13) */
+
     struct engine_status status; /* as of the last look */
     bool was_serving;
     uint64_t lives;
@@ -121,7 +133,12 @@ struct node {
 void node_create(struct node *n, struct sim *sim, uint32_t id);
 /* A directory with an empty log behind a copy of the donor's durable state, as an operator makes it. */
 void node_copy(struct node *n, struct sim *sim, uint32_t id, struct node *donor);
-void node_start(struct node *n);                      /* opens the engine; a failure is a finding */
+void node_start(struct node *n);        /* opens the engine; a failure is a finding */
+void node_damage_log(struct node *n);   /* of one that is down: what it held may be gone */
+void node_lose_machine(struct node *n); /* likewise */
+void node_open_fsm(struct node *n);
+const char *node_fsm_dir(const struct node *n);
+struct engine_env node_environment(struct node *n);
 void node_die(struct node *n, enum node_death death); /* any state; what was not durable may be gone */
 void node_free(struct node *n);
 

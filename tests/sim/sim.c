@@ -183,6 +183,9 @@ bool sim_step(struct sim *sim)
         if (n->state == NODE_DOWN)
             node_start(n);
         break;
+    case EVENT_FETCH:
+        snapshots_step(n, event.version);
+        break;
     }
     sim->result.virtual_ns = sim->now;
     return !sim->result.failed;

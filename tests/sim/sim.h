@@ -35,9 +35,11 @@ struct sim_result {
     uint64_t trace_hash; /* of every event: equal for equal seeds */
     uint64_t virtual_ns, steps, turns;
     uint64_t writes_done, reads_done, lease_reads, elections, deaths, changes;
+    uint64_t installs, restarts; /* restarts: of them, the log began anew */
+    uint64_t rebuilt, recovered; /* logs that were damaged */
 };
 
-enum sim_event_kind { EVENT_WAKE, EVENT_DELIVER, EVENT_CLIENT, EVENT_FAULT, EVENT_START };
+enum sim_event_kind { EVENT_WAKE, EVENT_DELIVER, EVENT_CLIENT, EVENT_FAULT, EVENT_START, EVENT_FETCH };
 
 struct sim_event {
     uint64_t at, order; /* order: of scheduling, so that equal times have one order */

@@ -111,6 +111,20 @@ static void on_changed(void *ctx)
         0; /* proposals are waited for: stricter than the product, which answers "unknown" */
 }
 
+static void on_snapshot_needed(void *ctx, uint32_t from, uint64_t index, uint64_t term)
+{
+    (void)term;
+    snapshots_need(ctx, from, index);
+}
+
+static int on_recovered(void *ctx)
+{
+    struct node *n = ctx;
+    int rc = snapshots_recovered(n);
+    n->sim->result.recovered += rc == 0;
+    return rc;
+}
+
 void turn_env(struct node *n, struct engine_env *env)
 {
     env->ctx = n;
@@ -118,6 +132,8 @@ void turn_env(struct node *n, struct engine_env *env)
     env->apply = on_apply;
     env->barrier_ready = on_barrier_ready;
     env->changed = on_changed;
+    env->snapshot_needed = on_snapshot_needed;
+    env->recovered = on_recovered;
 }
 
 /* ---- reads ---- */
@@ -231,6 +247,8 @@ static void steer(struct node *n)
     if (trim > 0) {
         int rc = n->ops->trim(n->engine, trim);
         sim_trace(n->sim, n->id, "trim", trim, (uint64_t)-rc, 0);
+        checks_see(n->sim,
+                   (struct check_event){.kind = CHECK_TRIMMED, .node = n, .index = trim, .other = n->durable.index});
     }
     n->want_transfer = 0;
     n->want_change = false;
@@ -253,6 +271,9 @@ static void apply(struct node *n)
 {
     int rc = n->ops->apply(n->engine);
     n->more |= rc != 0;
+    struct engine_status status = n->ops->status(n->engine);
+    if (status.held)
+        snapshots_need(n, status.leader, status.first - 1); /* its log is as good as any, nobody tells it */
     if (n->ops->status(n->engine).serving && !n->was_serving) {
         n->was_serving = true;
         stamp_continue(&n->stamp, fsm_info(n->fsm)->newest); /* I8 */
@@ -265,11 +286,16 @@ static void run_phase(struct node *n)
     switch (n->phase) {
     case PHASE_COLLECT:
         n->more = false;
+        if (!snapshots_install(n)) {
+            node_die(n, simdisk_halted(n->disk) ? n->death : DEATH_KILL);
+            break;
+        }
         collect(n);
         break;
     case PHASE_STEP:
         begin_reads(n);
         propose(n);
+        snapshots_publish(n);
         steer(n);
         n->ops->tick(n->engine, node_now(n));
         n->ops->step(n->engine);
