@@ -173,7 +173,8 @@ void cold_start_report(const struct cold_decision *d, const struct cold_facts *f
     for (size_t i = 0; i < sizeof gaps / sizeof gaps[0]; i++)
         if (strcmp(gap_outcomes[i], d->outcome) == 0)
             metric_set(&gaps[i], d->gap);
-    bool good = d->action == COLD_SKIP || d->action == COLD_START_FRESH;
+    /* What is refused says so itself, in the process's last line. */
+    bool good = d->action == COLD_SKIP || d->action == COLD_START_FRESH || d->action == COLD_REFUSE;
     diag(good ? DIAG_INFO : DIAG_WARN,
          "cold start state=%s outcome=%s reason=%s applied=%" PRIu64 " applied_term=%" PRIu64 " snapshot=%" PRIu64
          " snapshot_term=%" PRIu64 " gap=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64,
