@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "common/base/error.h"
+#include "common/base/limits.h"
 #include "common/sys/clock.h"
 #include "common/sys/diag.h"
 #include "common/sys/failpoint.h"
@@ -17,8 +18,9 @@
 #define LOOK_IDLE_NS (200 * CLOCK_NS_PER_MS) /* and while nobody does: flushes begin by themselves, too */
 #define RETRY_NS (1000 * CLOCK_NS_PER_MS)    /* after a failure */
 #define FLUSH_SLOW_NS (10 * 1000 * CLOCK_NS_PER_MS)
-#define GRAINS 64      /* replay is counted in steps of the budget by this */
-#define ENTRY_BYTES 32 /* what the log adds to an entry's payload, about */
+#define LAGGARD_FACTOR 4 /* times --snapshot-log-bytes are kept for members that are alive but late */
+#define GRAINS 64        /* replay is counted in steps of the budget by this */
+#define ENTRY_BYTES 32   /* what the log adds to an entry's payload, about */
 #define GRAIN_BYTES_DEFAULT ((uint64_t)256 * 1024)
 
 enum {
@@ -63,6 +65,10 @@ static struct metric_histogram token_seconds = {.name = "holdfast_snapshot_token
                                                 .help = "Time to write the snapshot token durably, beside the loop"};
 static struct metric_histogram publish_seconds = {.name = "holdfast_snapshot_publish_seconds",
                                                   .help = "Time from a publish's trigger to its durable token"};
+
+static struct metric_histogram loop_seconds = {
+    .name = "holdfast_snapshot_loop_seconds",
+    .help = "Time the loop spends on a step of a publish: a look, a flush's beginning, a token's making, a cut"};
 
 static const char *const kind_names[] = {"entries", "bytes", "config", "operator"};
 
@@ -140,6 +146,7 @@ struct publish *publish_new(const struct publish_config *config, struct director
     metrics_register(metrics, M_COUNT);
     metrics_register_histogram(&token_seconds);
     metrics_register_histogram(&publish_seconds);
+    metrics_register_histogram(&loop_seconds);
     return p;
 }
 
@@ -169,7 +176,7 @@ void publish_free(struct publish **publish)
 static void want(struct publish *p)
 {
     p->wanted = true;
-    p->want = p->asked;
+    p->want = p->asked > p->index ? p->asked : p->index; /* an older machine is replayed first */
     p->next.kind = p->asked_kind;
     p->next.since_ns = clock_boot_ns();
     p->look_ns = 0;
@@ -252,7 +259,7 @@ static bool flush_due(const struct publish *p)
 {
     if (p->flush_target > 0 || p->now_ns < p->retry_ns || p->durable == p->applied)
         return false;
-    if (p->wanted && p->durable < p->want)
+    if (p->wanted && p->durable < p->want && p->applied >= p->want)
         return true;
     return p->config.replay_budget > 0 && replay_behind(&p->replay, p->durable) >= p->config.replay_budget / 2;
 }
@@ -306,15 +313,35 @@ static void begin_token(struct publish *p)
     token_writer_start(p->writer, &token);
 }
 
-/* Followers that are a little late shall find what they lack, but not more than the log was to grow to anyhow. */
+/* The lowest index that a member who is alive still lacks something behind, as the leader knows; others know of none. */
+static uint64_t latest_match(const struct publish *p)
+{
+    struct engine_progress progress[LIMIT_PEERS];
+    uint64_t least = UINT64_MAX;
+    size_t count = p->d->ops->progress(p->d->engine, progress, LIMIT_PEERS);
+    for (size_t i = 0; i < count; i++)
+        if (progress[i].active && progress[i].match < least)
+            least = progress[i].match;
+    return least;
+}
+
+/* Followers that are a little late shall find what they lack, but not more than the log was to grow to anyhow. Who is alive
+ * and further behind, as while a whole state is on its way to it, is waited for longer: or the state would be too old when
+ * it is there, again and again. */
 static uint64_t cut_index(const struct publish *p)
 {
     uint64_t most = p->index < p->durable ? p->index : p->durable;
     uint64_t cut = most > p->config.trailing ? most - p->config.trailing : 0;
-    uint64_t by_bytes = p->config.every_bytes > 0 ? replay_index(&p->replay, p->config.every_bytes) : 0;
-    if (by_bytes > most)
-        by_bytes = most;
-    return cut > by_bytes ? cut : by_bytes;
+    if (p->config.every_bytes == 0)
+        return cut;
+    uint64_t behind = replay_behind(&p->replay, most), match = latest_match(p);
+    uint64_t by_bytes = replay_index(&p->replay, behind + p->config.every_bytes);
+    uint64_t at_last = replay_index(&p->replay, behind + LAGGARD_FACTOR * p->config.every_bytes);
+    if (cut < by_bytes)
+        cut = by_bytes;
+    if (cut > match)
+        cut = match > at_last ? match : at_last;
+    return cut < most ? cut : most;
 }
 
 static void trim(struct publish *p)
@@ -332,11 +359,11 @@ static void trim(struct publish *p)
         metric_add(&metrics[M_TRIMS], 1);
 }
 
-static void finish_token(struct publish *p)
+static bool finish_token(struct publish *p)
 {
     struct token_written t;
     if (!token_writer_done(p->writer, &t))
-        return;
+        return false;
     metric_observe_ns(&token_seconds, t.took_ns);
     if (t.rc != HF_OK) {
         failed(p, M_FAILED_TOKEN, "its token cannot be written", t.rc, t.text);
@@ -345,7 +372,7 @@ static void finish_token(struct publish *p)
             p->want = t.index;
             p->next = p->now;
         }
-        return;
+        return true;
     }
     must(t.index >= p->index && t.index <= p->durable);
     if (p->failing)
@@ -365,6 +392,7 @@ static void finish_token(struct publish *p)
         if (w->index <= p->index)
             give_back(p, w, HF_OK);
     }
+    return true;
 }
 
 /* ---- the turn ---- */
@@ -393,21 +421,23 @@ void publish_turn(struct publish *p, uint64_t now_ns)
     expire_waits(p);
     if (p->paused)
         return;
-    finish_token(p);
+    bool step = finish_token(p);
     note_triggers(p);
-    if (now_ns >= p->look_ns && (p->durable < p->applied || p->wanted || p->flush_target > 0))
+    if (now_ns >= p->look_ns && (p->durable < p->applied || p->wanted || p->flush_target > 0)) {
         look(p);
+        step = true;
+    }
     if (flush_due(p))
         begin_flush(p);
-    uint64_t least =
-        p->want > p->index ? p->want : p->index; /* a pointer ahead of the machine is one to be replayed to */
-    if (p->wanted && p->durable >= least && now_ns >= p->retry_ns && !token_writer_busy(p->writer))
+    if (p->wanted && p->durable >= p->want && now_ns >= p->retry_ns && !token_writer_busy(p->writer))
         begin_token(p);
+    if (step) /* nothing else comes without a look before it */
+        metric_observe_ns(&loop_seconds, clock_boot_ns() - now_ns);
 }
 
 uint64_t publish_deadline(const struct publish *p)
 {
-    if (p->paused || !(p->wanted || p->flush_target > 0) || token_writer_busy(p->writer))
+    if (p->paused || !((p->wanted && p->applied >= p->want) || p->flush_target > 0) || token_writer_busy(p->writer))
         return UINT64_MAX;
     return p->look_ns > p->retry_ns ? p->look_ns : p->retry_ns;
 }

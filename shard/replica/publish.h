@@ -16,7 +16,7 @@ struct publish_config {
     uint64_t every_entries; /* --snapshot-entries: entries since the last; 0: never for this reason */
     uint64_t every_bytes;   /* --snapshot-log-bytes; 0: never for this reason */
     uint64_t trailing; /* --snapshot-trailing-entries: kept behind the pointer for followers that are a little late, but
-                               no more than every_bytes of them */
+                               no more than every_bytes of them, or four times that while a live one is behind */
     uint64_t replay_budget; /* --replay-budget: bytes of log since durable applied; at half a flush begins, at all of it
                                proposals wait; 0: no limit */
     bool threaded;          /* the token is written on a thread of its own; false: simulator */

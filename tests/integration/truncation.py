@@ -1,0 +1,278 @@
+#!/usr/bin/env python3
+# truncation.py: the snapshot pointer moves, the log is cut and recycled behind it, never ahead of what is durable (I4).
+import glob
+import os
+import re
+import sys
+import unittest
+import urllib.request
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import faults  # noqa: E402
+import histories  # noqa: E402
+from cluster import FULL, PATIENCE, ClusterTest, Hammer, parse_dump, wait_for  # noqa: E402
+
+SEGMENT = 64 << 10
+LOG_BYTES = 512 << 10
+SMALL = ["snapshot-entries=40", "snapshot-trailing-entries=2000", f"snapshot-log-bytes={LOG_BYTES}",
+         f"log-segment-bytes={SEGMENT}", "fsm-buffer-bytes=65536"]
+POINTS = ["publish.before_flush", "publish.after_flush", "publish.before_token", "publish.after_token",
+          "publish.before_trim"]
+
+
+def token(c, name):
+    """The snapshot pointer's file as {word: text}; {} when there is none."""
+    try:
+        with open(os.path.join(c.data(name), "snapshots", "token"), encoding="ascii") as f:
+            return dict(line.rstrip("\n").partition(" ")[::2] for line in f)
+    except FileNotFoundError:
+        return {}
+
+
+def index_of(c, name):
+    return int(token(c, name).get("index", 0))
+
+
+def log_bytes(c, name):
+    total = 0
+    for path in glob.glob(os.path.join(c.data(name), "native-1", "*-*.log")):
+        try:
+            total += os.path.getsize(path)
+        except FileNotFoundError:  # just renamed
+            pass
+    return total
+
+
+def metrics(c, name):
+    with urllib.request.urlopen(f"http://{c.processes[name]['http']}/metrics", timeout=10 * PATIENCE) as f:
+        lines = f.read().decode().splitlines()
+    return {row.rpartition(" ")[0]: float(row.rpartition(" ")[2]) for row in lines if not row.startswith("#")}
+
+
+class Base(ClusterTest):
+    def load(self, c, **options):
+        made = [Hammer(c, tag, **{**dict(hot=3, unique=2, window=16, pause_us=1500), **options, **extra})
+                for tag, extra in (("p", {}), ("q", {"routed": True}))]
+        for h in made:
+            h.await_acks(30)
+        return made
+
+    def judge(self, c, made):
+        """Histories against the content; all are killed and show it again."""
+        counts = [h.stop() for h in made]
+        c.digests_agree(1)
+        dump = parse_dump(c.cli("dump", text=False).stdout)
+        print(f"{self.id().rpartition('.')[2]}: {counts}, {len(dump)} keys at the end", file=sys.stderr)
+        self.assertEqual(histories.judge(c, made, dump), [])
+        c.kill(*c.names(1))
+        c.start_in_background(*c.names(1))
+        self.assertEqual(parse_dump(c.cli("dump", text=False).stdout), dump, "after all were killed at once")
+
+    def await_pointer(self, c, name, above, seconds=60):
+        wait_for(lambda: f"{name}: a pointer above {above}: {token(c, name)}", seconds,
+                 lambda: index_of(c, name) > above)
+        return index_of(c, name)
+
+
+class Truncation(Base):
+    def test_the_log_stays_bounded_and_is_recycled(self):
+        """A log that is written over many times takes the room of a few segments."""
+        c = self.cluster(shards=1, sets=SMALL).up()
+        made = self.load(c, value_bytes=4000)
+        # What is kept for followers, what is written until the next cut is made and while it is, segments begun and spare.
+        most = 6 * LOG_BYTES + 8 * SEGMENT
+        written, seen, inodes, reused = 0, 0, {n: set() for n in c.names(1)}, 0
+        first = {n: c.status_of(n).log_first for n in c.names(1)}
+        while written < (64 if FULL else 4) * most:
+            for h in made:
+                h.await_acks(100)
+            for n in c.alive(1):
+                seen = max(seen, log_bytes(c, n))
+                for path in glob.glob(os.path.join(c.data(n), "native-1", "seg-*.log")):
+                    name, inode = os.path.basename(path), os.stat(path).st_ino if os.path.exists(path) else 0
+                    reused += any(i == inode and other != name for other, i in inodes[n])
+                    inodes[n].add((name, inode))
+            self.assertLess(seen, most, "the log grows")
+            written = sum(h.progress()["acked"] for h in made) * 4000
+        for n in c.names(1):
+            s = c.status_of(n)
+            self.assertGreater(s.log_first, first[n] + 100)
+            self.assertGreaterEqual(s.durable_applied, s.snapshot)
+            self.assertLessEqual(s.log_first, s.snapshot + 1)
+        self.assertGreater(reused, 0, "no segment was used again")
+        print(f"{written >> 10} KiB of values, log at most {seen >> 10} KiB, {reused} segments used again", file=sys.stderr)
+        self.judge(c, made)
+
+    def test_a_restarted_follower_catches_up_by_log(self):
+        """What is kept behind the pointer is for who was away for a moment: no state is sent."""
+        c = self.cluster(shards=1, sets=["snapshot-entries=5", "snapshot-trailing-entries=200"]).up()
+        for victim in (c.followers(1)[0], c.leader(1)):
+            others = [n for n in c.names(1) if n != victim]
+            c.kill(victim)
+            leader = c.leader(1)
+            since, before = len(c.log(leader)), index_of(c, leader)
+            for i in range(30):
+                c.cli("put", f"{victim}-{i:03}", "value")
+            for n in others:
+                self.await_pointer(c, n, before + 20)
+            c.start(victim)
+            self.assertNotIn("needs a snapshot", c.log(leader)[since:])
+            self.assertEqual(len(parse_dump(c.cli("dump", "--prefix", victim, text=False).stdout)), 30)
+        c.digests_agree(1)
+
+    def test_an_idle_cluster_publishes_by_leases_alone(self):
+        """Nobody writes: the coordinator's leases move applied index, pointer and log; a restart has nothing to do."""
+        c = self.cluster(shards=1, sets=["snapshot-entries=2", "snapshot-trailing-entries=1"]).up()
+        begin = {n: index_of(c, n) for n in c.names(1)}
+        for n in c.names(1):
+            self.await_pointer(c, n, begin[n] + 2)
+            wait_for(f"{n}: the log to be cut", 30, lambda n=n: c.status_of(n).log_first > begin[n] + 1)
+        since = {n: len(c.log(n)) for n in c.names(1)}
+        c.kill(*c.names(1))
+        pointers = {n: index_of(c, n) for n in c.names(1)}
+        c.start_in_background(*c.names(1))
+        for n in c.names(1):
+            line = re.search(r"cold start state=(\w+) outcome=(\w+).* applied=(\d+) .*snapshot=(\d+)", c.log(n)[since[n]:])
+            self.assertIsNotNone(line, c.log(n)[since[n]:])
+            self.assertIn(line.group(1), ("equal", "ahead"))
+            self.assertEqual(line.group(2), "skipped")
+            self.assertEqual(int(line.group(4)), pointers[n])
+            self.assertGreaterEqual(int(line.group(3)), pointers[n])
+
+    def test_an_operator_asks(self):
+        """`holdfast snapshot`: each replica's pointer reaches what it had applied; who cannot be reached is named."""
+        c = self.cluster(shards=2, sets=["snapshot-entries=0", "snapshot-log-bytes=0", "snapshot-trailing-entries=0"]).up()
+        for i in range(20):
+            c.cli("put", f"key{i:03}", "value")
+        before = {n: c.status_of(n).applied for n in c.names()}
+        said = c.cli("snapshot").stdout
+        for n in c.names():
+            index = int(re.search(rf"^{n} +(\d+)$", said, re.M).group(1))
+            self.assertGreaterEqual(index, before[n])
+            self.assertGreaterEqual(index_of(c, n), index)
+            s = c.status_of(n)
+            self.assertGreaterEqual(s.durable_applied, index)
+            self.assertGreater(s.log_first, before[n], "nothing is kept behind it")
+            self.assertEqual(metrics(c, n)['holdfast_snapshots_published_total{trigger="operator"}'], 1)
+        gone = c.followers(2)[0]
+        c.kill(gone)
+        done = wait_for("an answer", 30, lambda: next((d for d in [c.cli("--json", "snapshot", "--shard", "2", code=3)]
+                                                       if d.stdout), None))
+        self.assertIn(f'"name":"{gone}","index":null,"code":"UNAVAILABLE"', done.stdout, done.stderr)
+        self.assertIn("1 of 3 replicas published no snapshot", done.stderr)
+        self.assertNotIn('"1/', done.stdout)
+        c.cli("snapshot", "--shard", "7", code=6)
+        c.cli("snapshot", "--shard", "x", code=2)
+
+    def test_each_crash_point(self):
+        """Killed before and after each step of a publish: the pointer is never ahead, nothing acknowledged is missing."""
+        c = self.cluster(shards=1, sets=SMALL).up()
+        made = self.load(c, value_bytes=300)
+        for i, point in enumerate(POINTS * (4 if FULL else 1)):
+            name = c.leader(1) if i % 2 else c.followers(1)[0]
+            c.kill(name)
+            try:
+                c.start(name, env={"HOLDFAST_CRASH_POINT": f"{point}:{1 + i % 3}"})
+            except Exception as e:  # it ended before it was ready
+                print(f"{name} at {point}: {e}", file=sys.stderr)
+            c.await_end(name)
+            since = len(c.log(name))
+            pointer = index_of(c, name)
+            c.start(name)
+            found = re.search(r"cold start .*applied=(\d+)", c.log(name)[since:])
+            self.assertIsNotNone(found, c.log(name)[since:])
+            self.assertGreaterEqual(int(found.group(1)), pointer, f"{point}: the pointer was ahead")
+            for h in made:
+                h.await_acks(20)
+        self.judge(c, made)
+
+
+class Faults(Base):
+    """A disk in trouble (strace): whatever step of a publish fails, the pointer stays and the log is kept."""
+
+    def trap(self, c, name, fault, only):
+        trap = faults.Trap(os.path.join(c.dir, "trap"), fault, pid=c.pid(name), trace=fault.partition(":")[0], only=only)
+        self.addCleanup(trap.detach)
+        return trap
+
+    @staticmethod
+    def next_tables(c, name):
+        """What RocksDB will call the files it makes next."""
+        folder = os.path.join(c.data(name), "fsm")
+        last = max(int(n[:6]) for n in os.listdir(folder) if n[:6].isdigit())
+        return [os.path.join(folder, f"{n:06d}.sst") for n in range(last + 1, last + 61)]
+
+    def failures(self, c, name, step):
+        return metrics(c, name)[f'holdfast_snapshot_publish_failures_total{{step="{step}"}}']
+
+    def test_a_token_that_cannot_be_written_moves_nothing(self):
+        c = self.cluster(shards=1, sets=SMALL).up()
+        made = self.load(c, value_bytes=1000)
+        for i, fault in enumerate(["openat:error=ENOSPC:when=1+", "fdatasync:error=EIO:when=1+"]):
+            name = c.leader(1) if i else c.followers(1)[0]
+            temp = os.path.join(c.data(name), "snapshots", "token.tmp")
+            since = len(c.log(name))
+            trap = self.trap(c, name, fault, [temp])
+            trap.await_hit()
+            before, first = token(c, name), c.status_of(name).log_first
+            wait_for("a second attempt", 60, lambda: self.failures(c, name, "token") >= 2)
+            for h in made:
+                h.await_acks(200)
+            self.assertEqual((token(c, name), c.status_of(name).log_first), (before, first), "nothing moved")
+            said = [x for x in faults.complaints(c.log(name)[since:]) if "not published" in x]
+            self.assertEqual(len(said), 1, said)
+            self.assertIn("token", said[0])
+            self.assertIn("Input/output error" if i else "no space left on device", said[0])
+            trap.detach()
+            self.await_pointer(c, name, int(before["index"]))
+            wait_for("the log to be cut", 30, lambda: c.status_of(name).log_first > first)
+            self.assertIn("snapshots are published again", c.log(name)[since:])
+        self.judge(c, made)
+
+    def test_a_flush_that_fails_moves_nothing(self):
+        """RocksDB writes no more after it, and the process ends; the pointer is what it was and the log holds the rest."""
+        c = self.cluster(shards=1, sets=["snapshot-entries=200", "snapshot-trailing-entries=50"]).up()
+        made = self.load(c)
+        for name in (c.followers(1)[0], c.leader(1)):
+            self.await_pointer(c, name, index_of(c, name))
+            trap = self.trap(c, name, "fdatasync:error=EIO:when=1", self.next_tables(c, name))
+            trap.await_hit()
+            pointer = index_of(c, name)
+            c.await_end(name)
+            self.assertEqual(index_of(c, name), pointer)
+            self.assertEqual(trap.exit_code(), 70)
+            since = len(c.log(name))
+            c.start(name)
+            found = re.search(r"cold start .*outcome=skipped .*applied=(\d+)", c.log(name)[since:])
+            self.assertIsNotNone(found, c.log(name)[since:])
+            self.assertGreaterEqual(int(found.group(1)), pointer)
+            for h in made:
+                h.await_acks(30)
+        self.judge(c, made)
+
+    def test_writes_wait_at_the_replay_budget(self):
+        """A flush hangs for three seconds: the leader takes no more than the budget, its loop runs, it goes on by itself."""
+        budget = 128 << 10
+        c = self.cluster(shards=1, sets=[f"replay-budget={budget}"]).up()
+        made = self.load(c, value_bytes=1000)
+        leader = c.leader(1)
+        refused = metrics(c, leader)["holdfast_replay_budget_refused_total"]
+        trap = self.trap(c, leader, "fdatasync:delay_enter=3000000:when=1", self.next_tables(c, leader))
+        wait_for("writes to wait", 30, lambda: metrics(c, leader)["holdfast_replay_budget_refused_total"] > refused)
+        now = metrics(c, leader)
+        self.assertGreaterEqual(now["holdfast_fsm_replay_pending_bytes"], budget)
+        # What was in flight when it was reached: 16 requests of each recorder.
+        self.assertLess(now["holdfast_fsm_replay_pending_bytes"], 2 * budget)
+        trap.await_hit()
+        for h in made:
+            h.await_acks(100)
+        self.assertLess(c.status_of(leader).replay_bytes, 2 * budget)
+        now = metrics(c, leader)
+        total, short = (now[f"holdfast_snapshot_loop_seconds_{what}"] for what in ("count", 'bucket{le="0.268435456"}'))
+        self.assertEqual(total, short, "a step held up the loop")
+        trap.detach()
+        self.judge(c, made)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
