@@ -244,7 +244,7 @@ int install_check(const char *dir, const struct token *token, char where[256])
     if (!join(path, dir, INSTALL_INCOMING))
         return HF_E_LIMIT;
     int rc = fsm_peek(path, &arena, &info, where);
-    if (rc == HF_E_ABSENT || rc == HF_E_CORRUPT)
+    if (rc == HF_E_ABSENT || rc == HF_E_CORRUPT || rc == HF_E_INVALID)
         rc = HF_E_SNAPSHOT_BODY;
     if (rc == HF_OK &&
         (info.cluster != token->cluster || info.group != token->group || info.applied.epoch != token->log_epoch ||

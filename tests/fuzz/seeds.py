@@ -192,6 +192,11 @@ def inputs():
                        for value in (0, 1, 1 << 62)]
     yield "fuzz_files", [b"\0" + identity, b"\x81" + identity[:-13], b"\1" + golden("peers"), b"\x82" + peers,
                          b"\2" + golden("hardstate"), b"\x83" + struct.pack("<IIQQQQ", 1, 0, 2, 3, 1, 5) * 2]
+    streams = [golden(os.path.join("..", "..", "snapshot", "1", "stream-" + kind)) for kind in ("headerless", "v1", "v2", "v2-room")]
+    token = golden(os.path.join("..", "..", "snapshot", "1", "snapshots", "token"))
+    install = golden(os.path.join("..", "..", "snapshot", "1", "INSTALL"))
+    yield "fuzz_stream", [bytes([fix, cuts]) + s for s in streams for fix, cuts in ((0, 0), (0x81, 7))] + \
+        [b"\1" + token, b"\x82" + token[:-13]] + [bytes([2, where]) + install for where in range(3)] + [b"\x80\1" + install[:-13]]
     yield "fuzz_config", [b"\0" + CLUSTER_FILE, b"\1text = \"a\"\nnumber = \"7\"\nsome-bytes = \"4KiB\"\nflag = \"true\"\n"]
     yield "fuzz_text", [b"key\tva\\x00lue\\t\\n\\\\\n", b"12 3456 7\n", "é\ud7ff\U0001f600".encode(), b"\xed\xa0\x80\xff\\x4", b"00ff7F"]
     yield "fuzz_http", [b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n" % p for p in (b"metrics", b"readyz", b"healthz", b"x?y=%20")] + \

@@ -22,7 +22,7 @@ LAYERS = {
     "shard/store": ["common/"],
     "shard/log": ["common/", "proto/", "shard/store/"],
     "shard/fsm": ["common/", "proto/", "shard/store/", "shard/log/log.h"],  # log.h for struct log_id
-    "shard/snapshot": ["common/", "proto/", "shard/store/"],
+    "shard/snapshot": ["common/", "proto/", "shard/store/", "shard/log/", "shard/fsm/fsm.h"],
     "shard/engine": ["common/", "proto/", "shard/log/"],
     "shard/engine/native": ["common/", "proto/", "shard/log/", "shard/engine/engine.h"],
     "shard/engine/libraft": ["common/", "proto/", "shard/log/", "shard/engine/engine.h"],
