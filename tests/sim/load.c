@@ -130,6 +130,11 @@ struct slice load_entry(struct load *l, uint64_t id, uint32_t size, struct stamp
     } else if (kind < 4) {
         *opcode = 0x13;
         session_entry(l, &r, stamp);
+    } else if (kind == 4) {
+        *opcode = FSM_OPCODE_CHECK;
+        Hf__Entry__CheckEntry check = HF__ENTRY__CHECK_ENTRY__INIT;
+        check.timestamp = stamp->observed.t;
+        pack_append(&check.base, &l->entry);
     } else {
         *opcode = 0x01;
         commands(l, &r, id, size, stamp, fsm);

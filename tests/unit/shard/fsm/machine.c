@@ -32,6 +32,7 @@ void machine_create(struct machine *m, const char *start, const char *end, bool 
                                   .term = 1,
                                   .heartbeat_ms = 100,
                                   .election_ms = 500,
+                                  .feature_level = m->feature_level,
                                   .members = &members,
                                   .range = &range};
     int rc = fsm_create(&m->config, &genesis, where);
@@ -185,6 +186,13 @@ struct slice machine_lease(struct arena *arena, uint64_t ceiling, uint64_t t)
     return packed(arena, 0x02, &lease.base);
 }
 
+struct slice machine_check(struct arena *arena, uint64_t t)
+{
+    Hf__Entry__CheckEntry e = HF__ENTRY__CHECK_ENTRY__INIT;
+    e.timestamp = t;
+    return packed(arena, FSM_OPCODE_CHECK, &e.base);
+}
+
 struct slice machine_session(struct arena *arena, uint64_t t, uint64_t fence_session, uint64_t fence_seq)
 {
     Hf__Entry__SessionEntry e = HF__ENTRY__SESSION_ENTRY__INIT;
@@ -292,6 +300,8 @@ struct log_entry machine_random(uint64_t seed, uint64_t index, struct arena *are
         e.kind = LOG_CONFIG;
         e.data = arena_copy(arena, buf_slice(&bytes));
         buf_deinit(&bytes);
+    } else if (kind == 6) {
+        e.data = machine_check(arena, t);
     } else if (kind < 10) {
         e.data = machine_lease(arena, t + random_below(&r, 3000) * MS, t);
     } else if (kind < 15 && index > SESSION_EVERY) {

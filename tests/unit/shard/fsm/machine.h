@@ -17,6 +17,7 @@ struct machine {
     struct fsm_config config;
     struct fsm *fsm;
     struct arena arena;          /* entries */
+    uint32_t feature_level;      /* of a machine that is created; 0: the program's */
     uint64_t index, sequence, t; /* of the last entry made by hand */
     struct buf results;          /* struct machine_result, all so far */
 };
@@ -43,6 +44,7 @@ Hf__Entry__Command machine_in_session(Hf__Entry__Command c, uint64_t session, ui
 /* Entry payloads in `arena`. */
 struct slice machine_batch(struct arena *arena, uint64_t t, uint64_t sequence, const Hf__Entry__Command *c, size_t n);
 struct slice machine_lease(struct arena *arena, uint64_t ceiling, uint64_t t);
+struct slice machine_check(struct arena *arena, uint64_t t);
 struct slice machine_session(struct arena *arena, uint64_t t, uint64_t fence_session, uint64_t fence_seq);
 
 /* Apply as the next entry; at m->t unless said. */

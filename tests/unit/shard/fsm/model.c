@@ -215,6 +215,8 @@ void model_apply(struct model *model, const struct log_entry *entry, struct buf 
         Hf__Entry__LeaseEntry *lease = pack_unpack(&hf__entry__lease_entry__descriptor, body, &arena);
         expire(model, lease->timestamp);
         report(results, entry, 0, (struct fsm_result){0});
+    } else if (entry->data.data[0] == FSM_OPCODE_CHECK) {
+        report(results, entry, 0, (struct fsm_result){0});
     } else if (entry->data.data[0] == 0x13) {
         report(results, entry, 0,
                session_entry(model, entry->index, pack_unpack(&hf__entry__session_entry__descriptor, body, &arena)));

@@ -16,11 +16,12 @@
 #include "shard/fsm/session_record.h"
 #include "shard/fsm/versions.h"
 #include "shard/fsm/vkey.h"
+#include "shard/store/store.h"
 #include "tests/unit/shard/fsm/machine.h"
 #include "tests/unit/unit.h"
 
 #define FILE_BYTES_MAX (1u << 20)
-#define VERSIONS 1 /* how many formats are in tests/golden/fsm */
+#define VERSIONS 2 /* how many formats are in tests/golden/fsm */
 
 /* ---- what is in it ---- */
 
@@ -75,7 +76,8 @@ static void write_first(struct machine *m)
     machine_run(m, machine_put("z", "of another shard"));
 }
 
-static void write_second(struct machine *m)
+/* Version 2 begins with feature level 2 and holds a consistency check. */
+static void write_second(struct machine *m, int version)
 {
     m->t += UINT64_C(5000) << 16;
     machine_apply(m, LOG_COMMAND, machine_lease(&m->arena, m->t + (UINT64_C(3000) << 16), m->t));
@@ -86,14 +88,17 @@ static void write_second(struct machine *m)
     machine_run(m, machine_in_session(machine_cas("gone", NULL, NULL), 4, 1, 1));
     machine_apply(m, LOG_COMMAND, machine_session(&m->arena, m->t, 3, 5)); /* fences (3, 5) */
     config(m);
+    if (version >= 2)
+        machine_apply(m, LOG_COMMAND, machine_check(&m->arena, m->t));
 }
 
-static void check_state(struct machine *m)
+static void check_state(struct machine *m, int version)
 {
     const struct fsm_info *info = fsm_info(m->fsm);
     CU_ASSERT(info->cluster == 0x1122334455667788 && info->group == 3);
-    CU_ASSERT(info->heartbeat_ms == 100 && info->election_ms == 500 && info->feature_level == 1);
-    CU_ASSERT(info->applied.epoch == 1 && info->applied.index == 23 && info->applied.term == 1);
+    CU_ASSERT(info->heartbeat_ms == 100 && info->election_ms == 500);
+    CU_ASSERT(info->feature_level == (uint32_t)version && info->checked == (version == 1 ? 0 : 24));
+    CU_ASSERT(info->applied.epoch == 1 && info->applied.index == (version == 1 ? 23 : 24) && info->applied.term == 1);
     CU_ASSERT(info->ceiling.t == m->t + (UINT64_C(3000) << 16));
     CU_ASSERT(info->sessions == 2 && info->markers == 1);
     CU_ASSERT(info->members->n_members == 2 && info->members->index == 23);
@@ -271,7 +276,7 @@ static void check_directory(int version, const char *how)
     machine_open(&m);
     m.sequence = fsm_info(m.fsm)->newest.seq;
     check_rows(&m, dir);
-    check_state(&m);
+    check_state(&m, version);
     check_sessions(&m);
     machine_close(&m);
     machine_open(&m);
@@ -292,15 +297,24 @@ static void test_sync(void)
 }
 
 /* The same entries make the same rows and the same digest today (I2). */
-static void test_applied_as_in_format_1(void)
+static void test_applied_as_before(void)
 {
-    struct machine m;
-    machine_start(&m, "", "m", true);
-    write_first(&m);
-    write_second(&m);
-    check_rows(&m, HF_GOLDEN_DIR "/1");
-    check_state(&m);
-    machine_stop(&m);
+    for (int version = 1; version <= VERSIONS; version++) {
+        struct machine m;
+        char dir[512], where[256] = "";
+        snprintf(dir, sizeof dir, "%s/%d", HF_GOLDEN_DIR, version);
+        machine_start(&m, "", "m", true);
+        machine_close(&m);
+        must(store_destroy(m.dir, where) == 0);
+        m.feature_level = (uint32_t)version;
+        machine_create(&m, "", "m", true);
+        machine_open(&m);
+        write_first(&m);
+        write_second(&m, version);
+        check_rows(&m, dir);
+        check_state(&m, version);
+        machine_stop(&m);
+    }
 }
 
 static const char *generate_dir;
@@ -317,7 +331,7 @@ static void generate_one(const char *how)
     machine_open(&m);
     write_first(&m);
     must(fsm_flush(m.fsm) == 0);
-    write_second(&m);
+    write_second(&m, VERSIONS);
     if (!sync)
         must(fsm_flush(m.fsm) == 0);
     say_rows(&m, &rows);
@@ -340,9 +354,9 @@ static void generate(void)
 int main(int argc, char **argv)
 {
     static const struct unit_case cases[] = {
-        {"state machine of format 1, flushed", test_nosync},
-        {"state machine of format 1, in RocksDB's log", test_sync},
-        {"applied as in format 1", test_applied_as_in_format_1},
+        {"state machines of all versions, flushed", test_nosync},
+        {"state machines of all versions, in RocksDB's log", test_sync},
+        {"applied as before", test_applied_as_before},
     };
     static const struct unit_case generator[] = {{"generate", generate}};
     if (argc == 3 && strcmp(argv[1], "--generate") == 0)
