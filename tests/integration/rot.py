@@ -30,7 +30,7 @@ class Rot(ClusterTest):
     def setUp(self):
         self.random = random.Random(SEED)
         print(f"{self.id()}: replay with HOLDFAST_ROT_SEED={SEED}", file=sys.stderr)
-        c = self.c = self.cluster(shards=1, replicas=1, sets=["log-segment-bytes=65536", "fsm-buffer-bytes=65536"]).up()
+        c = self.c = self.cluster(shards=1, replicas=1, sets=["log-segment-bytes=65536", "fsm-buffer-bytes=131072"]).up()
         self.dir, self.endpoint = c.data("1/1"), c.processes["1/1"]["client"]
         self.command = faults.command_of(c.pid("1/1"))
         c.cli("get", "k", code=1)  # routes are there; the coordinator's entries would move the end of the log
