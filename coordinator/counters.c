@@ -11,6 +11,8 @@
     }
 
 struct metric counters[COUNTERS] = {
+    [COUNTER_BUILD] = {"holdfast_build_info", "program=\"holdfast-coordinator\",version=\"" HF_VERSION "\"",
+                       "1; the program and its version are labels", METRIC_GAUGE, 1},
     [COUNTER_RECEIVED] = C("requests_total", "Client requests received."),
     [COUNTER_REJECTED] = C("rejected_total", "Client requests refused before any shard was asked."),
     [COUNTER_FORWARDED] = C("forwarded_total", "Client requests accepted for a shard."),

@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "common/base/error.h"
+#include "common/sys/clock.h"
+#include "common/sys/metrics.h"
 #include "shard/log/frame.h"
 #include "shard/log/hardstate.h"
 #include "shard/log/recover.h"
@@ -32,6 +34,14 @@ struct log {
     uint64_t disk_last, disk_last_term; /* what the header of a new segment says */
     char where[RECOVER_WHERE_BYTES];
 };
+
+static struct metric_histogram sync_seconds = {.name = "holdfast_log_sync_seconds",
+                                               .help = "Time to write and sync a turn's changes to the raft log"};
+
+void log_metrics_register(void)
+{
+    metrics_register_histogram(&sync_seconds);
+}
 
 /* Making and opening. */
 
@@ -359,13 +369,9 @@ static int write_frame(struct log *log)
     return rc == 0 ? 0 : fail(log, rc, "preparing the next segment");
 }
 
-int log_sync(struct log *log)
+static int sync_changes(struct log *log)
 {
     int rc;
-    if (log->failed)
-        return HF_E_IO;
-    if (!log_dirty(log))
-        return 0;
     if (tail_pending(&log->tail) && !segments_fit(&log->segments, log->tail.size)) { /* room first: it may be refused */
         rc = segments_add(&log->segments,
                           (struct frame_segment){.sequence = log->sequence,
@@ -398,6 +404,18 @@ int log_sync(struct log *log)
             return fail(log, rc, "recycling a segment");
     }
     return 0;
+}
+
+int log_sync(struct log *log)
+{
+    if (log->failed)
+        return HF_E_IO;
+    if (!log_dirty(log))
+        return 0;
+    uint64_t from = clock_boot_ns();
+    int rc = sync_changes(log);
+    metric_observe_ns(&sync_seconds, clock_boot_ns() - from);
+    return rc;
 }
 
 /* Reading. */

@@ -119,3 +119,5 @@ uint64_t log_disk_bytes(const struct log *log); /* of all segments, spare ones i
 
 /* Where and what, of the last call on this log that failed ("seg-….log at offset …: …"); "" before. Borrowed. */
 const char *log_where(const struct log *log);
+
+void log_metrics_register(void); /* once a process */

@@ -10,46 +10,17 @@
 #include "common/sys/clock.h"
 #include "common/sys/diag.h"
 #include "common/sys/failpoint.h"
-#include "common/sys/metrics.h"
 #include "common/sys/net.h"
+#include "shard/replica/gauges.h"
 #include "shard/replica/heal.h"
 #include "shard/snapshot/sender.h"
 
 #define TURN_EVENTS_MAX 1024 /* messages of a kind in one turn */
 #define HOUSEKEEPING_NS (50 * CLOCK_NS_PER_MS)
+#define ROOM_NS (5000 * CLOCK_NS_PER_MS) /* between two looks at the disk's room */
 #define SESSION_WAIT_NS (1000 * CLOCK_NS_PER_MS)
 #define STOP_TRANSFER_ROUNDS 3 /* election time-outs a stopping leader waits for its successor */
 #define UNLED_ROUNDS 3         /* election time-outs without a leader after which a replica is not ready any more */
-
-enum {
-    M_TURNS,
-    M_COMMIT,
-    M_APPLIED,
-    M_TERM,
-    M_LEADER,
-    M_READY,
-    M_APPLY_HELD,
-    M_ROLE_CHANGES,
-    M_BUDGET_REFUSED,
-    M_COUNT
-};
-static struct metric metrics[M_COUNT] = {
-    [M_TURNS] = {"holdfast_turns_total", NULL, "Turns of the loop", METRIC_COUNTER, 0},
-    [M_COMMIT] = {"holdfast_raft_commit_index", NULL, "Commit index", METRIC_GAUGE, 0},
-    [M_APPLIED] = {"holdfast_fsm_applied_index", NULL, "Applied index", METRIC_GAUGE, 0},
-    [M_TERM] = {"holdfast_raft_term", NULL, "Term", METRIC_GAUGE, 0},
-    [M_LEADER] = {"holdfast_raft_is_leader", NULL, "1 while this replica leads", METRIC_GAUGE, 0},
-    [M_READY] = {"holdfast_ready", NULL, "1 once the commit index of a current leader is applied", METRIC_GAUGE, 0},
-    [M_APPLY_HELD] = {"holdfast_fsm_apply_held_total", NULL, "Turns in which apply could not write and waits",
-                      METRIC_COUNTER, 0},
-    [M_ROLE_CHANGES] = {"holdfast_raft_role_changes_total", NULL, "Changes of role, term or known leader",
-                        METRIC_COUNTER, 0},
-    [M_BUDGET_REFUSED] = {"holdfast_replay_budget_refused_total", NULL,
-                          "Commands refused because the replay budget is used up", METRIC_COUNTER, 0},
-};
-
-static struct metric_histogram persist_seconds = {.name = "holdfast_log_sync_seconds",
-                                                  .help = "Time of a turn's write and sync of the log"};
 
 struct replica {
     struct replica_config config;
@@ -80,7 +51,7 @@ struct replica {
     bool damaged;              /* a read said so: nothing more is applied, and another state is fetched */
     uint64_t damaged_ns;       /* leadership was handed over for it */
     bool held_log, held_apply; /* the disk is full: writes are refused until it is not */
-    uint64_t housekeeping_ns;
+    uint64_t housekeeping_ns, room_ns;
     bool stopping;
     uint64_t stop_by_ns; /* a stopping leader waits for its successor until then */
 };
@@ -106,7 +77,9 @@ static void on_result(void *ctx, uint64_t index, uint64_t term, uint32_t positio
 
 static int apply_run(struct replica *r, const struct log_entry *entries, size_t count)
 {
+    uint64_t from = clock_boot_ns();
     int rc = fsm_apply(r->fsm, entries, count, on_result, r);
+    gauges_apply_ns(clock_boot_ns() - from);
     if (rc == HF_E_CORRUPT) {
         bool heals = r->config.directory->facts.healers > 0 &&
                      directory_mark_damaged(r->config.directory, fsm_where(r->fsm)) == HF_OK;
@@ -124,7 +97,7 @@ static int apply_run(struct replica *r, const struct log_entry *entries, size_t 
         diag(DIAG_INFO, "apply goes on index=%" PRIu64, entries[0].index);
     r->held_apply = rc != 0;
     if (rc) {
-        metric_add(&metrics[M_APPLY_HELD], 1);
+        gauges_count(GAUGES_APPLY_HELD);
         return rc;
     }
     for (size_t i = 0; i < count; i++) {
@@ -191,7 +164,7 @@ static void on_changed(void *ctx)
     struct replica *r = ctx;
     struct engine_status was = r->status;
     r->status = r->ops->status(r->engine);
-    metric_add(&metrics[M_ROLE_CHANGES], 1);
+    gauges_changed(&was, &r->status);
     bool leads = r->status.role == ENGINE_LEADER;
     if (r->led_term &&
         !(leads && r->status.term == r->led_term)) { /* I9: the next leader may still commit what was proposed */
@@ -293,8 +266,7 @@ struct replica *replica_open(const struct replica_config *config)
     r->status = r->ops->status(r->engine);
     transport_follows(r->transport, r->status.leader, r->status.term);
     transport_members(r->transport, r->ops->members(r->engine));
-    metrics_register(metrics, M_COUNT);
-    metrics_register_histogram(&persist_seconds);
+    gauges_register();
     diag(DIAG_INFO,
          "open engine=%s log_epoch=%" PRIu32 " applied=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64 " commit=%" PRIu64,
          r->ops->name, d->id.log_epoch, applied_of(r), r->status.first, r->status.last, r->status.commit);
@@ -349,7 +321,7 @@ int replica_write(struct replica *r, struct replica_write *w)
         return HF_E_NO_SPACE;
     if (w->kind == WRITE_COMMAND &&
         publish_full(r->publish)) { /* a lease or a session is small, and others wait for it */
-        metric_add(&metrics[M_BUDGET_REFUSED], 1);
+        gauges_count(GAUGES_BUDGET_REFUSED);
         return HF_E_BUSY;
     }
     return needs_clock(r, w) ? HF_E_NOT_READY : writes_queue(&r->writes, w);
@@ -491,8 +463,7 @@ static void step(struct replica *r)
 
 static void persist(struct replica *r)
 {
-    uint64_t from = clock_boot_ns();
-    if (r->held_log && from < r->housekeeping_ns)
+    if (r->held_log && clock_boot_ns() < r->housekeeping_ns)
         return; /* a full disk is asked again at its own pace; nothing leaves meanwhile that needs the sync */
     int rc = r->ops->persist(r->engine);
     if (rc == HF_E_NO_SPACE) {
@@ -504,7 +475,6 @@ static void persist(struct replica *r)
               rc == HF_E_CORRUPT ? "replace this replica" : "check the disk, then start again");
     }
     r->held_log = rc == HF_E_NO_SPACE;
-    metric_observe_ns(&persist_seconds, clock_boot_ns() - from);
 }
 
 /* true: committed entries are left for the next turn. */
@@ -526,11 +496,10 @@ static bool apply(struct replica *r)
         atomic_store(r->config.ready, true);
         diag(DIAG_INFO, "ready applied=%" PRIu64 " leader=%" PRIu32, applied, r->status.leader);
     }
-    metric_set(&metrics[M_COMMIT], r->status.commit);
-    metric_set(&metrics[M_APPLIED], applied);
-    metric_set(&metrics[M_TERM], r->status.term);
-    metric_set(&metrics[M_LEADER], r->status.role == ENGINE_LEADER);
-    metric_set(&metrics[M_READY], r->ready);
+    gauges_show(&(struct gauges_look){.engine = &r->status,
+                                      .applied = applied,
+                                      .ceiling = r->fsm ? fsm_info(r->fsm)->ceiling : (struct hlc){0},
+                                      .ready = r->ready});
     return rc > 0;
 }
 
@@ -609,6 +578,10 @@ static void reply(struct replica *r)
     hand_over_when_full(r, now);
     hand_over_when_damaged(r, now);
     withdraw_ready(r, now);
+    if (now >= r->room_ns) {
+        r->room_ns = now + ROOM_NS;
+        gauges_room(r->config.directory->config.dir);
+    }
     writes_expire(&r->writes, now);
     reads_expire(&r->reads, now);
 }
@@ -638,7 +611,7 @@ static bool stopped(struct replica *r)
 static bool turn(struct replica *r, bool more)
 {
     arena_reset(&r->arena);
-    metric_add(&metrics[M_TURNS], 1);
+    gauges_count(GAUGES_TURN);
     collect(r, more);              /* messages of peers, requests of clients, the clock                 */
     step(r);                       /* proposals and messages become decisions of the engine             */
     r->ops->send_early(r->engine); /* appends to followers may leave before our own disk                */

@@ -17,11 +17,15 @@
 #define OPCODE_CHECK FSM_OPCODE_CHECK
 #define OPCODE_SESSION 0x13
 
-enum { M_ENTRIES, M_COMMANDS, M_PENDING, M_COUNT };
+enum { M_ENTRIES, M_COMMANDS, M_PENDING, M_COMMITTED, M_FAILED, M_COUNT };
 static struct metric metrics[M_COUNT] = {
     [M_ENTRIES] = {"holdfast_entries_proposed_total", NULL, "Raft entries proposed for clients", METRIC_COUNTER, 0},
     [M_COMMANDS] = {"holdfast_commands_proposed_total", NULL, "Commands in them", METRIC_COUNTER, 0},
     [M_PENDING] = {"holdfast_writes_pending", NULL, "Writes held until their entry is applied", METRIC_GAUGE, 0},
+    [M_COMMITTED] = {"holdfast_entries_committed_total", NULL, "Entries proposed here that were committed and applied",
+                     METRIC_COUNTER, 0},
+    [M_FAILED] = {"holdfast_entries_failed_total", NULL,
+                  "Entries proposed here that were not, or whose fate this replica does not know", METRIC_COUNTER, 0},
 };
 
 struct proposal { /* an entry in the log whose writers wait */
@@ -173,6 +177,7 @@ void writes_result(struct writes *w, uint64_t index, uint64_t term, uint32_t pos
         if (p->index > index)
             return;
         if (p->index < index || p->term != term) { /* another leader's entry stands there: ours never can (I9) */
+            metric_add(&metrics[M_FAILED], 1);
             proposal_end(w, p, HF_E_NOT_LEADER);
             continue;
         }
@@ -183,17 +188,21 @@ void writes_result(struct writes *w, uint64_t index, uint64_t term, uint32_t pos
             write->index = index;
             give_back(w, write, r->code, r);
         }
-        if (position + 1 == p->count)
+        if (position + 1 == p->count) {
+            metric_add(&metrics[M_COMMITTED], 1);
             proposal_end(w, p, HF_E_OUTCOME_UNKNOWN);
+        }
         return;
     }
 }
 
 void writes_abandon(struct writes *w)
 {
-    while (!list_empty(&w->proposed))
+    while (!list_empty(&w->proposed)) {
+        metric_add(&metrics[M_FAILED], 1);
         proposal_end(w, LIST_OWNER(w->proposed.next, struct proposal, link),
                      planted_bug("writes.unknown_as_refused") ? HF_E_NOT_LEADER : HF_E_OUTCOME_UNKNOWN);
+    }
     LIST_EACH (it, &w->queued) {
         struct replica_write *write = LIST_OWNER(it, struct replica_write, link);
         list_remove(it);

@@ -10,6 +10,7 @@
 #include "common/sys/diag.h"
 #include "common/sys/digest.h"
 #include "common/sys/http.h"
+#include "common/sys/metrics.h"
 #include "common/sys/net.h"
 #include "common/sys/options.h"
 #include "common/sys/signals.h"
@@ -25,11 +26,15 @@
 
 struct options {
     const char *dir, *raft_endpoint, *raft_listen, *client_endpoint, *client_listen, *http_endpoint, *engine, *cluster,
-        *fsm_sync_mode, *log_level, *inspect, *backup_head, *backup_read, *snapshot_endpoint, *snapshot_listen, *cold_start;
+        *fsm_sync_mode, *log_level, *inspect, *backup_head, *backup_read, *snapshot_endpoint, *snapshot_listen,
+        *cold_start;
     uint64_t shard, replica, segment_bytes, fsm_cache_bytes, fsm_buffer_bytes, snapshot_entries, snapshot_log_bytes,
         snapshot_trailing, replay_budget, snapshot_rate, snapshot_keep;
     bool insecure, json;
 };
+
+static struct metric build[] = {{"holdfast_build_info", "program=\"holdfast-shard\",version=\"" HF_VERSION "\"",
+                                 "1; the program and its version are labels", METRIC_GAUGE, 1}};
 
 #define O(field) offsetof(struct options, field)
 static const struct option_spec specs[] = {
@@ -235,6 +240,7 @@ int main(int argc, char **argv)
     must(net);
     struct net_socket *clients = listen_clients(net, o.client_listen);
     static _Atomic bool ready;
+    metrics_register(build, 1);
     struct http *http = NULL;
     if (o.http_endpoint && (rc = http_start(o.http_endpoint, &ready, &http)))
         refuse("cannot listen on --http-endpoint %s: %s", o.http_endpoint, net_listen_text(rc));

@@ -1,0 +1,104 @@
+/* gauges.c: see gauges.h. */
+#include "shard/replica/gauges.h"
+
+#include "common/base/error.h"
+#include "common/sys/disk.h"
+#include "common/sys/metrics.h"
+
+#define NS_PER_MS UINT64_C(1000000)
+
+enum {
+    M_COMMIT = GAUGES_EVENTS,
+    M_LAST,
+    M_FIRST,
+    M_LOG_BYTES,
+    M_APPLIED,
+    M_TERM,
+    M_IS_LEADER,
+    M_HAS_LEADER,
+    M_READY,
+    M_CEILING,
+    M_FREE,
+    M_ROLE_CHANGES,
+    M_LEADER_CHANGES,
+    M_COUNT
+};
+static struct metric metrics[M_COUNT] = {
+    [GAUGES_TURN] = {"holdfast_turns_total", NULL, "Turns of the loop", METRIC_COUNTER, 0},
+    [GAUGES_APPLY_HELD] = {"holdfast_fsm_apply_held_total", NULL, "Turns in which apply could not write and waits",
+                           METRIC_COUNTER, 0},
+    [GAUGES_BUDGET_REFUSED] = {"holdfast_replay_budget_refused_total", NULL,
+                               "Commands refused because the replay budget is used up", METRIC_COUNTER, 0},
+    [M_COMMIT] = {"holdfast_raft_commit_index", NULL, "Commit index", METRIC_GAUGE, 0},
+    [M_LAST] = {"holdfast_log_last_index", NULL, "Last index of the raft log", METRIC_GAUGE, 0},
+    [M_FIRST] = {"holdfast_log_first_index", NULL, "First index the raft log still holds", METRIC_GAUGE, 0},
+    [M_LOG_BYTES] = {"holdfast_log_disk_bytes", NULL, "Files of the raft log, spare ones included", METRIC_GAUGE, 0},
+    [M_APPLIED] = {"holdfast_fsm_applied_index", NULL, "Applied index", METRIC_GAUGE, 0},
+    [M_TERM] = {"holdfast_raft_term", NULL, "Term", METRIC_GAUGE, 0},
+    [M_IS_LEADER] = {"holdfast_raft_is_leader", NULL, "1 while this replica leads", METRIC_GAUGE, 0},
+    [M_HAS_LEADER] = {"holdfast_raft_has_leader", NULL, "1 while this replica knows of a leader", METRIC_GAUGE, 0},
+    [M_READY] = {"holdfast_ready", NULL, "1 once the commit index of a current leader is applied", METRIC_GAUGE, 0},
+    [M_CEILING] = {"holdfast_hlc_ceiling_timestamp_seconds", NULL,
+                   "Highest committed ceiling of timestamps, as a time since 1970", METRIC_GAUGE_NS, 0},
+    [M_FREE] = {"holdfast_disk_free_bytes", NULL, "What the file system of the replica's directory has left",
+                METRIC_GAUGE, 0},
+    [M_ROLE_CHANGES] = {"holdfast_raft_role_changes_total", NULL, "Changes of role, term or known leader",
+                        METRIC_COUNTER, 0},
+    [M_LEADER_CHANGES] = {"holdfast_raft_leader_changes_total", NULL, "Times another leader became known",
+                          METRIC_COUNTER, 0},
+};
+
+static struct metric_histogram apply_seconds = {.name = "holdfast_fsm_apply_seconds",
+                                                .help = "Time to apply a turn's committed entries"};
+
+static uint32_t last_leader; /* loop thread */
+
+void gauges_register(void)
+{
+    metrics_register(metrics, M_COUNT);
+    metrics_register_histogram(&apply_seconds);
+    log_metrics_register();
+}
+
+void gauges_count(enum gauges_event event)
+{
+    metric_add(&metrics[event], 1);
+}
+
+void gauges_changed(const struct engine_status *was, const struct engine_status *is)
+{
+    if (was->role != is->role || was->term != is->term || was->leader != is->leader)
+        metric_add(&metrics[M_ROLE_CHANGES], 1);
+    if (is->leader == 0 || is->leader == last_leader)
+        return;
+    last_leader = is->leader;
+    metric_add(&metrics[M_LEADER_CHANGES], 1);
+}
+
+void gauges_apply_ns(uint64_t ns)
+{
+    metric_observe_ns(&apply_seconds, ns);
+}
+
+void gauges_show(const struct gauges_look *look)
+{
+    const struct engine_status *e = look->engine;
+    metric_set(&metrics[M_COMMIT], e->commit);
+    metric_set(&metrics[M_LAST], e->last);
+    metric_set(&metrics[M_FIRST], e->first);
+    metric_set(&metrics[M_LOG_BYTES], e->log_bytes);
+    metric_set(&metrics[M_APPLIED], look->applied);
+    metric_set(&metrics[M_TERM], e->term);
+    metric_set(&metrics[M_IS_LEADER], e->role == ENGINE_LEADER);
+    metric_set(&metrics[M_HAS_LEADER], e->leader != 0);
+    metric_set(&metrics[M_READY], look->ready);
+    uint64_t ms = hlc_ms(look->ceiling);
+    metric_set(&metrics[M_CEILING], ms < UINT64_MAX / NS_PER_MS ? ms * NS_PER_MS : UINT64_MAX);
+}
+
+void gauges_room(const char *dir)
+{
+    uint64_t bytes = 0;
+    if (disk_room(dir, &bytes) == HF_OK)
+        metric_set(&metrics[M_FREE], bytes);
+}
