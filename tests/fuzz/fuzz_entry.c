@@ -40,8 +40,8 @@ static bool proposable(Hf__Entry__CommandBatch *batch)
 /* The payload as a leader could have made it, in `out`; false: none would have. */
 static bool as_proposed(struct slice in, struct arena *arena, struct buf *out, size_t *out_results)
 {
-    static const uint8_t opcodes[] = {OPCODE_COMMANDS, OPCODE_LEASE, OPCODE_SESSION};
-    uint8_t opcode = opcodes[fuzz_byte(&in) % 3];
+    static const uint8_t opcodes[] = {OPCODE_COMMANDS, OPCODE_LEASE, OPCODE_SESSION, FSM_OPCODE_CHECK};
+    uint8_t opcode = opcodes[fuzz_byte(&in) % 4];
     const ProtobufCMessage *message;
     buf_append(out, &opcode, 1);
     *out_results = 1;
@@ -52,8 +52,9 @@ static bool as_proposed(struct slice in, struct arena *arena, struct buf *out, s
         *out_results = batch->n_commands;
         message = &batch->base;
     } else {
-        message = pack_unpack(opcode == OPCODE_LEASE ? &hf__entry__lease_entry__descriptor
-                                                     : &hf__entry__session_entry__descriptor,
+        message = pack_unpack(opcode == OPCODE_LEASE       ? &hf__entry__lease_entry__descriptor
+                              : opcode == FSM_OPCODE_CHECK ? &hf__entry__check_entry__descriptor
+                                                           : &hf__entry__session_entry__descriptor,
                               in, arena);
         if (message == NULL)
             return false;
