@@ -26,8 +26,8 @@
 #define PATH_BYTES 4096
 #define PART_MS 30000u /* an answer may wait for an election */
 #define POLL_MS 100
-#define TRIES_MAX 100  /* of one part, in a row: with the pauses about ten seconds */
-#define BEGINS_MAX 10  /* a view is lost with its leader */
+#define TRIES_MAX 100 /* of one part, in a row: with the pauses about ten seconds */
+#define BEGINS_MAX 10 /* a view is lost with its leader */
 #define FILES_MAX 4096u
 
 struct making { /* one file */
@@ -68,8 +68,8 @@ static int write_all(const struct making *m, const uint8_t *data, size_t size)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return cli_error(m->c, errno == ENOSPC || errno == EDQUOT ? HF_E_NO_SPACE : HF_E_IO, "backup: cannot write %s: %s", m->temp,
-                             strerror(errno));
+            return cli_error(m->c, errno == ENOSPC || errno == EDQUOT ? HF_E_NO_SPACE : HF_E_IO,
+                             "backup: cannot write %s: %s", m->temp, strerror(errno));
         data += n;
         size -= (size_t)n;
     }
@@ -156,9 +156,9 @@ static int sync_parent(const struct cli *c, const char *path)
     if (slash)
         slash[slash == parent] = 0;
     int fd = open(slash ? parent : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 || fsync(fd) != 0 ? cli_error(c, HF_E_IO, "backup: cannot sync the directory of %s: %s", path,
-                                                  strerror(errno))
-                                      : HF_OK;
+    int rc = fd < 0 || fsync(fd) != 0
+                 ? cli_error(c, HF_E_IO, "backup: cannot sync the directory of %s: %s", path, strerror(errno))
+                 : HF_OK;
     if (fd >= 0)
         close(fd);
     return rc;
@@ -350,7 +350,8 @@ int backup_files(struct cli *c, const char *path, struct backup_file **out, size
     uint32_t *shards = arena_alloc(&c->arena, FILES_MAX * sizeof *shards);
     size_t count = 1;
     if (!dir && errno != ENOTDIR)
-        return cli_error(c, errno == ENOENT ? HF_E_ABSENT : HF_E_IO, "backup: cannot open %s: %s", path, strerror(errno));
+        return cli_error(c, errno == ENOENT ? HF_E_ABSENT : HF_E_IO, "backup: cannot open %s: %s", path,
+                         strerror(errno));
     int rc = dir ? list_shards(c, path, dir, shards, &count) : HF_OK;
     struct backup_file *files = arena_zalloc(&c->arena, count * sizeof *files + 1);
     for (size_t i = 0; i < count && !rc; i++) {

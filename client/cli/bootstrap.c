@@ -31,7 +31,7 @@ struct bootstrap {
     struct admin_question *asked; /* one a replica, in the file's order */
     size_t count;
     uint32_t feature_level; /* that all of them know */
-    bool repeated; /* somebody was bootstrapped before */
+    bool repeated;          /* somebody was bootstrapped before */
 };
 
 typedef int visit_fn(struct bootstrap *b, const Hf__Catalog__Shard *s, Hf__Catalog__Member *m, size_t i);

@@ -37,8 +37,8 @@ static char *borrow(const char *text) /* execv takes what it does not write to *
 int child_become(const struct cli *c, const char *option, const char *argument)
 {
     char path[PATH_MAX + 32];
-    char *const arguments[] = {borrow(SHARD_PROGRAM), borrow(option), borrow(argument), c->json ? borrow("--json") : NULL,
-                               NULL};
+    char *const arguments[] = {borrow(SHARD_PROGRAM), borrow(option), borrow(argument),
+                               c->json ? borrow("--json") : NULL, NULL};
     if (!beside(path, sizeof path))
         return cli_error(c, HF_E_IO, "cannot find this program's own directory: %s", strerror(errno));
     execv(path, arguments);

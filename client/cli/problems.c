@@ -59,7 +59,9 @@ static void of_shard(const struct status_shard *s, const struct list_of *to)
         else if (strcmp(r->state, "ready") != 0)
             say(to, "replica %" PRIu32 "/%" PRIu32 " is %s", s->shard, r->member->replica, r->state);
         if (r->said && r->said->marked)
-            say(to, "replica %" PRIu32 "/%" PRIu32 " differs from the majority; restart it: it takes the state from another",
+            say(to,
+                "replica %" PRIu32 "/%" PRIu32
+                " differs from the majority; restart it: it takes the state from another",
                 s->shard, r->member->replica);
         if (r->said && *r->said->trouble)
             say(to, "replica %" PRIu32 "/%" PRIu32 ": %s", s->shard, r->member->replica, r->said->trouble);

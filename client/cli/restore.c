@@ -41,7 +41,7 @@ struct restore {
     struct hf_queue *queue;
     struct progress progress;
     uint64_t sent, done, expired, outstanding;
-    int code; /* exit code of the first put that failed */
+    int code;          /* exit code of the first put that failed */
     struct hlc clock;  /* of the cluster, */
     uint64_t clock_ns; /* as of this moment */
 };
@@ -59,8 +59,8 @@ static int check_files(struct restore *r)
         const Hf__Client__BackupHead *head = &r->files[i].head;
         if (head->cluster != r->files[0].head.cluster)
             return cli_error(r->c, HF_E_REFUSED,
-                             "restore: %s is of cluster %016" PRIx64 ", the others are of %016" PRIx64, r->files[i].path,
-                             head->cluster, r->files[0].head.cluster);
+                             "restore: %s is of cluster %016" PRIx64 ", the others are of %016" PRIx64,
+                             r->files[i].path, head->cluster, r->files[0].head.cluster);
         r->records += head->records;
         r->above = hlc_max(r->above, (struct hlc){head->ceiling});
     }
@@ -282,8 +282,8 @@ static int restore_file(struct restore *r, const struct backup_file *file)
     if (ended)
         return ended;
     if (rc != HF_E_NOT_FOUND || records != file->head.records)
-        return cli_error(r->c, HF_E_PROTOCOL, "restore: %s: %" PRIu64 " of %" PRIu64 " records came", file->path, records,
-                         file->head.records);
+        return cli_error(r->c, HF_E_PROTOCOL, "restore: %s: %" PRIu64 " of %" PRIu64 " records came", file->path,
+                         records, file->head.records);
     return HF_OK;
 }
 

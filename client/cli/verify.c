@@ -195,9 +195,7 @@ static void judge(struct verify *v)
     for (size_t i = 0; i < v->count; i++) {
         struct checked *r = &v->replicas[i];
         if (r->has_digest)
-            r->verdict = !v->majority                                          ? DIFFERS
-                         : memcmp(r->digest, v->majority, DIGEST_BYTES) == 0 ? EQUAL
-                                                                             : DIFFERS;
+            r->verdict = !v->majority ? DIFFERS : memcmp(r->digest, v->majority, DIGEST_BYTES) == 0 ? EQUAL : DIFFERS;
         if (r->verdict == DIFFERS && v->majority)
             tell(v, r);
         v->equal &= r->verdict == EQUAL;
@@ -212,7 +210,7 @@ static const char *explain(const struct checked *r, bool majority)
     case EQUAL:
         return "equal";
     case DIFFERS:
-        return !majority ? "has its own state: no majority has the same, so nobody can say which is right"
+        return !majority   ? "has its own state: no majority has the same, so nobody can say which is right"
                : r->marked ? "DIFFERS from the majority: marked; restart it and it takes the state from another replica"
                            : "DIFFERS from the majority, and could not be told so; verify again";
     case FAILED:
@@ -246,8 +244,8 @@ static void print_json(const struct verify *v)
            v->equal ? "true" : "false");
     for (size_t i = 0; i < v->count; i++) {
         const struct checked *r = &v->replicas[i];
-        printf("%s{\"name\":\"%" PRIu32 "/%" PRIu32 "\",\"replica\":%" PRIu32 ",\"state\":\"%s\",\"digest\":", i ? "," : "",
-               v->shard, r->member->replica, r->member->replica, verdict_names[r->verdict]);
+        printf("%s{\"name\":\"%" PRIu32 "/%" PRIu32 "\",\"replica\":%" PRIu32 ",\"state\":\"%s\",\"digest\":",
+               i ? "," : "", v->shard, r->member->replica, r->member->replica, verdict_names[r->verdict]);
         if (r->has_digest) {
             digest_hex(r->digest, DIGEST_BYTES, hex);
             printf("\"%s\",\"records\":%" PRIu64, hex, r->records);
@@ -269,13 +267,14 @@ static int check_levels(const struct verify *v, const struct status_shard *s)
                              "verify: replica %" PRIu32 "/%" PRIu32 " has feature level %" PRIu32
                              ", a consistency check needs %u: the shard was made by an earlier version, or an earlier "
                              "program runs there",
-                             s->shard, s->replicas[i].member->replica, s->replicas[i].said->feature_level, FEATURE_CHECK);
+                             s->shard, s->replicas[i].member->replica, s->replicas[i].said->feature_level,
+                             FEATURE_CHECK);
     return HF_OK;
 }
 
 /* One shard. HF_OK and *equal, or an exit code after saying why. */
-static int verify_shard(struct cli *c, struct admin *a, const struct hf_cluster_status *s, const struct status_shard *one,
-                        bool first, bool *equal)
+static int verify_shard(struct cli *c, struct admin *a, const struct hf_cluster_status *s,
+                        const struct status_shard *one, bool first, bool *equal)
 {
     struct verify v = {.c = c, .a = a, .cluster = s->cluster, .shard = one->shard, .count = one->count};
     must(one->count <= LIMIT_PEERS);

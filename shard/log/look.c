@@ -101,6 +101,7 @@ void log_look(const char *dir, struct log_look *out)
     bool back = out->code == HF_OK && out->hard_code == HF_OK;
     if (back && (out->hard.term < out->last_term || out->hard.commit > out->last)) {
         out->code = HF_E_CORRUPT;
-        snprintf(out->where, sizeof out->where, "the hard state has gone back, or the log's end is missing (in %.150s)", dir);
+        snprintf(out->where, sizeof out->where, "the hard state has gone back, or the log's end is missing (in %.150s)",
+                 dir);
     }
 }

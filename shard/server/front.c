@@ -41,7 +41,7 @@ struct front {
     struct replica *replica;     /* borrowed */
     struct list spare;           /* requests for reuse, by write.link */
     size_t spare_count;
-    struct backup *backup;       /* owned */
+    struct backup *backup; /* owned */
     struct publishing publishing;
     struct buf built;            /* replies of reads kept aside until the lease is checked again */
     struct arena scratch;        /* of one reply */
@@ -259,7 +259,8 @@ static void build_backup(struct front *f, struct request *r)
 {
     char where[256];
     struct backup_part part = {0};
-    int rc = backup_part(f->backup, replica_fsm(f->replica), replica_clock(f->replica), r->view, r->offset, &part, where);
+    int rc =
+        backup_part(f->backup, replica_fsm(f->replica), replica_clock(f->replica), r->view, r->offset, &part, where);
     Hf__Client__Reply reply;
     answer_init(&f->answer, &reply, r->id, rc);
     reply.view = part.view;
@@ -475,7 +476,8 @@ static int check_level(const struct front *f, const Hf__Client__Request *q, char
     if (q->op_case != HF__CLIENT__REQUEST__OP_CHECK || !fsm || level >= FSM_FEATURE_CHECK)
         return HF_OK;
     snprintf(message, 256,
-             "shard %" PRIu32 " was made with feature level %" PRIu32 ", a consistency check needs %u: earlier programs "
+             "shard %" PRIu32 " was made with feature level %" PRIu32
+             ", a consistency check needs %u: earlier programs "
              "that may be in the group cannot read it",
              f->answer.shard, level, FSM_FEATURE_CHECK);
     return HF_E_REFUSED;

@@ -128,7 +128,9 @@ static void look_at_fsm(struct found *f)
     }
     digest_hex(digest, DIGEST_BYTES, f->digest);
     if (f->fsm.cluster != f->id.cluster || f->fsm.group != f->id.group || f->fsm.applied.epoch != f->id.log_epoch)
-        damaged(f, "state machine: of cluster %016" PRIx64 " shard %" PRIu32 " log epoch %" PRIu32 ", not of this directory",
+        damaged(f,
+                "state machine: of cluster %016" PRIx64 " shard %" PRIu32 " log epoch %" PRIu32
+                ", not of this directory",
                 f->fsm.cluster, f->fsm.group, f->fsm.applied.epoch);
 }
 
@@ -217,8 +219,8 @@ static void json_fsm(const struct found *f, struct tally files)
                f->records, f->digest, f->fsm.feature_level, f->fsm.ceiling.t, f->fsm.checked);
     putchar('}');
     if (f->fsm_code == HF_OK) /* nobody runs it: what is applied is what is on disk */
-        printf(",\"applied\":%" PRIu64 ",\"applied_term\":%" PRIu64 ",\"durable_applied\":%" PRIu64, f->fsm.applied.index,
-               f->fsm.applied.term, f->fsm.applied.index);
+        printf(",\"applied\":%" PRIu64 ",\"applied_term\":%" PRIu64 ",\"durable_applied\":%" PRIu64,
+               f->fsm.applied.index, f->fsm.applied.term, f->fsm.applied.index);
     else
         printf(",\"applied\":null,\"applied_term\":null,\"durable_applied\":null");
 }

@@ -27,7 +27,7 @@ struct request {
     struct slice key, end;
     uint32_t limit;
     bool reverse, keys_only;
-    uint64_t view, offset; /* of a backup */
+    uint64_t view, offset;             /* of a backup */
     size_t answer_offset, answer_size; /* its reply among those kept aside */
     uint8_t *copy;
 };
