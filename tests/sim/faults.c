@@ -290,6 +290,14 @@ static void damage(struct sim *sim)
         node_lose_machine(n);
 }
 
+/* Somebody asks for a state without need: a stream that comes too late, or early enough. */
+static void fetch(struct sim *sim)
+{
+    uint32_t id = victim(sim), from = victim(sim);
+    if (id != 0 && from != 0)
+        snapshots_need(&sim->nodes[id], from, 0);
+}
+
 static void trim(struct sim *sim)
 {
     uint64_t min = sim_durable_min(sim);
@@ -300,7 +308,7 @@ static void trim(struct sim *sim)
 static void any(struct sim *sim)
 {
     const struct faults *f = &sim->faults;
-    uint64_t kind = below(sim, 18);
+    uint64_t kind = below(sim, 19);
     if (kind < 4 && f->crashes)
         crash(sim);
     else if (kind < 6 && f->pauses)
@@ -321,6 +329,8 @@ static void any(struct sim *sim)
         siege_begin(sim);
     else if (kind == 16 && f->damage)
         damage(sim);
+    else if (kind == 17)
+        fetch(sim);
     else
         trim(sim);
 }

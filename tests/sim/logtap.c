@@ -208,6 +208,7 @@ void __wrap_log_restart(struct log *log, uint64_t index, uint64_t term)
     if (current == NULL)
         return;
     struct shadow *s = &current->shadow;
+    current->sim->result.restarts++;
     s->base = s->last = index;
     column_set(&s->term, index, term);
     column_set(&s->hash, index, 0);

@@ -79,9 +79,10 @@ static void parse(int argc, char **argv, struct request *r)
 static void print_counts(const struct sim_result *r)
 {
     printf("virtual seconds %.1f  steps %" PRIu64 "  turns %" PRIu64 "  writes %" PRIu64 "  reads %" PRIu64 " (%" PRIu64
-           " by lease)  leaders %" PRIu64 "  deaths %" PRIu64 "  changes applied %" PRIu64 "\n",
+           " by lease)  leaders %" PRIu64 "  deaths %" PRIu64 "  changes applied %" PRIu64 "  installed %" PRIu64
+           " (%" PRIu64 " logs anew)  logs rebuilt %" PRIu64 " (%" PRIu64 " complete again)\n",
            (double)r->virtual_ns / 1e9, r->steps, r->turns, r->writes_done, r->reads_done, r->lease_reads, r->elections,
-           r->deaths, r->changes);
+           r->deaths, r->changes, r->installs, r->restarts, r->rebuilt, r->recovered);
 }
 
 static int run_one(const struct request *r)

@@ -124,6 +124,10 @@ static void count(struct seeds_summary *s, const struct seeds_plan *plan, const 
     s->total.elections += r->elections;
     s->total.deaths += r->deaths;
     s->total.changes += r->changes;
+    s->total.installs += r->installs;
+    s->total.restarts += r->restarts;
+    s->total.rebuilt += r->rebuilt;
+    s->total.recovered += r->recovered;
     if (!r->failed || (plan->only_if_by != NULL && strcmp(plan->only_if_by, r->checker) != 0))
         return;
     if (s->failures++ == 0) {

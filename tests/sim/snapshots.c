@@ -92,9 +92,10 @@ void snapshots_publish(struct node *n)
             return;
         n->publishing = true;
         n->publish_at = n->machine.index;
-        (void)!fsm_flush_begin(n->fsm);
-        if (!planted_bug("sim.token_ahead"))
+        if (!planted_bug("sim.token_ahead")) {
+            (void)!fsm_flush_begin(n->fsm);
             return;
+        }
     }
     node_look_durable(n);
     if (n->durable.index < n->publish_at && !planted_bug("sim.token_ahead"))
@@ -229,6 +230,7 @@ bool snapshots_follow(struct node *n, uint64_t index, uint64_t term)
         return false;
     }
     n->following = false;
+    n->sim->result.installs++;
     checks_see(n->sim, (struct check_event){.kind = CHECK_INSTALLED,
                                             .node = n,
                                             .index = n->machine.index,
