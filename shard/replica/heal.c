@@ -15,7 +15,8 @@
 #define NEED_NS (3000 * CLOCK_NS_PER_MS) /* a need that was not repeated for so long is over */
 #define PAUSE_NS_MIN (200 * CLOCK_NS_PER_MS)
 #define PAUSE_NS_MAX (10000 * CLOCK_NS_PER_MS)
-#define SILENT_MS 10000 /* without a byte: the stream is given up */
+#define SILENT_MS 10000                  /* without a byte: the stream is given up */
+#define LEFT_NS (2000 * CLOCK_NS_PER_MS) /* likewise, once another replica leads */
 
 enum { M_DONE, M_DROPPED, M_FAILED, M_RUNNING, M_COUNT };
 static const char installs_help[] = "State machines fetched from another replica, by what became of them";
@@ -207,6 +208,11 @@ static void follow(struct heal *h, const struct engine_status *s, uint64_t now_n
 {
     switch (receiver_state(h->receiver)) {
     case RECEIVER_RUNNING:
+        if (s->leader == 0 || s->leader == h->from || now_ns < receiver_progress_ns(h->receiver) + LEFT_NS)
+            return;
+        diag(DIAG_INFO, "from=%" PRIu32 " nothing comes any more, %" PRIu32 " leads: it is asked instead", h->from,
+             s->leader);
+        again_later(h, now_ns);
         return;
     case RECEIVER_DONE:
         finish(h, s, now_ns);

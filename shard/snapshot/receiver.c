@@ -67,7 +67,7 @@ struct receiver {
     pthread_t thread;
     _Atomic bool stop;
     _Atomic int state; /* enum receiver_state; what it speaks of is written before */
-    _Atomic uint64_t bytes, total;
+    _Atomic uint64_t bytes, total, progress_ns;
     int code;
     char text[256];
     struct staging *staging; /* owned; its header is read by the loop once DONE */
@@ -78,8 +78,8 @@ struct receiver {
     uint64_t attempt, stream, number;
     uint64_t received, credited; /* bytes; until when we last said so */
     unsigned begins;
-    uint64_t begun_ns, progress_ns, heard_ns, ask_ns; /* ask_ns: when the Fetch is due again */
-    bool ending, ended;                               /* we are done with it; the sender has heard so */
+    uint64_t begun_ns, heard_ns, ask_ns; /* ask_ns: when the Fetch is due again */
+    bool ending, ended;                  /* we are done with it; the sender has heard so */
     struct arena arena;
     struct buf packed;
 };
@@ -263,7 +263,7 @@ static void on_chunk(struct receiver *r, const Hf__Snapshot__Reply *p)
         return;
     }
     r->received += c->data.len;
-    r->progress_ns = clock_boot_ns();
+    atomic_store(&r->progress_ns, clock_boot_ns());
     atomic_store(&r->bytes, r->received);
     atomic_store(&r->total, c->total);
     metric_add(&metrics[M_BYTES], c->data.len);
@@ -370,7 +370,7 @@ static void say_end(struct receiver *r, int code, uint64_t for_ms)
 static void look_at_clock(struct receiver *r)
 {
     uint64_t now = clock_boot_ns();
-    if (now - r->progress_ns > ms(r->config.timeout_ms))
+    if (now - atomic_load(&r->progress_ns) > ms(r->config.timeout_ms))
         fail(r, r->code ? r->code : HF_E_TIMEOUT, r->code ? "" : "nothing came in time");
     else if (now - r->heard_ns > ms(SILENCE_MS))
         reconnect(r);
@@ -383,7 +383,6 @@ static void *run(void *ctx)
     struct receiver *r = ctx;
     struct list none;
     list_init(&none);
-    r->begun_ns = r->progress_ns = clock_boot_ns();
     begin(r);
     if (running(r))
         reconnect(r);
@@ -434,6 +433,8 @@ int receiver_start(const struct receiver_config *config, struct receiver **out)
     r->endpoint = strdup(config->endpoint);
     r->dir = strdup(config->dir);
     must(r->endpoint && r->dir); /* out of memory */
+    r->begun_ns = clock_boot_ns();
+    atomic_store(&r->progress_ns, r->begun_ns);
     r->wake = mailbox_new();
     if (!r->wake || pthread_create(&r->thread, NULL, run, r) != 0) {
         receiver_free(&r);
@@ -467,6 +468,11 @@ const char *receiver_text(const struct receiver *r)
 uint64_t receiver_bytes(const struct receiver *r)
 {
     return atomic_load(&r->bytes);
+}
+
+uint64_t receiver_progress_ns(const struct receiver *r)
+{
+    return atomic_load(&r->progress_ns);
 }
 
 uint64_t receiver_total(const struct receiver *r)

@@ -32,7 +32,8 @@ const struct stream_header *receiver_header(const struct receiver *r); /* DONE; 
 int receiver_code(const struct receiver *r);                           /* FAILED: why */
 const char *receiver_text(const struct receiver *r);                   /* and in words; borrowed */
 uint64_t receiver_bytes(const struct receiver *r);                     /* so far: progress */
-uint64_t receiver_total(const struct receiver *r); /* of how many, as the sender says; 0: it did not */
+uint64_t receiver_total(const struct receiver *r);       /* of how many, as the sender says; 0: it did not */
+uint64_t receiver_progress_ns(const struct receiver *r); /* when bytes last came, or it was started: clock_boot_ns */
 /* Aborts if running, and joins: waits for a write or sync that is under way. What is staged stays. */
 void receiver_stop(struct receiver **r);
 
