@@ -46,6 +46,8 @@ static int peek(const struct reading *in, struct stream_reader *r)
         rc = HF_E_SNAPSHOT_FOOTER;
     while (rc == HF_OK && stream_reader_header(r) == NULL && stream_reader_bytes(r) < in->bytes)
         rc = push_piece(in, r, head, sizeof head);
+    if (rc == HF_OK && stream_reader_header(r) == NULL)
+        rc = HF_E_SNAPSHOT_TOO_SMALL; /* the token does not end before the file does */
     if (stream_reader_header(r) != NULL && footer.token_crc != stream_reader_token_crc(r))
         rc = HF_E_SNAPSHOT_FOOTER;
     else if (stream_reader_header(r) != NULL)

@@ -1,6 +1,7 @@
 /* fuzz_stream.c: any bytes as a stream, cut anywhere, and as the files token and INSTALL, with their checksums as they are
  * or made right so that what stands behind them is reached. A stream that is taken was written by the rules; one that is
  * refused was refused with an error of its own type; a machine in use is never touched by either. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/crc32c.h"

@@ -369,6 +369,29 @@ static void test_damaged_file(void)
     simdisk_free(&sd);
 }
 
+/* Both ends are whole, and the token goes on behind the end: found by fuzz_stream. */
+static void test_a_token_longer_than_its_file(void)
+{
+    struct simdisk *sd = simdisk_new();
+    struct disk *disk = simdisk_disk(sd);
+    struct buf bytes = {0};
+    struct arena arena = {0};
+    struct stream_header header = {.ceiling = {7}};
+    uint64_t size = 0;
+    uint8_t footer[STREAM_FOOTER_BYTES];
+    stream_format_header(&header, &bytes);
+    stream_format_section(STREAM_TOKEN, STREAM_TOKEN_NAME, 100000, &bytes);
+    buf_append(&bytes, "format 1\n", 9);
+    stream_format_footer(&(struct stream_footer){.sections = 1, .bytes = bytes.size}, footer);
+    buf_append(&bytes, footer, sizeof footer);
+    put_file(disk, "s", buf_slice(&bytes));
+    CU_ASSERT_EQUAL(stream_file_peek(disk, "s", &arena, &header, &size), HF_E_SNAPSHOT_TOO_SMALL);
+    CU_ASSERT_EQUAL(stream_file_read(disk, "s", NULL, 0), HF_E_SNAPSHOT_TOO_SMALL);
+    arena_deinit(&arena);
+    buf_deinit(&bytes);
+    simdisk_free(&sd);
+}
+
 /* ---- a directory, and a writer used wrongly ---- */
 
 static int append(void *ctx, struct slice bytes)
@@ -461,6 +484,7 @@ int main(void)
         {"one bit flipped anywhere", test_one_byte_flipped_anywhere},
         {"a stream in a file", test_file},
         {"a damaged file", test_damaged_file},
+        {"a token longer than its file", test_a_token_longer_than_its_file},
         {"a directory", test_directory},
         {"a writer used wrongly, or stopped", test_writer},
     };
