@@ -58,7 +58,7 @@ struct fsm_info {
     uint32_t heartbeat_ms, election_ms;
     uint32_t feature_level;
     struct fsm_applied applied;
-    uint64_t checked; /* index of the last consistency check, 0: none */
+    uint64_t checked;                    /* index of the last consistency check, 0: none */
     struct hlc ceiling;                  /* highest committed */
     struct version newest;               /* highest version applied: the next leader's stamps go on from it */
     const Hf__Catalog__Members *members; /* as of applied */

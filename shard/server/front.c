@@ -13,6 +13,7 @@
 #include "common/sys/metrics.h"
 #include "proto/pack.h"
 #include "proto/routes.h"
+#include "shard/server/admission.h"
 #include "shard/server/backup.h"
 #include "shard/server/publishing.h"
 #include "shard/server/request.h"
@@ -20,7 +21,6 @@
 
 #define SCAN_STEPS_MAX 20000 /* versions one page may look at: a few milliseconds of the loop */
 #define SPARE_MAX 1024       /* requests kept for reuse */
-#define LEASE_AHEAD_MS_MAX (UINT64_C(24) * 3600 * 1000)
 
 enum { M_WRITES, M_READS, M_REFUSED, M_MALFORMED, M_BUSY, M_FUTURE, M_COUNT };
 static struct metric metrics[M_COUNT] = {
@@ -382,30 +382,6 @@ static void queue(struct front *f, const struct net_peer *peer, const Hf__Client
     request_free(f, r);
 }
 
-/* Is everything the request touches in this group's range? */
-static int check_range(const struct front *f, const Hf__Client__Request *q, struct arena *turn, char message[256])
-{
-    struct request_span span;
-    if (!request_span(q, turn, &span))
-        return HF_OK;
-    struct fsm *fsm = replica_fsm(f->replica);
-    if (!fsm) /* it is being fetched: this replica leads nobody */
-        return HF_E_NOT_LEADER;
-    enum fsm_space space = q->space == HF__ENTRY__SPACE__CATALOG ? FSM_CATALOG : FSM_USER;
-    if (span.single || space == FSM_CATALOG)
-        return fsm_owns(fsm, space, span.start) ? HF_OK : HF_E_WRONG_SHARD;
-    const Hf__Catalog__Range *range = fsm_info(fsm)->range;
-    struct slice end = pack_slice(range->end);
-    bool starts =
-        slice_compare(span.start, pack_slice(range->start)) >= 0 && (!end.size || slice_compare(span.start, end) < 0);
-    bool ends = !end.size || (span.end.size && slice_compare(span.end, end) <= 0);
-    if (starts && ends)
-        return HF_OK;
-    snprintf(message, 256, "the range is not wholly in shard %" PRIu32 "; ask for each shard's part by newer routes",
-             f->answer.shard);
-    return HF_E_WRONG_SHARD;
-}
-
 static void take_beat(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q)
 {
     if (replica_observe(f->replica, (struct hlc){q->beat->issued}))
@@ -451,38 +427,6 @@ static void answer_routes(struct front *f, const struct net_peer *peer, uint64_t
     answer_send(&f->answer, peer, &reply);
 }
 
-/* A ceiling never falls again. One that is a day ahead both of the last one and of this machine's clock is an error of its
- * sender: coordinators follow no jump of more than ten minutes. The first ceiling of a group has nothing to be held to. */
-static int check_lease(const struct front *f, const Hf__Client__Request *q, char message[256])
-{
-    if (q->op_case != HF__CLIENT__REQUEST__OP_LEASE)
-        return HF_OK;
-    if (!replica_fsm(f->replica))
-        return HF_E_NOT_LEADER;
-    uint64_t asked_ms = hlc_ms((struct hlc){q->lease->ceiling}), wall_ms = clock_wall_ms();
-    uint64_t known_ms = hlc_ms(fsm_info(replica_fsm(f->replica))->ceiling);
-    if (known_ms == 0 || asked_ms <= (known_ms > wall_ms ? known_ms : wall_ms) + LEASE_AHEAD_MS_MAX)
-        return HF_OK;
-    snprintf(message, 256, "a lease to %" PRIu64 " ms is more than a day ahead of the last one, %" PRIu64 " ms",
-             asked_ms, known_ms);
-    return HF_E_INVALID;
-}
-
-/* A group may hold no entry of a kind above its feature level. */
-static int check_level(const struct front *f, const Hf__Client__Request *q, char message[256])
-{
-    const struct fsm *fsm = replica_fsm(f->replica);
-    uint32_t level = fsm ? fsm_info(fsm)->feature_level : 0;
-    if (q->op_case != HF__CLIENT__REQUEST__OP_CHECK || !fsm || level >= FSM_FEATURE_CHECK)
-        return HF_OK;
-    snprintf(message, 256,
-             "shard %" PRIu32 " was made with feature level %" PRIu32
-             ", a consistency check needs %u: earlier programs "
-             "that may be in the group cannot read it",
-             f->answer.shard, level, FSM_FEATURE_CHECK);
-    return HF_E_REFUSED;
-}
-
 static void take_verdict(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q)
 {
     bool marked = false;
@@ -503,11 +447,7 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
     if (!rc && q->shard && q->shard != f->answer.shard)
         rc = HF_E_WRONG_SHARD;
     if (!rc)
-        rc = check_range(f, q, turn, message);
-    if (!rc)
-        rc = check_lease(f, q, message);
-    if (!rc)
-        rc = check_level(f, q, message);
+        rc = admission_check(f->replica, q, turn, message);
     if (rc) {
         refuse_request(f, peer, q->id, rc, message);
         return;
