@@ -21,6 +21,8 @@
 #define LAGGARD_FACTOR 4 /* times --snapshot-log-bytes are kept for members that are alive but late */
 #define GRAINS 64        /* replay is counted in steps of the budget by this */
 #define ENTRY_BYTES 32   /* what the log adds to an entry's payload, about */
+#define HOLD_TIMES 16    /* as many logs of the usual size are kept for a state that is on its way */
+#define HOLD_BYTES ((uint64_t)1 << 30)
 #define GRAIN_BYTES_DEFAULT ((uint64_t)256 * 1024)
 
 enum {
@@ -96,7 +98,7 @@ struct publish {
     uint64_t retry_ns;     /* nothing is begun before: something failed */
     uint64_t now_ns;       /* of this turn */
     bool failing, slow;    /* and this was said */
-    bool paused;
+    bool paused, hold;
 };
 
 static uint64_t grain_of(const struct publish_config *c)
@@ -344,13 +346,25 @@ static uint64_t cut_index(const struct publish *p)
     return cut < most ? cut : most;
 }
 
+void publish_hold(struct publish *p, bool hold)
+{
+    p->hold = hold;
+}
+
+/* I12: a receiver that never ends does not keep the log for ever. */
+static bool held(const struct publish *p)
+{
+    uint64_t most = p->config.every_bytes > 0 ? HOLD_TIMES * p->config.every_bytes : HOLD_BYTES;
+    return p->hold && p->d->ops->status(p->d->engine).log_bytes < most;
+}
+
 static void trim(struct publish *p)
 {
     uint64_t cut = cut_index(p);
     must(cut <= p->index && cut <= p->durable); /* I4 */
     crash_point("publish.before_trim");
     uint64_t first = p->d->ops->status(p->d->engine).first;
-    if (cut < first)
+    if (cut < first || held(p))
         return;
     int rc = p->d->ops->trim(p->d->engine, cut);
     if (rc != HF_OK)

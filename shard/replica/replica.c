@@ -588,6 +588,7 @@ static void reply(struct replica *r)
 
 static void publish(struct replica *r)
 {
+    publish_hold(r->publish, r->sender && sender_active(r->sender));
     publish_turn(r->publish, clock_boot_ns());
 }
 

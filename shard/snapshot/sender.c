@@ -27,6 +27,7 @@
 #define TICK_MS 100        /* while there are streams */
 #define UNREAD_RETRY_MS 10 /* a peer that does not read is tried again */
 #define OUTGOING "outgoing-"
+#define ACTIVE_NS (5000 * CLOCK_NS_PER_MS) /* a receiver puts in place what it got, and then asks for the log */
 
 enum outcome { OUTCOME_DONE, OUTCOME_ABORTED, OUTCOME_FAILED, OUTCOME_TIMEOUT };
 enum {
@@ -93,6 +94,7 @@ struct sender {
     struct mailbox *wake;
     pthread_t thread;
     _Atomic bool stop;
+    _Atomic uint64_t active_ns; /* when there last was a stream; 0: never */
 
     pthread_mutex_t mutex; /* of these three */
     pthread_cond_t idle;
@@ -135,6 +137,12 @@ void sender_serve(struct sender *s, struct fsm *fsm)
     while (changed && s->users > 0)
         pthread_cond_wait(&s->idle, &s->mutex);
     pthread_mutex_unlock(&s->mutex);
+}
+
+bool sender_active(const struct sender *s)
+{
+    uint64_t last = atomic_load(&s->active_ns);
+    return last != 0 && clock_boot_ns() < last + ACTIVE_NS;
 }
 
 static bool has_machine(struct sender *s)
@@ -283,6 +291,7 @@ static int sending_begin(struct sender *s, const struct net_peer *peer, const Hf
                            .incarnation = q->from_incarnation,
                            .peer = *peer,
                            .begun_ns = clock_boot_ns()};
+    atomic_store(&s->active_ns, st->begun_ns);
     diag(DIAG_INFO, "snapshot asked for replica=%" PRIu32, st->replica);
     *out = st;
     return HF_OK;
@@ -432,6 +441,8 @@ static void look_after(struct sender *s)
         }
         active += st->out != NULL;
     }
+    if (active > 0)
+        atomic_store(&s->active_ns, now);
     reap(s);
     metric_set(&metrics[M_ACTIVE], active);
 }

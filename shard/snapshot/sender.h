@@ -30,5 +30,7 @@ struct sender_config {
 HF_CHECKED int sender_open(const struct sender_config *config, struct sender **out);
 void sender_close(struct sender **s);                /* waits for a checkpoint that is being made */
 const char *sender_endpoint(const struct sender *s); /* as others reach it */
+/* A stream is on its way, or was a moment ago: its receiver will need the log from there on. Any thread. */
+bool sender_active(const struct sender *s);
 /* The machine to serve; NULL: none now (an install is about to close it): returns when no thread uses the old one. */
 void sender_serve(struct sender *s, struct fsm *fsm);

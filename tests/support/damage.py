@@ -65,11 +65,10 @@ def middle_of_log(folder):
     flip(at + size - 1)(path)
 
 
-def launch(c, name):
-    """Starts a replica that need not become ready; ends with the cluster."""
-    process = subprocess.Popen([SCRIPT, "start", name, "--dir", c.dir], env=c.env, stdin=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return process
+def launch(c, name, **env):
+    """Starts a replica that need not become ready; returns at once."""
+    subprocess.run(["setsid", "-f", SCRIPT, "start", name, "--dir", c.dir], env=dict(c.env, **env), check=True,
+                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def http_get(address, path):

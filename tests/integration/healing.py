@@ -1,0 +1,277 @@
+#!/usr/bin/env python3
+# healing.py: a replica that is behind every log, or whose state is damaged, gets another's while the group goes on; senders and
+# receivers that die on the way; what never happens meanwhile.
+import glob
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import damage  # noqa: E402
+import wire  # noqa: E402
+from cluster import FULL, ClusterTest, Hammer, StartFailed, lincheck, wait_for  # noqa: E402
+from wire import request  # noqa: E402
+
+SMALL = ["snapshot-entries=40", "snapshot-trailing-entries=5", "snapshot-log-bytes=65536", "log-segment-bytes=65536",
+         "fsm-buffer-bytes=65536"]
+CORRUPT = -19
+
+
+class Healing(ClusterTest):
+    def group(self, **shape):
+        self.c = self.cluster(**dict(dict(shards=1, sets=SMALL), **shape)).up()
+        self.puts = {}
+        return self.c
+
+    def put(self, count, at=None, size=500):
+        with self.c.wire(at or self.c.leader(1)) as w:
+            for _ in range(count):
+                key = b"k%05d" % len(self.puts)
+                value = key + b"." * size
+                self.assertEqual(w.ask(request(1, put=(key, value), deadline_ms=20000), 60).code, wire.OK)
+                self.puts[key] = value
+
+    def trims(self, leader, times, size=500):
+        """Writes until the leader's log was cut at its front `times` times."""
+        for _ in range(times):
+            first = self.c.status_of(leader).log_first
+            self.put(50, leader, size)
+            wait_for(lambda: f"a cut log: {self.c.status_of(leader)}", 30,  # noqa: B023
+                     lambda: self.c.status_of(leader).log_first > first)  # noqa: B023
+
+    def log_since(self, name):
+        before = len(self.c.log(name))
+        return lambda: self.c.log(name)[before:]
+
+    def said(self, name, since, text, seconds=60):
+        wait_for(lambda: f"{name} says \"{text}\": {since()[-3000:]}", seconds, lambda: text in since())
+
+    def whole(self, name, seconds=60):
+        wait_for(lambda: f"{name} is whole: {self.c.status_of(name)} {self.c.log(name)[-2000:]}", seconds,
+                 lambda: (s := self.c.status_of(name)) and s.state == "ready" and not s.trouble)
+        self.c.digests_agree(1)
+
+    def everything_is_there(self):
+        leader = self.c.leader(1)
+        with self.c.wire(leader) as w:
+            for key, value in self.puts.items():
+                self.assertEqual(w.ask(request(1, get=key), 20).value, value, key)
+
+
+class Behind(Healing):
+    def test_three_truncations_later(self):
+        """Down while others write and cut their logs: up, and behind every log, it is ready only when it has the state."""
+        c = self.group()
+        name = c.followers(1)[0]
+        self.put(20)
+        c.kill(name)
+        leader = c.leader(1)
+        if FULL:
+            self.put(100000, leader, 100)
+        self.trims(leader, 3)
+        since = self.log_since(name)
+        c.start(name)
+        lines = since()
+        self.assertLess(lines.index("installed index="), lines.index(" ready applied="))
+        self.whole(name)
+        self.assertNotIn("role=leader", lines)
+        c.transfer(1, name)
+        self.everything_is_there()
+
+    def test_a_longer_log_of_its_own(self):
+        """What it wrote and nobody else has goes, though it reaches further than what it is given."""
+        c = self.group()
+        self.put(20)
+        old = c.leader(1)
+        others = c.followers(1)
+        c.kill(*others)
+        with c.wire(old) as w:  # never committed: there is no quorum
+            for i in range(400):
+                w.send(request(1, put=(b"lost%04d" % i, b"x" * 100), deadline_ms=300))
+            wait_for(lambda: f"a longer log: {c.status_of(old)}", 20, lambda: c.status_of(old).last > c.status_of(old).commit)
+        longer = c.status_of(old).last
+        c.kill(old)
+        c.start_in_background(*others)
+        leader = c.leader(1)
+        self.trims(leader, 1)
+        since = self.log_since(old)
+        c.start(old)
+        self.assertIn("installed index=", since())
+        self.whole(old)
+        self.assertGreater(longer, 0)
+        with c.wire(c.leader(1)) as w:
+            self.assertNotEqual(w.ask(request(1, get=b"lost0399"), 20).code, wire.OK)
+        self.everything_is_there()
+
+    def test_a_lagging_replica_never_leads(self):
+        """The two that are left when the leader dies: one whole, one that lacks its state: the whole one leads."""
+        c = self.group()
+        self.put(30)
+        leader = c.leader(1)
+        lagging, other = c.followers(1)
+        c.kill(lagging)
+        self.trims(leader, 1)
+        c.kill(leader, other)
+        since = self.log_since(lagging)
+        damage.launch(c, lagging)
+        wait_for("its status", 30, lambda: c.status_of(lagging))
+        c.start_in_background(other)
+        self.assertEqual(c.leader(1), other)
+        c.start(leader)
+        self.whole(lagging)
+        self.assertNotIn("role=leader", since())
+        self.everything_is_there()
+
+    def test_all_members_of_four_shards_at_once(self):
+        c = self.group(shards=4, replicas=3)
+        h = Hammer(c, "all")
+        h.await_acks(400)
+        c.kill(*c.names())
+        c.start_in_background(*c.names())
+        for shard in range(1, 5):
+            c.leader(shard)
+        h.await_acks(200)
+        h.stop()
+        good, text = lincheck(h.path)
+        self.assertTrue(good, text)
+        for name in c.names():
+            lines = [x for x in c.log(name).splitlines() if "cold start state=" in x]
+            self.assertIn("outcome=skipped", lines[-1])
+            self.assertNotIn("reason=behind ", lines[-1])
+
+
+class OnTheWay(Healing):
+    def behind(self, size=500, sets=()):
+        """A group whose last replica is down and behind every log; (leader, the one that is down)."""
+        c = self.group(sets=SMALL + list(sets))
+        name = c.followers(1)[0]
+        self.put(20, size=size)
+        c.kill(name)
+        leader = c.leader(1)
+        self.trims(leader, 2, size)
+        return leader, name
+
+    def test_the_receiver_is_killed_at_each_step_of_the_swap(self):
+        leader, name = self.behind()
+        c = self.c
+        points = ["install.before_record", "install.after_record", "install.after_exchange", "install.before_log",
+                  "install.before_done"]
+        for point in points:
+            with self.subTest(point):
+                damage.launch(c, name, HOLDFAST_CRASH_POINT=point)
+                wait_for(f"a start up to {point}", 30, lambda: c.pid(name))
+                c.await_end(name)
+                since = self.log_since(name)
+                c.start(name)
+                self.whole(name)
+                done = point in points[2:]
+                self.assertEqual("installed index=" in since(), not done and point != "install.after_record", since())
+                self.assertEqual(sorted(os.listdir(os.path.join(c.data(name), "snapshots"))), ["token"])
+                self.assertFalse(os.path.exists(os.path.join(c.data(name), "INSTALL")))
+                c.kill(name)
+                self.trims(leader, 2)
+        c.start(name)
+        self.everything_is_there()
+
+    def test_the_sender_is_killed_on_the_way(self):
+        """And the next leader gives it what it lacks."""
+        leader, name = self.behind(20000, ["snapshot-rate=400000"])
+        c = self.c
+        since = self.log_since(name)
+        damage.launch(c, name)
+        self.said(name, since, "fetching a state")
+        self.said(name, since, "begins index=")
+        c.kill(leader)
+        c.leader(1)
+        self.said(name, since, "installed index=")
+        c.start(leader)
+        self.whole(name)
+        self.everything_is_there()
+
+    def test_what_comes_too_late_is_dropped(self):
+        """A leader that still has the log brings it there before the stream of another ends."""
+        c = self.group(sets=SMALL + ["snapshot-rate=150000"])
+        leader = c.leader(1)
+        keeper, name = c.followers(1)
+        c.kill(keeper)
+        c.sets = ["log-segment-bytes=65536"]  # as much log as there is
+        c.up()
+        c.kill(name)
+        c.transfer(1, leader)
+        self.trims(leader, 2, 10000)
+        since = self.log_since(name)
+        damage.launch(c, name)
+        self.said(name, since, "begins index=")
+        c.transfer(1, keeper)
+        self.whole(name)
+        self.said(name, since, "is not used: the log came further meanwhile")
+        self.assertNotIn("installed", since())
+        self.put(20, keeper)
+        self.whole(name)
+        self.everything_is_there()
+
+    def test_a_publish_runs_while_a_state_is_put_in_place(self):
+        """Under load and with the smallest triggers each replica in turn sleeps, wakes up and is given the state."""
+        c = self.group(sets=["snapshot-entries=10", "snapshot-trailing-entries=1", *SMALL[2:]])
+        h = Hammer(c, "load")
+        for turn in range(6 if FULL else 3):
+            name = c.followers(1)[turn % 2]
+            c.kill(name)
+            h.await_acks(300)
+            c.start(name)
+            self.whole(name)
+        h.stop()
+        good, text = lincheck(h.path)
+        self.assertTrue(good, text)
+
+
+class Damaged(Healing):
+    def test_a_leader_that_reads_damage_hands_over_and_is_healed(self):
+        c = self.group(sets=[s for s in SMALL if "snapshot" not in s])
+        self.put(300, size=1000)
+        name = c.leader(1)
+        c.script("kill", name, "-TERM")  # nothing is left to be replayed, which would meet it
+        c.await_end(name)
+        table = max(glob.glob(os.path.join(c.data(name), "fsm", "*.sst")), key=os.path.getsize)
+        damage.flip(os.path.getsize(table) // 3)(table)
+        since = self.log_since(name)
+        c.start(name)
+        c.transfer(1, name)
+        codes = set()
+        with c.wire(name) as w:
+            for key in self.puts:
+                reply = w.try_ask(request(1, get=key), 10)
+                codes.add(reply.code if reply else None)
+                if CORRUPT in codes:
+                    break
+        self.assertIn(CORRUPT, codes)
+        self.said(name, since, "installed index=")
+        wait_for("another leader", 30, lambda: c.leader(1) != name)
+        self.whole(name)
+        self.assertFalse(os.path.exists(os.path.join(c.data(name), "quarantine-fsm")))
+        c.transfer(1, name)
+        self.everything_is_there()
+
+    def test_damage_that_replay_meets_ends_one_start_only(self):
+        c = self.group(sets=[s for s in SMALL if "snapshot" not in s])
+        self.put(300, size=1000)
+        name = c.followers(1)[0]
+        c.kill(name)
+        for table in glob.glob(os.path.join(c.data(name), "fsm", "*.sst")):
+            for at in range(500, os.path.getsize(table) - 2000, 2000):
+                damage.flip(at)(table)
+        since = self.log_since(name)
+        for _ in range(3):
+            try:
+                c.start(name)
+                break
+            except StartFailed as failed:
+                self.assertEqual(failed.code, 70)
+                self.assertIn("the next start replaces it", failed.message)
+        self.whole(name)
+        self.assertEqual(since().count("cold start state="), 2, since())
+        self.assertIn("state=corrupt_fsm", since())
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
