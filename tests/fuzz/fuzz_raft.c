@@ -28,6 +28,17 @@ static void on_barrier(void *ctx, uint64_t id, uint64_t index)
     (void)ctx, (void)id, (void)index;
 }
 
+static void on_snapshot_needed(void *ctx, uint32_t from, uint64_t index, uint64_t term)
+{
+    (void)ctx, (void)from, (void)index, (void)term;
+}
+
+static int on_recovered(void *ctx)
+{
+    (void)ctx;
+    return HF_OK;
+}
+
 static void on_changed(void *ctx)
 {
     (void)ctx;
@@ -118,7 +129,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                              .send = on_send,
                              .apply = on_apply,
                              .barrier_ready = on_barrier,
-                             .changed = on_changed};
+                             .changed = on_changed,
+                             .snapshot_needed = on_snapshot_needed,
+                             .recovered = on_recovered};
     struct engine *e = NULL;
     char where[256];
     must(env.disk->ops->make_dir(env.disk, "d") == HF_OK);
@@ -143,7 +156,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                                  .send = on_send,
                                                  .apply = on_apply,
                                                  .barrier_ready = on_barrier,
-                                                 .changed = on_changed},
+                                                 .changed = on_changed,
+                                                 .snapshot_needed = on_snapshot_needed,
+                                                 .recovered = on_recovered},
                             &e, where) == HF_OK); /* whatever was believed can be read again */
     engine_native.close(&e);
     simdisk_free(&sd);

@@ -132,7 +132,8 @@ void core_follow_snapshot(struct core *c, const struct core_message *m)
         if (core_term_at(c, m->index, &term) && term == m->log_term) {
             c->commit = m->index; /* its base, which is committed; ours up to there is the same */
         } else {
-            core_trace(c, CORE_TRACE_SNAPSHOT_NEEDED, m->peer, m->index);
+            if (c->need_index != m->index) /* said once, though told again and again */
+                core_trace(c, CORE_TRACE_SNAPSHOT_NEEDED, m->peer, m->index);
             c->need_from = m->peer;
             c->need_index = m->index;
             c->need_term = m->log_term;

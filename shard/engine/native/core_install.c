@@ -44,6 +44,7 @@ int core_install(struct core *c, const struct core_installed *at, struct core_or
     c->applied = at->index;
     c->held = false;
     c->need_from = 0;
+    c->need_index = 0;
     take_config(c, at, kept);
     core_trace(c, kept ? CORE_TRACE_INSTALLED : CORE_TRACE_RESTARTED, at->index, last);
     return HF_OK;
