@@ -323,17 +323,16 @@ static void install(const char *from, const char *top)
 struct world {
     struct machine source;         /* goes on */
     struct machine old, reference; /* `old` is closed, at top/fsm */
-    char top[32], machine[64], checkpoint[64];
+    char top[200], machine[256], checkpoint[256];
     struct arena arena;
     struct token token; /* of the checkpoint */
 };
 
-static void world_start(struct world *w)
+static void world_in(struct world *w, const char *top)
 {
     char where[256];
     *w = (struct world){0};
-    snprintf(w->top, sizeof w->top, "/tmp/hf-snap-XXXXXX");
-    must(mkdtemp(w->top) != NULL);
+    must((size_t)snprintf(w->top, sizeof w->top, "%s", top) < sizeof w->top);
     snprintf(w->machine, sizeof w->machine, "%s/fsm", w->top);
     snprintf(w->checkpoint, sizeof w->checkpoint, "%s/checkpoint", w->top);
     machine_start(&w->source, "", "", true);
@@ -343,9 +342,16 @@ static void world_start(struct world *w)
     must(fsm_checkpoint(w->source.fsm, w->checkpoint, where) == HF_OK);
     advance(&w->source, CUT_MAX);
     w->token = token_of(w->checkpoint, &w->arena);
-    CU_ASSERT_EQUAL(w->token.index, 401);
+    must(w->token.index == 401);
     w->old = (struct machine){.config = {.dir = w->machine}};
     machine_create(&w->old, "", "", true);
+}
+
+static void world_start(struct world *w)
+{
+    char top[] = "/tmp/hf-snap-XXXXXX";
+    must(mkdtemp(top) != NULL);
+    world_in(w, top);
 }
 
 static void world_stop(struct world *w)
@@ -374,7 +380,7 @@ static void into_anothers_place(void)
     CU_ASSERT(as_replayed(w.machine, &w.reference));
     CU_ASSERT_EQUAL(fsm_info(w.reference.fsm)->applied.index, 401);
     /* What is no state machine, checksums or not. */
-    char path[128];
+    char path[256];
     stage(w.checkpoint, w.top);
     snprintf(path, sizeof path, "%s/" INSTALL_INCOMING "/CURRENT", w.top);
     must(disk_posix()->ops->remove(disk_posix(), path) == HF_OK);
@@ -426,14 +432,59 @@ static void killed_at_crash_points(void)
     }
 }
 
+/* For test_powercut.py: a world in a directory that stays; and what a start makes of it. */
+
+static int prepare(const char *top)
+{
+    struct world w;
+    world_in(&w, top);
+    machine_stop(&w.source);
+    machine_stop(&w.reference);
+    arena_deinit(&w.arena);
+    return 0;
+}
+
+/* Says which machine is there, "old" or "new"; fails when it is neither, or not whole. */
+static int settle(const char *top)
+{
+    struct install_record record = {0};
+    struct machine reference;
+    struct arena arena = {0};
+    char machine[256], checkpoint[256];
+    bool pending = false, again = false;
+    snprintf(machine, sizeof machine, "%s/fsm", top);
+    snprintf(checkpoint, sizeof checkpoint, "%s/checkpoint", top);
+    machine_start(&reference, "", "", true);
+    must(install_finish(disk_posix(), top, &pending, &record) == HF_OK);
+    struct token token = token_of(checkpoint, &arena);
+    if (pending) {
+        must(record.index == token.index && record.term == token.term);
+        follow(top, &token);
+    }
+    must(install_finish(disk_posix(), top, &again, &record) == HF_OK && !again);
+    must(as_replayed(machine, &reference));
+    bool old = fsm_info(reference.fsm)->applied.index == 1;
+    struct token found = {0};
+    int rc = token_read(disk_posix(), top, &arena, &found);
+    must(old ? rc == HF_E_ABSENT : rc == HF_OK && token_equal(&found, &token));
+    puts(old ? "old" : "new");
+    machine_stop(&reference);
+    arena_deinit(&arena);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     self = argv[0];
+    digest_init();
     if (argc == 4 && strcmp(argv[1], "install") == 0) {
-        digest_init();
         install(argv[2], argv[3]);
         return 0;
     }
+    if (argc == 3 && strcmp(argv[1], "prepare") == 0)
+        return prepare(argv[2]);
+    if (argc == 3 && strcmp(argv[1], "settle") == 0)
+        return settle(argv[2]);
     static const struct unit_case cases[] = {
         {"while writes go on", while_writes_go_on},
         {"again under the same name, and where nothing can be made", again_and_nowhere},
