@@ -63,7 +63,7 @@ static void report(struct oracle *o)
     o->was_refused = c->wall_refused;
     gauge(COUNTER_ACTIVE, active);
     gauge(COUNTER_EPOCH, c->key.epoch);
-    gauge(COUNTER_CEILING_MS, hlc_ms(c->ceiling));
+    gauge(COUNTER_CEILING, hlc_ms(c->ceiling) * CLOCK_NS_PER_MS);
     gauge(COUNTER_CLOCK_REFUSED, c->wall_refused);
 }
 

@@ -161,8 +161,7 @@ busy_us() { # of the machine: all but idle and waiting
     echo $(((cpu[1] + cpu[2] + cpu[3] + cpu[6] + cpu[7] + cpu[8]) * (1000000 / hz)))
 }
 
-# syncs SYSTEM: log syncs so far, over all members. Holdfast counts each turn of its loop; those with nothing to sync end
-# in the first microseconds and do not count here.
+# syncs SYSTEM: log syncs so far, over all members.
 syncs() {
     local address name=holdfast_log_sync_seconds_count
     local -a addresses=("${holdfast_http[@]}")
@@ -172,8 +171,7 @@ syncs() {
     fi
     for address in "${addresses[@]}"; do
         curl -s -m 5 "http://$address/metrics"
-    done | awk -v name="$name" '$1 == name {s += $2} /^holdfast_log_sync_seconds_bucket.le="8.192e-06"/ {s -= $2}
-        END {printf "%d\n", s}'
+    done | awk -v name="$name" '$1 == name {s += $2} END {printf "%d\n", s}'
 }
 
 # drive SYSTEM WORK OUTSTANDING SECONDS LEADER: the driver's report; etcd's driver talks to the leader, as Holdfast's does.

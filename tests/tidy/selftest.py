@@ -49,7 +49,7 @@ class Tidy(unittest.TestCase):
         self.assertTrue(any(want in line for line in said), f"{check}: {said}")
 
     def test_clean_tree_has_no_complaint(self):
-        for check in ("layers", "sizes", "firstline", "readmes", "marks", "format", "scripts"):
+        for check in ("layers", "sizes", "firstline", "readmes", "metrics", "marks", "format", "scripts"):
             self.assertEqual(self.complaints(check), [], check)
 
     def test_layers(self):
@@ -110,6 +110,18 @@ class Tidy(unittest.TestCase):
         self.found("readmes", "common/base/README.md", "You are here: a.h, a.c CMakeLists.txt\n\n| old.c | x |\n",
                    "lists old.c, which is not there")
         self.found("readmes", "other/x.c", "", "no README.md lists it")
+
+    def test_metrics(self):
+        table = CLEAN["common/base/README.md"] + "\n| metric | kind | what |\n|---|---|---|\n"
+        self.found("metrics", "common/base/a.c", '{"holdfast_a_total", NULL}\n', "holdfast_a_total is not in the table")
+        self.found("metrics", "common/base/a.c", '#define C(n) "holdfast_a_" n\nC("b_total")\n', "holdfast_a_b_total is not in")
+        self.found("metrics", "common/base/README.md", table + "| `holdfast_a_total` | counter | x |\n", "there is no metric")
+        for name, kind, want in [("a", "counter", "end with _total"), ("a_total", "gauge", "end with _total"),
+                                 ("a", "histogram", "ends with its unit"), ("a_ms", "gauge", "base units")]:
+            self.found("metrics", "common/base/README.md", table + f"| `holdfast_{name}` | {kind} | x |\n", want)
+        self.assertEqual(self.complaints("metrics", files={
+            "common/base/a.c": '{"holdfast_a_seconds"} /* "holdfast_old" */\n',
+            "common/base/README.md": table + "| `holdfast_a_seconds{le}` | histogram | x |\n"}), [])
 
     def test_marks(self):
         self.found("marks", "common/base/a.c", "/* TO" + "DO later */\n", "a mark")

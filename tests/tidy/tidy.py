@@ -260,6 +260,50 @@ def listed_but_absent(tree, path):
                     yield f"{path}:{number}: lists {name}, which is not there"
 
 
+METRIC = re.compile(r'"(holdfast_[a-z0-9_]+)"')
+METRIC_ROW = re.compile(r"^\| `(holdfast_[a-z0-9_]+)(?:\{[a-z_, ]+\})?` \| (counter|gauge|histogram) \| ")
+
+
+def metrics_named(text):
+    """The metrics whose names stand in a source; a macro may put a prefix, which ends with _, before them."""
+    names = set(METRIC.findall(text))
+    for prefix in [n for n in names if n.endswith("_")]:
+        names.remove(prefix)
+        names |= {prefix + rest for rest in re.findall(r'\b[A-Z]\("([a-z0-9_]+)"', text)}
+    return names
+
+
+def check_metrics(tree):
+    """Every metric stands in the table of its folder's README, and everything in a table is there; names as Prometheus asks."""
+    here, rows = {}, {}
+    for path in tree.ending(".c", ".h"):
+        if path.startswith(("client/", "common/", "coordinator/", "shard/")):
+            text = re.sub(r"/\*.*?\*/", "", tree.text(path), flags=re.S)
+            for name in metrics_named(text):
+                here.setdefault(os.path.dirname(path), {})[name] = path
+    for path in tree.ending("README.md"):
+        for number, line in enumerate(tree.lines(path), 1):
+            row = METRIC_ROW.match(line)
+            if not row:
+                continue
+            name, kind, seen = row.group(1), row.group(2), rows.setdefault(os.path.dirname(path), set())
+            if name in seen:
+                yield f"{path}:{number}: {name} stands here twice"
+            seen.add(name)
+            if name not in here.get(os.path.dirname(path), {}):
+                yield f"{path}:{number}: there is no metric {name}"
+            if (kind == "counter") != name.endswith("_total"):
+                yield f"{path}:{number}: {name}: counters, and nothing else, end with _total"
+            if kind == "histogram" and not name.endswith(("_seconds", "_bytes")):
+                yield f"{path}:{number}: {name}: a histogram's name ends with its unit"
+            if re.search(r"_(ms|us|ns|milliseconds|kib|mib)(_|$)", name):
+                yield f"{path}:{number}: {name}: units are base units"
+    for folder, names in sorted(here.items()):
+        for name, path in sorted(names.items()):
+            if name not in rows.get(folder, ()):
+                yield f"{path}:1: {name} is not in the table of {folder}/README.md"
+
+
 def check_marks(tree):
     pattern = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"]) + r")\b")
     for path in tree.paths:
