@@ -227,7 +227,8 @@ class OnTheWay(Healing):
 
 class Damaged(Healing):
     def test_a_leader_that_reads_damage_hands_over_and_is_healed(self):
-        c = self.group(sets=[s for s in SMALL if "snapshot" not in s])
+        c = self.group(sets=[])
+        c.kill("coordinator/1")  # what it writes would meet the damage before a read does
         self.put(300, size=1000)
         name = c.leader(1)
         c.script("kill", name, "-TERM")  # nothing is left to be replayed, which would meet it
@@ -253,13 +254,21 @@ class Damaged(Healing):
         self.everything_is_there()
 
     def test_damage_that_replay_meets_ends_one_start_only(self):
-        c = self.group(sets=[s for s in SMALL if "snapshot" not in s])
+        c = self.group(sets=[])
         self.put(300, size=1000)
         name = c.followers(1)[0]
+        c.script("kill", name, "-TERM")
+        c.await_end(name)
+        c.start(name)
+        with c.wire(c.leader(1)) as w:
+            for key, value in list(self.puts.items())[:25]:  # a compare reads; so few are not flushed yet
+                self.puts[key] = key
+                self.assertEqual(w.ask(request(1, cas=(key, value, key), deadline_ms=20000), 60).code, wire.OK)
+        wait_for("what was compared is applied", 30, lambda: c.status_of(name).applied >= c.status_of(c.leader(1)).commit)
         c.kill(name)
-        for table in glob.glob(os.path.join(c.data(name), "fsm", "*.sst")):
-            for at in range(500, os.path.getsize(table) - 2000, 2000):
-                damage.flip(at)(table)
+        table = max(glob.glob(os.path.join(c.data(name), "fsm", "*.sst")), key=os.path.getsize)
+        for at in range(500, os.path.getsize(table) * 9 // 10, 2000):  # keys; the machine's own records come last
+            damage.flip(at)(table)
         since = self.log_since(name)
         for _ in range(3):
             try:
