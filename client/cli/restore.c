@@ -317,7 +317,7 @@ static int run(struct restore *r, struct admin *a)
     if (begun)
         rc = load_all(r);
     bool whole = begun && !rc && !stop_asked();
-    if (c->json)
+    if (c->json && begun)
         printf("{\"restored\":%" PRIu64 ",\"expired\":%" PRIu64 ",\"whole\":%s}\n", r->done, r->expired,
                whole ? "true" : "false");
     else if (begun)

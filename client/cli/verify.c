@@ -290,7 +290,7 @@ static int verify_shard(struct cli *c, struct admin *a, const struct hf_cluster_
         return rc;
     judge(&v);
     if (c->json)
-        fputs(first ? "" : ",", stdout);
+        fputs(first ? "{\"shards\":[" : ",", stdout);
     (c->json ? print_json : print_table)(&v);
     *equal &= v.equal;
     return HF_OK;
@@ -300,17 +300,15 @@ static int verify_all(struct cli *c, struct admin *a, const struct hf_cluster_st
 {
     bool equal = true, found = false;
     int rc = HF_OK;
-    if (c->json)
-        fputs("{\"shards\":[", stdout);
     for (size_t i = 0; i < s->shards_count && !rc && !stop_asked(); i++) {
         if (c->shard != 0 && s->shards[i].shard != c->shard)
             continue;
         rc = verify_shard(c, a, s, &s->shards[i], !found, &equal);
-        found = true;
+        found |= !rc && !stop_asked();
     }
-    if (c->json)
-        printf("],\"equal\":%s}\n", equal && found && !rc ? "true" : "false");
-    if (!found && !rc)
+    if (c->json && found)
+        printf("],\"equal\":%s}\n", equal && !rc && !stop_asked() ? "true" : "false");
+    if (!found && !rc && !stop_asked())
         rc = cli_error(c, HF_E_ABSENT, "there is no shard %" PRIu64 "; holdfast routes lists them", c->shard);
     rc = cli_flush(c, rc ? rc : equal ? CLI_OK : CLI_DEGRADED);
     stop_end(); /* does not return after a signal */

@@ -15,6 +15,7 @@
 #include "proto/entry.pb-c.h"
 #include "proto/pack.h"
 #include "proto/raft.pb-c.h"
+#include "proto/snapshot.pb-c.h"
 #include "tests/unit/golden/reflect.h"
 #include "tests/unit/unit.h"
 
@@ -25,12 +26,14 @@ static const struct root {
     const ProtobufCMessageDescriptor *type;
     unsigned variants; /* files for each choice of its oneof */
 } roots[] = {
-    {&hf__client__request__descriptor, 1},    {&hf__client__reply__descriptor, 1},
-    {&hf__raft__envelope__descriptor, 9},     {&hf__entry__command_batch__descriptor, 1},
-    {&hf__entry__lease_entry__descriptor, 1}, {&hf__entry__session_entry__descriptor, 1},
-    {&hf__catalog__members__descriptor, 1},   {&hf__catalog__range__descriptor, 1},
-    {&hf__catalog__routes__descriptor, 1},    {&hf__catalog__oracle__descriptor, 1},
-    {&hf__catalog__bootstrap__descriptor, 1},
+    {&hf__client__request__descriptor, 1},       {&hf__client__reply__descriptor, 1},
+    {&hf__raft__envelope__descriptor, 9},        {&hf__entry__command_batch__descriptor, 1},
+    {&hf__entry__lease_entry__descriptor, 1},    {&hf__entry__session_entry__descriptor, 1},
+    {&hf__catalog__members__descriptor, 1},      {&hf__catalog__range__descriptor, 1},
+    {&hf__catalog__routes__descriptor, 1},       {&hf__catalog__oracle__descriptor, 1},
+    {&hf__catalog__bootstrap__descriptor, 1},    {&hf__entry__check_entry__descriptor, 1},
+    {&hf__client__backup_record__descriptor, 1}, {&hf__client__backup_head__descriptor, 1},
+    {&hf__snapshot__request__descriptor, 1},     {&hf__snapshot__reply__descriptor, 1},
 };
 #define ROOTS (sizeof roots / sizeof roots[0])
 
