@@ -80,7 +80,8 @@ struct sending {          /* a stream on its way */
     struct net_peer peer;
     bool unreachable;      /* the connection is gone: nothing leaves until the receiver comes again */
     uint64_t acknowledged; /* bytes */
-    uint64_t next;         /* to send; acknowledged <= next */
+    uint64_t next;         /* to send; acknowledged <= next <= sent */
+    uint64_t sent;         /* over whatever connection */
     uint64_t until;        /* next goes no further than the chunk that crosses it */
     uint64_t begun_ns, heard_ns;
 };
@@ -224,7 +225,7 @@ static void sending_end(struct sender *s, struct sending *st, enum outcome outco
         metric_observe_ns(&seconds, took);
     metric_add(&metrics[M_SENT + outcome], 1);
     diag(DIAG_INFO, "snapshot sent replica=%" PRIu32 " outcome=%s bytes=%" PRIu64 " ms=%" PRIu64, st->replica,
-         names[outcome], st->next, (uint64_t)(took / CLOCK_NS_PER_MS));
+         names[outcome], st->sent, (uint64_t)(took / CLOCK_NS_PER_MS));
     leave(s, &st->out);
     *st = (struct sending){0};
 }
@@ -301,13 +302,15 @@ static int sending_begin(struct sender *s, const struct net_peer *peer, const Hf
 static bool sending_goes_on(struct sending *st, const struct net_peer *peer, uint64_t offset, uint64_t until)
 {
     bool moved = st->peer.size != peer->size || memcmp(st->peer.id, peer->id, peer->size) != 0;
-    if (!outgoing_holds(st->out, offset) || offset < st->acknowledged || offset > st->next)
+    if (!outgoing_holds(st->out, offset) || offset < st->acknowledged || offset > st->sent)
         return false;
     if (moved || st->unreachable) { /* what was under way to the other connection is lost */
         st->peer = *peer;
         st->unreachable = false;
         st->next = offset;
     }
+    if (st->next < offset) /* it was still reading what had come over the old one */
+        st->next = offset;
     st->acknowledged = offset;
     outgoing_acknowledge(st->out, offset);
     uint64_t most = offset + TRANSFER_WINDOW_BYTES; /* I12, whatever it wants */
@@ -400,6 +403,8 @@ static enum sent send_next(struct sender *s, struct sending *st, uint64_t now)
         return SENT_NOTHING;
     }
     st->next += chunk.data.size;
+    if (st->sent < st->next)
+        st->sent = st->next;
     transfer_rate_take(&s->rate, now, chunk.data.size);
     metric_add(&metrics[M_BYTES], chunk.data.size);
     return SENT_CHUNK;

@@ -94,8 +94,10 @@ static void a_new_connection_gets_the_rest_again(void)
     second.attempt = hand.attempt;
     second.stream = hand.stream;
     second.number = hand.number + 5;
-    hand_fetch(&second, 2 * CHUNK, 6 * CHUNK, 0);
-    CU_ASSERT_EQUAL(take(&second, 2 * CHUNK, 6 * CHUNK), 6 * CHUNK);
+    hand_fetch(&second, CHUNK, 2 * CHUNK, 0);
+    CU_ASSERT_EQUAL(take(&second, CHUNK, 2 * CHUNK), 2 * CHUNK);
+    hand_credit(&second, 3 * CHUNK, 6 * CHUNK); /* it found more that had come over the old one */
+    CU_ASSERT_EQUAL(take(&second, 3 * CHUNK, 6 * CHUNK), 6 * CHUNK);
     hand_credit(&hand, 3 * CHUNK, 16 * CHUNK); /* a late one over the old connection moves nothing */
     nothing_comes(&second, 6 * CHUNK, 6 * CHUNK);
     hand_fetch(&second, 5 * CHUNK, 6 * CHUNK, 0); /* acknowledged before: gone */
