@@ -13,12 +13,17 @@ import histories  # noqa: E402
 import wire  # noqa: E402
 from wire import request  # noqa: E402
 
-# Settings rotate by run: both ways of syncing the state machine, segments and write buffers so small that they turn over.
+# Settings rotate by run: both ways of syncing the state machine, segments and write buffers so small that they turn over,
+# snapshots so often that the log is cut all the time.
+OFTEN = ["snapshot-entries=40", "snapshot-trailing-entries=500", "snapshot-log-bytes=524288", "replay-budget=262144",
+         "log-segment-bytes=65536", "fsm-buffer-bytes=65536"]
 RUNS = [
     ("nosync", []),
     ("sync", ["fsm-sync-mode=sync"]),
     ("small", ["log-segment-bytes=65536", "fsm-buffer-bytes=65536"]),
     ("sync-small", ["fsm-sync-mode=sync", "log-segment-bytes=65536", "fsm-buffer-bytes=65536"]),
+    ("often", OFTEN),
+    ("sync-often", ["fsm-sync-mode=sync", *OFTEN]),
 ]
 SEED = int(os.environ.get("HOLDFAST_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
 
@@ -112,6 +117,9 @@ class Chaos(ClusterTest):
     def test_kills_sync_small_segments(self):
         self.kills(*RUNS[3], 40 if FULL else 8)
 
+    def test_kills_snapshots_often(self):
+        self.kills(*RUNS[4 + SEED % 2], 80 if FULL else 10)
+
     def pauses(self, c, made, rounds):
         """A leader stops for longer than an election and wakes up with requests in its queue."""
         for _ in range(rounds):
@@ -151,7 +159,7 @@ class Chaos(ClusterTest):
         """Each named place of the write path, one after the other; every restart finds a directory it can go on with."""
         points = ["log.before_write", "log.after_write", "log.after_sync", "log.new_segment", "fsm.before_write",
                   "fsm.after_write", "fsm.before_flush", "fsm.after_flush"]
-        for _, sets in (RUNS[2:] if FULL else RUNS[2 + SEED % 2:][:1]):  # a new segment comes soon in the small ones
+        for _, sets in (RUNS[2:4] if FULL else RUNS[2 + SEED % 2:][:1]):  # a new segment comes soon in the small ones
             c = self.cluster(sets=sets).up()
             made = self.hammers(c, value_bytes=1024)
             for point in points * (3 if FULL else 1):

@@ -165,12 +165,16 @@ class PowerCuts(cluster.ClusterTest):
     def test_power_cuts_sync_small_segments(self):
         self.cuts(*chaos.RUNS[3], 60 if FULL else 5)
 
+    def test_power_cuts_snapshots_often(self):
+        self.cuts(*chaos.RUNS[4 + SEED % 2], 60 if FULL else 5)
+
     def test_power_cuts_at_crash_points(self):
         """Each named place of log and state machine: the first replica to pass it takes the power from all."""
         points = ["log.new_segment", "log.prepared", "log.after_write", "fsm.before_flush", "fsm.after_flush",
-                  "log.before_write", "log.after_sync"]
+                  "log.before_write", "log.after_sync", "log.recycled", "publish.before_token", "publish.after_token",
+                  "publish.before_trim"]
         self.random.shuffle(points)
-        c = self.cluster(shards=1, sets=chaos.RUNS[2 + SEED % 2][1]).up()
+        c = self.cluster(shards=1, sets=chaos.RUNS[4 + SEED % 2][1]).up()
         made = self.hammers(c, value_bytes=1024)
         for point in points * 3 if FULL else points[:3]:
             c.kill(*c.names())
