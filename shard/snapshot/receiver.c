@@ -26,7 +26,7 @@
  * breaks while its queue is full (docs/DEPENDENCIES.md). */
 #define HWM 256
 #define CREDIT_BYTES (4 * TRANSFER_CHUNK_BYTES) /* received before the next credit is given */
-#define ASK_MS 1000                             /* of silence, then the Fetch is repeated */
+#define ASK_MS 300                              /* of silence, then the Fetch is repeated */
 #define ASK_RETRY_MS 50                         /* while it cannot leave: not connected yet */
 #define REFUSED_MS 250                          /* until the next attempt after "busy" or "not ready" */
 #define SILENCE_MS 5000                         /* then another connection is tried */
