@@ -17,9 +17,9 @@ static struct {
     struct metric *table;
     size_t count;
 } tables[METRICS_TABLES_MAX];
-static size_t tables_used;
+static _Atomic size_t tables_used; /* what is below it is complete: the HTTP thread may read */
 static struct metric_histogram *histograms[METRICS_HISTOGRAMS_MAX];
-static size_t histograms_used;
+static _Atomic size_t histograms_used;
 
 void metric_observe_ns(struct metric_histogram *h, uint64_t ns)
 {
@@ -32,15 +32,19 @@ void metric_observe_ns(struct metric_histogram *h, uint64_t ns)
 
 void metrics_register(struct metric *table, size_t count)
 {
-    must(tables_used < METRICS_TABLES_MAX);
-    tables[tables_used].table = table;
-    tables[tables_used++].count = count;
+    size_t used = tables_used;
+    must(used < METRICS_TABLES_MAX);
+    tables[used].table = table;
+    tables[used].count = count;
+    tables_used = used + 1;
 }
 
 void metrics_register_histogram(struct metric_histogram *h)
 {
-    must(histograms_used < METRICS_HISTOGRAMS_MAX);
-    histograms[histograms_used++] = h;
+    size_t used = histograms_used;
+    must(used < METRICS_HISTOGRAMS_MAX);
+    histograms[used] = h;
+    histograms_used = used + 1;
 }
 
 HF_PRINTF(2, 3) static void add(struct buf *out, const char *format, ...)

@@ -39,7 +39,7 @@ struct metric_histogram { /* powers of two from 2^10 ns (1 µs) up; exported in 
 
 void metric_observe_ns(struct metric_histogram *h, uint64_t ns);
 
-/* Makes a table known to metrics_write; called at start, before threads. The tables live as long as the process. */
+/* Makes a table known to metrics_write; by one thread, at start. The tables live as long as the process. */
 void metrics_register(struct metric *table, size_t count);
 void metrics_register_histogram(struct metric_histogram *h);
 void metrics_write(struct buf *out); /* Prometheus text format 0.0.4 */
