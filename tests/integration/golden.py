@@ -186,6 +186,10 @@ class Golden(unittest.TestCase):
             self.assertGreaterEqual(status["shards"][0]["replicas"][0]["applied"], known["applied"])
             self.assertTrue(covers(shape(inspected), shape(known["inspect"])), inspected)
             one.cli("put", "a", "from now on")
+            if known["inspect"].get("fsm", {}).get("feature_level", 1) < 2:  # its programs may not know such an entry
+                self.assertIn(b"feature level 1", one.cli("verify", code=6).stderr)
+            else:
+                one.cli("verify")
             one.end(signal.SIGKILL)
             one.start()
             one.await_serving()

@@ -1,0 +1,155 @@
+/* test_backup.c: a backup's stream part by part: whole and in order whatever is asked twice, of one moment, two at most,
+ * forgotten when nobody asks. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/endian.h"
+#include "common/base/error.h"
+#include "common/sys/clock.h"
+#include "proto/client.pb-c.h"
+#include "proto/pack.h"
+#include "shard/server/backup.h"
+#include "shard/snapshot/stream.h"
+#include "tests/unit/shard/fsm/machine.h"
+#include "tests/unit/unit.h"
+
+struct whole {
+    struct stream_reader *reader;
+    struct stream_header header;
+    struct buf section;
+    struct arena arena;
+    uint64_t records;
+    char last[32];
+};
+
+static int header(void *ctx, const struct stream_header *h)
+{
+    ((struct whole *)ctx)->header = *h;
+    return HF_OK;
+}
+
+static int bytes(void *ctx, struct slice part)
+{
+    buf_append(&((struct whole *)ctx)->section, part.data, part.size);
+    return HF_OK;
+}
+
+static int end(void *ctx)
+{
+    struct whole *w = ctx;
+    for (size_t at = 0; at < w->section.size;) {
+        uint32_t size = get_le32(w->section.data + at);
+        const Hf__Client__BackupRecord *r =
+            pack_unpack(&hf__client__backup_record__descriptor, slice_make(w->section.data + at + 4, size), &w->arena);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(r);
+        char key[32];
+        snprintf(key, sizeof key, "%.*s", (int)r->key.len, (const char *)r->key.data);
+        CU_ASSERT(strcmp(key, w->last) > 0 && r->version->t > 0);
+        memcpy(w->last, key, sizeof key);
+        w->records++;
+        at += 4 + size;
+    }
+    buf_clear(&w->section);
+    return HF_OK;
+}
+
+static void begin(struct whole *w)
+{
+    *w = (struct whole){0};
+    struct stream_sink sink = {.ctx = w, .header = header, .bytes = bytes, .end = end};
+    w->reader = stream_reader_new(&sink, 0);
+}
+
+static void finish(struct whole *w)
+{
+    CU_ASSERT_EQUAL(stream_reader_finish(w->reader), HF_OK);
+    stream_reader_free(&w->reader);
+    buf_deinit(&w->section);
+    arena_deinit(&w->arena);
+}
+
+static void put_many(struct machine *m, int count)
+{
+    static char value[2000];
+    char key[32];
+    memset(value, 'x', sizeof value - 1);
+    for (int i = 0; i < count; i++) {
+        snprintf(key, sizeof key, "k%05d", i);
+        machine_run(m, machine_put(key, value));
+    }
+}
+
+#define COUNT 1200 /* several parts */
+
+static void part_by_part(void)
+{
+    struct machine m;
+    struct whole w;
+    struct backup_part part, again;
+    char where[256];
+    machine_start(&m, "", "", true);
+    put_many(&m, COUNT);
+    machine_run(&m, machine_put("gone", "x"));
+    machine_run(&m, machine_delete("gone"));
+    struct hlc now = {m.t};
+    struct backup *b = backup_new();
+    uint64_t index = fsm_info(m.fsm)->applied.index, offset = 0, view = 0, parts = 0;
+    begin(&w);
+    for (bool more = true; more; parts++) {
+        CU_ASSERT_EQUAL_FATAL(backup_part(b, m.fsm, now, view, offset, &part, where), HF_OK);
+        struct buf copy = {0};
+        buf_append(&copy, part.bytes.data, part.bytes.size);
+        CU_ASSERT_EQUAL_FATAL(backup_part(b, m.fsm, now, part.view, offset, &again, where),
+                              HF_OK); /* its answer was lost */
+        CU_ASSERT(slice_equal(buf_slice(&copy), again.bytes) && again.more == part.more);
+        CU_ASSERT_EQUAL(stream_reader_push(w.reader, buf_slice(&copy)), HF_OK);
+        view = part.view;
+        more = part.more;
+        offset += copy.size;
+        buf_deinit(&copy);
+        machine_run(&m, machine_put("k99999", "later")); /* does not show */
+    }
+    finish(&w);
+    CU_ASSERT(w.records == COUNT && parts > 3);
+    CU_ASSERT(w.header.token.index == index && w.header.token.cluster == fsm_info(m.fsm)->cluster);
+    CU_ASSERT(w.header.ceiling.t >= now.t);
+    CU_ASSERT_EQUAL(backup_part(b, m.fsm, now, view, offset, &part, where), HF_E_ABSENT); /* behind its end */
+    CU_ASSERT_EQUAL(backup_part(b, m.fsm, now, view, 7, &part, where), HF_E_ABSENT);
+    CU_ASSERT_EQUAL(backup_part(b, m.fsm, now, 77, 0, &part, where), HF_E_ABSENT);
+    backup_free(&b);
+    machine_stop(&m);
+}
+
+static void two_at_once(void)
+{
+    struct machine m;
+    struct backup_part one, other, third;
+    char where[256];
+    machine_start(&m, "", "", true);
+    put_many(&m, COUNT);
+    struct backup *b = backup_new();
+    CU_ASSERT_EQUAL(backup_part(b, m.fsm, (struct hlc){m.t}, 0, 0, &one, where), HF_OK);
+    size_t size = one.bytes.size;
+    CU_ASSERT_EQUAL(backup_part(b, m.fsm, (struct hlc){m.t}, 0, 0, &other, where), HF_OK);
+    CU_ASSERT(one.view != other.view);
+    CU_ASSERT_EQUAL(backup_part(b, m.fsm, (struct hlc){m.t}, 0, 0, &third, where), HF_E_BUSY);
+    backup_expire(b, clock_boot_ns());
+    CU_ASSERT_EQUAL(backup_part(b, m.fsm, (struct hlc){m.t}, one.view, size, &third, where), HF_OK);
+    backup_expire(b, clock_boot_ns() + 61 * 1000 * (uint64_t)CLOCK_NS_PER_MS);
+    CU_ASSERT_EQUAL(backup_part(b, m.fsm, (struct hlc){m.t}, one.view, size, &third, where), HF_E_ABSENT);
+    CU_ASSERT_EQUAL(backup_part(b, m.fsm, (struct hlc){m.t}, 0, 0, &third, where), HF_OK);
+    backup_stop(b); /* the machine may be closed */
+    machine_close(&m);
+    machine_open(&m);
+    backup_free(&b);
+    machine_stop(&m);
+}
+
+int main(void)
+{
+    static const struct unit_case cases[] = {
+        {"part by part", part_by_part},
+        {"two at once", two_at_once},
+    };
+    return UNIT_MAIN("backup", cases);
+}
