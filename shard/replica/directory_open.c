@@ -11,6 +11,7 @@
 #include "common/sys/failpoint.h"
 #include "shard/replica/check.h"
 #include "shard/replica/directory.h"
+#include "shard/replica/keep.h"
 
 #define PATH_BYTES 4096
 #define QUARANTINE "quarantine"
@@ -345,6 +346,49 @@ static void machine_aside(struct directory *d)
 
 /* ---- acting ---- */
 
+/* The log's term at `index`; 0: it does not hold it. */
+static uint64_t log_term_at(struct directory *d, struct engine_env *env, uint64_t index)
+{
+    uint64_t snapshot = d->facts.snapshot;
+    d->facts.snapshot = index;
+    env->found = &d->found;
+    must_open(d, env);
+    d->facts.snapshot = snapshot;
+    d->ops->close(&d->engine);
+    return d->found.snapshot_term;
+}
+
+/* The newest local stream that is whole, and that the log goes on from. */
+static bool restore_local(struct directory *d, struct engine_env *env)
+{
+    struct disk *disk = d->config.disk;
+    char where[256] = "";
+    uint64_t below = d->found.last + 1, first = d->found.first, term = 0;
+    for (uint64_t index; (index = keep_find(disk, d->config.dir, &d->id, first, below, &term)) != 0; below = index) {
+        if (log_term_at(d, env, index) != term) /* I5 */
+            continue;
+        int rc = keep_stage(disk, d->config.dir, index, where);
+        if (rc) {
+            diag(DIAG_WARN, "a local stream is not used: %s: %s", error_text(rc), where);
+            continue;
+        }
+        struct install_record record = {d->id.cluster, d->id.group, d->id.log_epoch, index, term};
+        rc = install_exchange(disk, d->config.dir, &record);
+        if (!rc)
+            rc = fsm_open(&d->config.fsm, &d->fsm, where);
+        if (rc)
+            refuse("the state of index=%" PRIu64 " cannot be put in place in %s: %s %s; %s", index, d->config.dir,
+                   error_text(rc), where, advice(rc));
+        d->install = record;
+        d->install_pending = true;
+        finish_pending(d, env);
+        must_open(d, env);
+        diag(DIAG_INFO, "restored from a local stream index=%" PRIu64, index);
+        return true;
+    }
+    return false;
+}
+
 static void restore(struct directory *d, struct engine_env *env)
 {
     bool old = d->cold.state == COLD_BEHIND_GAP || d->cold.state == COLD_AHEAD || d->cold.state == COLD_EQUAL ||
@@ -357,6 +401,16 @@ static void restore(struct directory *d, struct engine_env *env)
     } else {
         machine_aside(d);
     }
+    uint64_t from = clock_boot_ns();
+    if (d->facts.local_stream && restore_local(d, env)) {
+        d->trouble[0] = 0;
+        cold_start_phase(COLD_PHASE_RESTORE, clock_boot_ns() - from);
+        return;
+    }
+    if (d->facts.healers == 0)
+        refuse(
+            "%s cannot be used, %s: %s, and no local stream is whole; restore the group with holdfast backup restore",
+            d->fsm_dir, cold_state_name(d->cold.state), d->where);
     must_open(d, env);
 }
 
@@ -460,6 +514,12 @@ void directory_open_engine(struct directory *d, struct engine_env *env)
     if (rc && rc != HF_E_CORRUPT)
         refuse("the raft log of %s cannot be opened: %s: %s; %s", d->config.dir, error_text(rc), where, advice(rc));
     classify(d, rc);
+    if (d->cold.action == COLD_RESTORE || d->cold.action == COLD_REFUSE || d->facts.force_restore) {
+        uint64_t term;
+        d->facts.local_stream =
+            keep_find(d->config.disk, d->config.dir, &d->id, d->found.first, d->found.last + 1, &term) != 0;
+        classify(d, rc);
+    }
     cold_start_report(&d->cold, &d->facts);
     cold_start_phase(COLD_PHASE_LOG, clock_boot_ns() - from);
     act(d, env, where);

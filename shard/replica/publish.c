@@ -99,6 +99,7 @@ struct publish {
     uint64_t now_ns;       /* of this turn */
     bool failing, slow;    /* and this was said */
     bool paused, hold;
+    uint64_t floor; /* UINT64_MAX: none */
 };
 
 static uint64_t grain_of(const struct publish_config *c)
@@ -137,6 +138,7 @@ struct publish *publish_new(const struct publish_config *config, struct director
     p->d = d;
     p->writer = token_writer_new(d->config.disk, d->config.dir, config->threaded);
     p->paused = d->fsm == NULL;
+    p->floor = UINT64_MAX;
     list_init(&p->waits);
     read_token(p);
     begin_at(p, p->paused ? 0 : fsm_info(d->fsm)->applied.index);
@@ -351,11 +353,16 @@ void publish_hold(struct publish *p, bool hold)
     p->hold = hold;
 }
 
-/* I12: a receiver that never ends does not keep the log for ever. */
-static bool held(const struct publish *p)
+void publish_floor(struct publish *p, uint64_t index)
+{
+    p->floor = index;
+}
+
+/* I12: neither a receiver that never ends nor a file that cannot be written keeps the log for ever. */
+static bool held(const struct publish *p, uint64_t cut)
 {
     uint64_t most = p->config.every_bytes > 0 ? HOLD_TIMES * p->config.every_bytes : HOLD_BYTES;
-    return p->hold && p->d->ops->status(p->d->engine).log_bytes < most;
+    return (p->hold || cut > p->floor) && p->d->ops->status(p->d->engine).log_bytes < most;
 }
 
 static void trim(struct publish *p)
@@ -364,7 +371,9 @@ static void trim(struct publish *p)
     must(cut <= p->index && cut <= p->durable); /* I4 */
     crash_point("publish.before_trim");
     uint64_t first = p->d->ops->status(p->d->engine).first;
-    if (cut < first || held(p))
+    if (cut > p->floor && held(p, cut))
+        cut = p->floor;
+    if (cut < first || held(p, cut))
         return;
     int rc = p->d->ops->trim(p->d->engine, cut);
     if (rc != HF_OK)

@@ -41,6 +41,8 @@ void publish_pause(struct publish *p);
 void publish_resume(struct publish *p, uint64_t index);
 /* While a state is on its way to another replica: the log that follows it is kept, up to a bound. */
 void publish_hold(struct publish *p, bool hold);
+/* The log is not cut above `index`, either: a local stream stands there. */
+void publish_floor(struct publish *p, uint64_t index);
 bool publish_full(const struct publish *p); /* the replay budget is used up: proposals wait */
 
 struct publish_wait { /* who waits for a publish of what is applied now; embedded in its owner */

@@ -13,6 +13,7 @@
 #include "common/sys/net.h"
 #include "shard/replica/gauges.h"
 #include "shard/replica/heal.h"
+#include "shard/replica/keep.h"
 #include "shard/snapshot/sender.h"
 
 #define TURN_EVENTS_MAX 1024 /* messages of a kind in one turn */
@@ -31,6 +32,8 @@ struct replica {
     struct publish *publish;      /* owned */
     struct sender *sender;        /* owned; NULL: this replica gives its state to nobody, and takes none */
     struct heal *heal;            /* likewise */
+    struct keep *keep;            /* owned; NULL: no local streams are kept */
+    uint64_t kept;                /* pointer for which one was asked */
     uint64_t election_ns;
     struct arena arena; /* of the turn */
     struct writes writes;
@@ -188,6 +191,8 @@ static void on_machine_closing(void *ctx)
     sender_serve(r->sender, NULL);
     publish_pause(r->publish);
     check_stop(r->check);
+    if (r->keep)
+        keep_stop(r->keep);
     if (r->config.front.closing)
         r->config.front.closing(r->config.front.ctx);
     r->fsm = NULL;
@@ -223,6 +228,8 @@ static void open_snapshots(struct replica *r)
     int rc = sender_open(&sender, &r->sender);
     if (rc)
         refuse("cannot serve snapshots on %s (--snapshot-listen): %s", c->snapshot_listen, net_listen_text(rc));
+    if (d->config.keep_streams > 0)
+        r->keep = keep_new(d->config.disk, d->config.dir, d->config.keep_streams);
     transport_announce(r->transport, sender_endpoint(r->sender));
     if (r->fsm)
         sender_serve(r->sender, r->fsm);
@@ -279,6 +286,7 @@ void replica_close(struct replica **r)
     if (!*r)
         return;
     heal_free(&(*r)->heal);
+    keep_free(&(*r)->keep);
     sender_close(&(*r)->sender);
     check_free(&(*r)->check);
     writes_deinit(&(*r)->writes);
@@ -589,7 +597,14 @@ static void reply(struct replica *r)
 static void publish(struct replica *r)
 {
     publish_hold(r->publish, r->sender && sender_active(r->sender));
+    if (r->keep)
+        publish_floor(r->publish, keep_newest(r->keep));
     publish_turn(r->publish, clock_boot_ns());
+    uint64_t index = publish_state(r->publish).index;
+    if (r->keep && r->fsm && index > r->kept) {
+        r->kept = index;
+        keep_begin(r->keep, r->fsm);
+    }
 }
 
 static void heal(struct replica *r)

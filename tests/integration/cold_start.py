@@ -9,6 +9,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import damage  # noqa: E402
+import faults  # noqa: E402
 import wire  # noqa: E402
 from cluster import ClusterTest, StartFailed, wait_for  # noqa: E402
 from wire import request  # noqa: E402
@@ -168,6 +169,66 @@ class Machine(Cold):
         self.assertIn("installed index=", said())
 
 
+class Local(Cold):
+    """--snapshot-keep: a group of one has a way back of its own."""
+
+    def kept(self, name):
+        folder = os.path.join(self.c.data(name), "snapshots")
+        return sorted(x for x in os.listdir(folder) if x.startswith("keep-") and x.endswith(".stream"))
+
+    def setUp(self):
+        self.group(replicas=1, sets=SMALL + ["snapshot-keep=2"])
+        self.put(200)
+        wait_for("two local streams", 30, lambda: len(self.kept("1/1")) == 2)
+        self.put(60)
+        self.c.kill("1/1")
+
+    def everything_is_there(self):
+        self.c.leader(1)
+        with self.c.wire("1/1") as w:
+            for key, value in self.puts.items():
+                self.assertEqual(w.ask(request(1, get=key), 20).value, value, key)
+
+    def test_a_lost_machine_is_restored(self):
+        shutil.rmtree(os.path.join(self.c.data("1/1"), "fsm"))
+        said = self.restart("1/1", "missing", "fallback", "missing")
+        self.assertIn("restored from a local stream", said())
+        self.everything_is_there()
+
+    def test_a_damaged_stream_is_told_and_not_used(self):
+        shutil.rmtree(os.path.join(self.c.data("1/1"), "fsm"))
+        folder = os.path.join(self.c.data("1/1"), "snapshots")
+        damage.middle(os.path.join(folder, self.kept("1/1")[-1]))
+        keep = self.c.data("1/1") + ".keep"
+        shutil.copytree(self.c.data("1/1"), keep)
+        said = self.log_since("1/1")
+        try:
+            self.c.start("1/1")  # by the one before it, if the log still begins there
+            self.everything_is_there()
+        except StartFailed as failed:
+            self.assertEqual(failed.code, REFUSED)
+            self.assertIn("holdfast backup restore", failed.message)
+        self.assertIn("a local stream is not used: snapshot stream: the content does not match its checksum", said())
+        for name in self.kept("1/1"):
+            damage.cut(0.5)(os.path.join(folder, name))
+        self.c.signal_if_running("1/1", 9)
+        self.c.await_end("1/1")
+        shutil.rmtree(os.path.join(self.c.data("1/1"), "fsm"), ignore_errors=True)
+        said = self.log_since("1/1")
+        with self.assertRaises(StartFailed) as failed:
+            self.c.start("1/1")
+        self.assertEqual(failed.exception.code, REFUSED)
+        self.assertIn("snapshot stream: ", said())
+
+    def test_forced_by_a_local_stream(self):
+        self.c.sets = SMALL + ["snapshot-keep=2", "cold-start=restore"]
+        said = self.log_since("1/1")
+        self.c.up()
+        self.assertEqual([self.begun(said)[x] for x in ("outcome", "reason")], ["executed", "forced"])
+        self.assertIn("restored from a local stream", said())
+        self.everything_is_there()
+
+
 class Log(Cold):
     def test_a_damaged_middle_is_rebuilt(self):
         c = self.group()
@@ -230,6 +291,26 @@ class Log(Cold):
             self.whole(name)
         c.kill(a)  # what A had is on the others
         self.assertIn(c.leader(1), (b, last))
+
+
+class Traced(Cold):
+    def test_a_skip_opens_no_snapshot_body(self):
+        """Of snapshots/ only the token is read, though a whole state lies there; asked of the system calls."""
+        c = self.group(replicas=1, sets=SMALL + ["snapshot-keep=1"])
+        self.put(100)
+        folder = os.path.join(c.data("1/1"), "snapshots")
+        wait_for("a local stream", 30, lambda: any(x.endswith(".stream") for x in os.listdir(folder)))
+        command = faults.command_of(c.pid("1/1"))
+        c.kill("coordinator/1", "1/1")
+        command[command.index("--snapshot-entries") + 1] = "0"  # a publish of its own is no part of the start
+        command[command.index("--snapshot-log-bytes") + 1] = "0"
+        trap = faults.Trap(os.path.join(c.dir, "trace"), command=command, trace="openat")
+        self.addCleanup(trap.detach)
+        wait_for(lambda: f"a start: {trap.output()}", 60, lambda: " ready applied=" in trap.output())
+        self.assertEqual(self.begun(trap.output)["outcome"], "skipped")
+        opened = [x for x in re.findall(r'"([^"]*)"', "\n".join(trap.lines())) if "/snapshots/" in x]
+        self.assertIn(os.path.join(folder, "token"), opened)
+        self.assertEqual([x for x in opened if ".stream" in x or "outgoing" in x], [])
 
 
 class Refused(Cold):
