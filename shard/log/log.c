@@ -65,20 +65,6 @@ static int remove_content(struct disk *disk, const char *dir)
     return rc == 0 ? disk->ops->sync_dir(disk, dir) : rc;
 }
 
-static int sync_parent(struct disk *disk, const char *dir)
-{
-    char parent[SEGMENTS_PATH_BYTES];
-    size_t end = strlen(dir);
-    while (end > 1 && dir[end - 1] == '/')
-        end--;
-    while (end > 0 && dir[end - 1] != '/')
-        end--;
-    while (end > 1 && dir[end - 1] == '/')
-        end--;
-    snprintf(parent, sizeof parent, "%.*s", (int)(end == 0 ? 1 : end), end == 0 ? "." : dir);
-    return disk->ops->sync_dir(disk, parent);
-}
-
 static void hardstate_path(const char *dir, char out[SEGMENTS_PATH_BYTES])
 {
     must(snprintf(out, SEGMENTS_PATH_BYTES, "%s/%s", dir, HARDSTATE_NAME) < SEGMENTS_PATH_BYTES);
@@ -105,7 +91,7 @@ int log_create(const struct log_config *config, uint64_t index, uint64_t term)
         &segments,
         (struct frame_segment){.sequence = 1, .base = index, .base_term = term, .last = index, .last_term = term}, 0);
     segments_deinit(&segments);
-    return rc == 0 ? sync_parent(disk, config->dir) : rc;
+    return rc == 0 ? segments_sync_parent(disk, config->dir) : rc;
 }
 
 /* Segments that hold nothing above the base go. No space to rename in: another time. */

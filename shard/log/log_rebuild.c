@@ -42,6 +42,8 @@ static int move_segments(struct segments *s, const char *quarantine)
     int rc = disk->ops->make_dir(disk, quarantine);
     if (rc == HF_E_EXISTS)
         rc = HF_OK;
+    if (rc == HF_OK) /* or what moves there may come back, when the new log is long in use */
+        rc = segments_sync_parent(disk, quarantine);
     for (size_t i = 0; rc == HF_OK && i < s->count; i++) {
         char name[SEGMENTS_NAME_BYTES], from[SEGMENTS_PATH_BYTES], to[SEGMENTS_PATH_BYTES];
         segments_name(s->items[i].id, name);

@@ -146,6 +146,20 @@ static uint64_t next_bytes(const struct segments *s)
     return bytes < s->segment_bytes ? bytes : s->segment_bytes;
 }
 
+int segments_sync_parent(struct disk *disk, const char *dir)
+{
+    char parent[SEGMENTS_PATH_BYTES];
+    size_t end = strlen(dir);
+    while (end > 1 && dir[end - 1] == '/')
+        end--;
+    while (end > 0 && dir[end - 1] != '/')
+        end--;
+    while (end > 1 && dir[end - 1] == '/')
+        end--;
+    snprintf(parent, sizeof parent, "%.*s", (int)(end == 0 ? 1 : end), end == 0 ? "." : dir);
+    return disk->ops->sync_dir(disk, parent);
+}
+
 static int open_next(struct segments *s)
 {
     char path[SEGMENTS_PATH_BYTES];

@@ -51,6 +51,9 @@ void segments_init(struct segments *s, struct disk *disk, const char *dir, uint6
 void segments_deinit(struct segments *s);
 void segments_name(uint64_t id, char out[SEGMENTS_NAME_BYTES]);
 
+/* Makes the name of `dir` durable. */
+HF_CHECKED int segments_sync_parent(struct disk *disk, const char *dir);
+
 /* Finds the files. The spare ones of an earlier process are removed: even their length may not be durable.
  * HF_E_ABSENT: no directory. HF_E_IO. */
 HF_CHECKED int segments_load(struct segments *s);

@@ -143,11 +143,15 @@ void node_create(struct node *n, struct sim *sim, uint32_t id)
 void node_copy(struct node *n, struct sim *sim, uint32_t id, struct node *donor)
 {
     create_directory(n, sim, id);
-    configuration_box(&donor->machine.config, &n->boot);
-    if (donor->state == NODE_UP)
-        node_look_durable(donor);
+    struct arena arena = {0};
+    struct fsm_info info;
+    char where[256];
     simstore_copy(n->store, donor->store);
-    n->durable = n->machine = donor->durable;
+    must(fsm_peek(node_fsm_dir(n), &arena, &info, where) == 0); /* a flush may have ended since it was looked at */
+    n->durable = n->machine = (struct machine){.index = info.applied.index, .term = info.applied.term};
+    configuration_from(info.members, &n->machine.config);
+    configuration_box(&n->machine.config, &n->boot);
+    arena_deinit(&arena);
     create_log(n);
 }
 

@@ -63,6 +63,20 @@ static void a_damaged_log_is_put_aside_whole_and_keeps_term_and_vote(void)
     rig_end(&rig);
 }
 
+/* What was moved does not come back, whichever part of it a power loss finds durable. */
+static void what_was_put_aside_stays_there(void)
+{
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct rig rig;
+        damaged(&rig);
+        unsigned before = segments_in(&rig, RIG_DIR);
+        CU_ASSERT_EQUAL(log_rebuild(&rig.config, QUARANTINE, AT, 5, rig.where), 0);
+        rig_power_loss(&rig, seed);
+        CU_ASSERT(segments_in(&rig, RIG_DIR) == 1 && segments_in(&rig, QUARANTINE) == before);
+        rig_end(&rig);
+    }
+}
+
 /* Whatever is found in between is either damaged, and rebuilt once more, or a log under the same term and vote. */
 static void cut_at_each_operation_term_and_vote_stay(void)
 {
@@ -120,6 +134,7 @@ int main(void)
     static const struct unit_case cases[] = {
         {"a damaged log is put aside whole and keeps term and vote",
          a_damaged_log_is_put_aside_whole_and_keeps_term_and_vote},
+        {"what was put aside stays there", what_was_put_aside_stays_there},
         {"cut at each operation, term and vote stay", cut_at_each_operation_term_and_vote_stay},
         {"without a hard state to believe nothing is touched", without_a_hard_state_to_believe_nothing_is_touched},
     };
