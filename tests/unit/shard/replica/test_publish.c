@@ -24,6 +24,7 @@ static struct {
     int flush_code, token_code, durable_code, trim_code, described_code;
     uint64_t match; /* of a follower */
     bool active;
+    uint64_t log_bytes;
 } world;
 
 static uint64_t now;
@@ -105,7 +106,7 @@ int __wrap_token_read(struct disk *disk, const char *dir, struct arena *arena, s
 static struct engine_status status(const struct engine *e)
 {
     (void)e;
-    return (struct engine_status){.first = world.base + 1, .last = world.applied};
+    return (struct engine_status){.first = world.base + 1, .last = world.applied, .log_bytes = world.log_bytes};
 }
 
 static int trim(struct engine *e, uint64_t index)
@@ -267,6 +268,27 @@ static void test_configuration_and_operator(void)
     flushed();
     turns(2);
     CU_ASSERT(world.token == 7 && world.base == 7);
+    end();
+}
+
+/* While a state is on its way the log behind it is kept, but not for ever. */
+static void test_hold(void)
+{
+    begin((struct publish_config){.every_bytes = 64000}, 1, 1);
+    publish_hold(publish, true);
+    apply(100, 1000 - 32);
+    publish_now();
+    CU_ASSERT(world.token == 101 && world.base == 1);
+    world.log_bytes = UINT64_C(16) * 64000;
+    publish_now();
+    CU_ASSERT(world.base == 101);
+    world.log_bytes = 0;
+    apply(100, 1000 - 32);
+    publish_now();
+    CU_ASSERT(world.token == 201 && world.base == 101);
+    publish_hold(publish, false);
+    publish_now();
+    CU_ASSERT(world.base == 201);
     end();
 }
 
@@ -537,6 +559,7 @@ int main(void)
         {"order", test_order},
         {"log bytes", test_log_bytes},
         {"late followers", test_late_followers},
+        {"hold", test_hold},
         {"configuration and operator", test_configuration_and_operator},
         {"requests coalesce", test_requests_coalesce},
         {"a flush of its own", test_a_flush_of_its_own},
