@@ -85,7 +85,7 @@ HF_CHECKED int fsm_durable_info(struct fsm *fsm, struct arena *arena, struct fsm
 HF_CHECKED int fsm_checkpoint(struct fsm *fsm, const char *dir, char where[256]);
 
 /* What the state in `dir`, which nobody has open, says of itself; read-only, nothing is changed. As fsm_durable_info.
- * HF_E_ABSENT, HF_E_CORRUPT, HF_E_FORMAT, HF_E_IO. */
+ * HF_E_ABSENT, HF_E_CORRUPT, HF_E_INVALID, HF_E_FORMAT, HF_E_IO (as fsm_open). */
 HF_CHECKED int fsm_peek(const char *dir, struct arena *arena, struct fsm_info *out, char where[256]);
 
 /* Which file and what, of the last call that failed with HF_E_IO, HF_E_CORRUPT or HF_E_NO_SPACE; "" before. Borrowed. */
