@@ -12,12 +12,24 @@
 
 #define SEGMENT_BYTES (12u * 1024)
 
-/* Of the first program, and of one whose segments say how long they were made. */
-static const char *const versions[] = {"1", "2"};
+/* Of the first program, of one whose segments say how long they were made, and of one whose log began anew behind an
+ * installed state while its identity said that it had been damaged. */
+static const char *const versions[] = {"1", "2", "3"};
 #define VERSIONS (sizeof versions / sizeof versions[0])
 static const char *version; /* the folder that is being read */
 
-static const char *const files[] = {"hardstate", "seg-0000000000000002.log", "seg-0000000000000003.log"};
+static bool restarted(void)
+{
+    return strcmp(version, "3") == 0;
+}
+
+/* The n-th file of the version's log; NULL: no more. */
+static const char *file_of(size_t n)
+{
+    static const char *const first[] = {"hardstate", "seg-0000000000000002.log", "seg-0000000000000003.log", NULL};
+    static const char *const third[] = {"hardstate", "seg-0000000000000003.log", NULL};
+    return restarted() ? third[n] : first[n];
+}
 
 /* The log of the golden files: trimmed, truncated, two segments, five terms. */
 static void write_sample(struct rig *rig)
@@ -35,13 +47,23 @@ static void write_sample(struct rig *rig)
     rig_turn(rig, 0);
     rig->term = 9;
     rig_turn(rig, 2);
+    if (!restarted())
+        return;
+    log_restart(rig->log, 650, 9);
+    rig_turn(rig, 5);
 }
 
 static void read_sample(struct rig *rig)
 {
     uint64_t term = 0;
     struct log_hard_state hs = log_hard_state(rig->log);
-    CU_ASSERT(hs.term == 9 && hs.vote == 3 && hs.commit == 593);
+    CU_ASSERT(hs.term == 9 && hs.vote == 3 && hs.commit == (restarted() ? 650 : 593));
+    if (restarted()) {
+        CU_ASSERT(log_first(rig->log) == 651 && log_last(rig->log) == 655);
+        CU_ASSERT(log_term(rig->log, 650, &term) == 0 && term == 9);
+        rig_check(rig);
+        return;
+    }
     CU_ASSERT(log_first(rig->log) == 301 && log_last(rig->log) == 599);
     CU_ASSERT(log_term(rig->log, 300, &term) == 0 && term == 3);
     CU_ASSERT(log_term(rig->log, 590, &term) == 0 && term == 4);
@@ -58,6 +80,9 @@ static void write_identity(struct disk *disk, const char *dir)
                           .incarnation = 0x99aabbccddeeff01,
                           .engine = "native",
                           .format = IDENTITY_FORMAT,
+                          .heartbeat_ms = 100,
+                          .election_ms = 500,
+                          .recovering = 0x0123456789abcdef,
                           .log_epoch = 1};
     must(identity_write(disk, dir, &id) == 0);
 }
@@ -100,13 +125,13 @@ static void read_log(void)
     rig_start(&rig, SEGMENT_BYTES, 0);
     struct disk *disk = rig.config.disk;
     must(disk->ops->make_dir(disk, RIG_DIR) == 0);
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+    for (size_t i = 0; file_of(i) != NULL; i++) {
         struct buf file = {0};
         char path[128];
-        read_golden(files[i], &file);
+        read_golden(file_of(i), &file);
         while (i > 0 && file.size < SEGMENT_BYTES)
             *buf_extend(&file, 1) = 0;
-        snprintf(path, sizeof path, "%s/%s", RIG_DIR, files[i]);
+        snprintf(path, sizeof path, "%s/%s", RIG_DIR, file_of(i));
         CU_ASSERT_EQUAL_FATAL(disk_replace(disk, path, buf_slice(&file)), 0);
         buf_deinit(&file);
     }
@@ -118,7 +143,7 @@ static void read_log(void)
     rig.term = 9;
     rig_turn(&rig, 3); /* and goes on */
     rig_reopen(&rig);
-    CU_ASSERT_EQUAL(log_last(rig.log), 602);
+    CU_ASSERT_EQUAL(log_last(rig.log), restarted() ? 658 : 602);
     rig_end(&rig);
 }
 
@@ -131,6 +156,7 @@ static void read_identity(void)
     CU_ASSERT(id.cluster == 0x1122334455667788 && id.incarnation == 0x99aabbccddeeff01);
     CU_ASSERT(id.group == 2 && id.replica == 3 && id.format == 1 && id.log_epoch == 1);
     CU_ASSERT_STRING_EQUAL(id.engine, "native");
+    CU_ASSERT(id.recovering == (restarted() ? 0x0123456789abcdef : 0) && id.election_ms == (restarted() ? 500 : 0));
 }
 
 static void read_peers(void)
@@ -176,11 +202,11 @@ static void test_written_as_in_the_newest(void)
     struct rig rig;
     write_sample(&rig);
     rig_close(&rig);
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+    for (size_t i = 0; file_of(i) != NULL; i++) {
         struct buf golden = {0}, now = {0};
         char path[128];
-        read_golden(files[i], &golden);
-        snprintf(path, sizeof path, "%s/%s", RIG_DIR, files[i]);
+        read_golden(file_of(i), &golden);
+        snprintf(path, sizeof path, "%s/%s", RIG_DIR, file_of(i));
         CU_ASSERT_EQUAL_FATAL(disk_read_all(rig.config.disk, path, 1u << 20, &now), 0);
         while (golden.size < now.size)
             *buf_extend(&golden, 1) = 0;
@@ -196,17 +222,18 @@ static const char *generate_dir;
 static void generate(void)
 {
     const char *dir = generate_dir;
+    version = versions[VERSIONS - 1];
     struct rig rig;
     char path[512];
     write_sample(&rig);
     rig_close(&rig);
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+    for (size_t i = 0; file_of(i) != NULL; i++) {
         struct buf file = {0};
-        snprintf(path, sizeof path, "%s/%s", RIG_DIR, files[i]);
+        snprintf(path, sizeof path, "%s/%s", RIG_DIR, file_of(i));
         must(disk_read_all(rig.config.disk, path, 1u << 20, &file) == 0);
         while (i > 0 && file.size > 0 && file.data[file.size - 1] == 0)
             file.size--;
-        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+        snprintf(path, sizeof path, "%s/%s", dir, file_of(i));
         bool there = true;
         must(disk_posix()->ops->exists(disk_posix(), path, &there) == 0 && !there); /* never written again */
         must(disk_replace(disk_posix(), path, buf_slice(&file)) == 0);
