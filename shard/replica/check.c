@@ -35,6 +35,7 @@ struct check {
     struct image *image;
     uint8_t digest[DIGEST_BYTES];
     uint64_t records;
+    int code;
     _Atomic bool cancel;
     _Atomic int phase; /* enum check_phase */
 };
@@ -94,6 +95,7 @@ static void *run(void *ctx)
     uint64_t from = clock_boot_ns();
     int rc = image_digest(c->image, &c->cancel, c->digest, &c->records, where);
     image_free(&c->image);
+    c->code = rc;
     if (rc == HF_OK)
         diag(DIAG_INFO, "consistency check index=%" PRIu64 " records=%" PRIu64 " ms=%" PRIu64, c->index, c->records,
              (uint64_t)((clock_boot_ns() - from) / CLOCK_NS_PER_MS));
@@ -116,8 +118,14 @@ void check_begin(struct check *c, struct fsm *fsm)
         return;
     }
     image_free(&c->image);
+    c->code = HF_E_IO;
     atomic_store(&c->phase, CHECK_FAILED);
     diag(DIAG_WARN, "consistency check index=%" PRIu64 " failed: no thread for it", c->index);
+}
+
+bool check_damaged(const struct check *c)
+{
+    return atomic_load(&c->phase) == CHECK_FAILED && c->code == HF_E_CORRUPT;
 }
 
 struct check_state check_state(struct check *c)

@@ -32,6 +32,8 @@ void check_begin(struct check *c, struct fsm *fsm);
 void check_stop(struct check *c);
 /* Another state machine was put in place: what was found of the one before is forgotten. */
 void check_anew(struct check *c);
+/* The last check met damage in the state machine's files. */
+bool check_damaged(const struct check *c);
 struct check_state check_state(struct check *c);
 
 /* Most of the group has `digest` at `index`. If ours is another, the mark is durable on return and *out_marked true.

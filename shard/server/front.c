@@ -502,6 +502,8 @@ static size_t collect(void *ctx, size_t max, struct arena *turn)
     struct front *f = ctx;
     size_t count = 0;
     backup_expire(f->backup, clock_boot_ns());
+    if (check_damaged(replica_check(f->replica)))
+        replica_damaged(f->replica);
     for (; count < max && turn->used < LIMIT_REQUEST_BYTES; count++) {
         struct net_peer peer;
         struct net_message message;

@@ -181,6 +181,21 @@ class Verify(ClusterTest):
         told = json.loads(c.cli("--json", "status").stdout)
         self.assertTrue(told["healthy"])
 
+    def test_damage_is_found_and_healed(self):
+        c = self.cluster(shards=1, replicas=3).up()
+        load(c, 3000)
+        victim = c.followers(1)[0]
+        stop(c, victim)
+        fsm = os.path.join(c.data(victim), "fsm")
+        sst = max((os.path.join(fsm, n) for n in os.listdir(fsm) if n.endswith(".sst")), key=os.path.getsize)
+        flip(sst, os.path.getsize(sst) // 3)
+        c.start(victim)
+        told = json.loads(c.cli("--json", "verify", code=7).stdout)
+        self.assertEqual({r["name"]: r["state"] for r in told["shards"][0]["replicas"]}[victim], "failed")
+        wait_for("the state from another replica", 60, lambda: c.cli("verify", code=None).returncode == 0, 0.2)
+        self.assertIn("consistency check", c.log(victim))
+        self.assertTrue(c.status()["healthy"])
+
     def test_a_check_is_replayed_and_survives_restarts(self):
         c = self.cluster(shards=1, replicas=3).up()
         load(c, 50)
