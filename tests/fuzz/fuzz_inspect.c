@@ -79,6 +79,8 @@ static const char *json_value(const char *at) // NOLINT(misc-no-recursion)
         return at + 4;
     if (strncmp(at, "false", 5) == 0)
         return at + 5;
+    if (strncmp(at, "null", 4) == 0)
+        return at + 4;
     size_t digits = strspn(at, "0123456789");
     must(digits > 0);
     return at + digits;
