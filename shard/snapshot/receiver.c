@@ -329,7 +329,7 @@ static void on_reply(struct receiver *r, struct slice bytes)
 static void receive(struct receiver *r, bool (*more)(const struct receiver *r))
 {
     struct net_message message;
-    while (more(r)) {
+    for (int i = 0; i < HWM && more(r); i++) { /* then the clock is looked at */
         int rc = net_receive(r->socket, NULL, &message);
         if (rc == HF_E_PROTOCOL) {
             metric_add(&metrics[M_MALFORMED], 1);

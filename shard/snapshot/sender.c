@@ -26,6 +26,7 @@
 #define LEAVING_MAX 4      /* cancelled streams whose worker has not ended yet */
 #define TICK_MS 100        /* while there are streams */
 #define UNREAD_RETRY_MS 10 /* a peer that does not read is tried again */
+#define RECEIVE_MAX 256    /* requests in a row; then chunks leave */
 #define OUTGOING "outgoing-"
 #define ACTIVE_NS (5000 * CLOCK_NS_PER_MS) /* a receiver puts in place what it got, and then asks for the log */
 
@@ -373,7 +374,8 @@ static void receive(struct sender *s)
 {
     struct net_peer peer;
     struct net_message message;
-    for (int rc; (rc = net_receive(s->socket, &peer, &message)) != HF_E_AGAIN;) {
+    for (int i = 0; i < RECEIVE_MAX; i++) {
+        int rc = net_receive(s->socket, &peer, &message);
         if (rc == HF_E_PROTOCOL) {
             metric_add(&metrics[M_REFUSED + TRANSFER_MALFORMED - 1], 1);
             continue;
