@@ -164,6 +164,9 @@ void replica_process_run(void *process)
                                     .client_socket = r->clients,
                                     .signal_fd = -1,
                                     .front = front_calls(r->front),
+                                    .publish = {.every_entries = 1 + random_below(&p->random, 100),
+                                                .trailing = UINT64_MAX / 2, /* no stream: nobody may need one */
+                                                .replay_budget = 1 << 20},
                                     .ready = &p->ready};
     r->replica = replica_open(&config);
     front_attach(r->front, r->replica);
