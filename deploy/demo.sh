@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # demo.sh: Debian's package index through two shards of three replicas; a leader is killed half way; nothing may be lost.
 #
-# Installs what is missing, builds, starts a cluster, loads, kills, compares, heals, sums up. Exit 0 only if the dump
-# equals the input byte for byte and the killed replica caught up. Cleans up its processes and files however it ends.
+# Installs what is missing, builds, starts a cluster, loads, kills, compares, heals, kills everything, starts it, sums up.
+# Exit 0 only if the dump equals the input byte for byte, the killed replica caught up, and everything is there again after
+# the last start. Cleans up its processes and files however it ends.
 # environment: HOLDFAST_BUILD_DIR; HOLDFAST_DEMO_PORT (7400); HOLDFAST_DEMO_KEEP=1 keeps the cluster's directory.
 set -u -o pipefail
 export LC_ALL=C
@@ -151,6 +152,72 @@ heal() {
     heal_s=$(seconds "$from" "$caught_up_us") ready_s=$(seconds "$from" "$ready_us")
 }
 
+replicas_of_cluster() {
+    "$cluster_script" ps --dir "$work/cluster" | awk '$1 !~ /^coordinator/ {print $1}'
+}
+
+# The port of a replica's /readyz and /metrics.
+http_port_of() {
+    "$cluster_script" ps --dir "$work/cluster" | awk -v name="$1" '$1 == name {for (i = 1; i < NF; i++) if ($i == "http") print $(i + 1)}' |
+        sed 's/.*://'
+}
+
+# http_get PORT PATH: the body of an answer.
+http_get() {
+    {
+        exec 7<>"/dev/tcp/127.0.0.1/$1" || return 1
+        printf 'GET %s HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$2" >&7
+        sed '1,/^\r$/d' <&7
+        exec 7>&-
+    } 2>/dev/null
+}
+
+# Kills every process of the cluster at once and starts it again; $cold: a line a replica, how long and why.
+kill_everything() {
+    local name pids from until said metrics ready
+    local -A ports=() ready_us=()
+    for name in $(replicas_of_cluster); do
+        ports[$name]=$(http_port_of "$name")
+    done
+    mapfile -t pids < <("$cluster_script" ps --dir "$work/cluster" | sed -n 's/.* pid \([0-9][0-9]*\) .*/\1/p')
+    ((${#pids[@]} == 7)) || failed "${#pids[@]} processes are alive, not 7"
+    kill -KILL "${pids[@]}" || failed 'cannot kill the cluster'
+    for name in "${pids[@]}"; do
+        while [[ -n $(hf_start_time "$name") ]]; do
+            sleep 0.01
+        done
+    done
+    from=$(now_us)
+    HOLDFAST_SKIP_BUILD=1 "$cluster_script" up --dir "$work/cluster" </dev/null &
+    load_pid=$!
+    until=$((SECONDS + 60))
+    while ((${#ready_us[@]} < ${#ports[@]})); do
+        for name in "${!ports[@]}"; do
+            [[ -z ${ready_us[$name]:-} ]] && hf_http_ok "${ports[$name]}" /readyz && ready_us[$name]=$(now_us)
+        done
+        ((SECONDS < until)) || failed "only ${#ready_us[@]} replicas are ready 60 s after the start of all"
+        sleep 0.01
+    done
+    wait "$load_pid" || failed 'the killed cluster does not start'
+    load_pid=''
+    cold=''
+    for name in $(replicas_of_cluster); do
+        said=$(grep 'cold start state=' "$work/cluster/log/${name/\//-}.log" | tail -n 1)
+        [[ $said =~ state=([a-z_]+)\ outcome=([a-z_]+)\ .*\ ?applied=([0-9]+)\ .*last=([0-9]+) ]] ||
+            failed "replica $name does not say how it started"
+        ready=$(seconds "$from" "${ready_us[$name]}")
+        metrics=$(http_get "${ports[$name]}" /metrics)
+        grep -q "^holdfast_fsm_cold_start_restore_total{outcome=\"${BASH_REMATCH[2]}\",.*} 1\$" <<<"$metrics" ||
+            failed "replica $name counts another start than it printed: $said"
+        printf -v said '  replica %s        ready %s s after the start of all: %s, %s; opened in %s ms, replayed %d entries' "$name" "$ready" \
+            "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" \
+            "$(awk '/^holdfast_cold_start_seconds{phase="open_/ {s += $2} END {printf "%.0f", s * 1000}' <<<"$metrics")" \
+            $((BASH_REMATCH[4] - BASH_REMATCH[3]))
+        cold+=$said$'\n'
+    done
+    compare_dump
+}
+
 work=$(mktemp -d "${TMPDIR:-/tmp}/holdfast-demo.XXXXXX") || exit 1
 hf_build -DBUILD_TESTING=OFF
 make_input
@@ -175,6 +242,7 @@ loaded=$(tail -n 1 "$work/load.out")
 compare_dump
 scan_one_prefix
 heal
+kill_everything
 
 load_s=$(seconds "$begin_us" "$end_us")
 cat <<TXT
@@ -188,4 +256,6 @@ Holdfast demo: passed
                      sha256 $(sha256sum <"$work/dump" | cut -c 1-64)
   scan               $scanned keys begin with "$scan_prefix", as in the input
   replica $victim        ready $ready_s s after its start, caught up after $heal_s s
+  the whole cluster  killed with SIGKILL and started; the dump is equal to the input again
+${cold%$'\n'}
 TXT

@@ -1,14 +1,15 @@
 # lib.sh: what the scripts of this folder share: building etcd's driver and first_read, etcd's members, waiting, medians.
 # Sourced by bash scripts behind deploy/lib.sh. Uses $data (a directory of theirs) and keeps etcd_ports and etcd_pids.
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # data is the script's
 
 etcd_pids=() etcd_ports=()
 
-# bench_build PACKAGE…: Holdfast into HF_BUILD, quietly; the scripts below then take what is built.
+# Holdfast into HF_BUILD, quietly; what is started later takes what is built.
 bench_build() {
     HF_BUILD=${HOLDFAST_BUILD_DIR:-$HF_ROOT/build/bench}
     [[ $HF_BUILD == /* ]] || HF_BUILD=$PWD/$HF_BUILD
-    hf_install jq curl "$@"
+    hf_install jq curl
     hf_build -DBUILD_TESTING=OFF -DHF_FAILPOINTS=OFF
     export HOLDFAST_BUILD_DIR=$HF_BUILD HOLDFAST_SKIP_BUILD=1
     cluster=$HF_ROOT/deploy/local-cluster.sh

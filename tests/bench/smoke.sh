@@ -27,6 +27,25 @@ jq -e '([.[].name] | sort) == ["off", "often", "on"] and all(.[]; .errors == 0 a
     and (.[] | select(.name == "often") | .snapshot > 1)' "$out/snapshots" >/dev/null ||
     fail 'the table of snapshots.sh is not full, or has errors'
 
+"$here/cold-start.sh" --sizes 2000,4000 --etcd-sizes 2000 --runs 1 --json >"$out/cold" 2>"$out/log" ||
+    fail "cold-start.sh ended with $?"
+jq -e '([.table[] | "\(.members) \(.system) \(.keys)"] | sort) == ["1 Holdfast 2000", "1 Holdfast 4000", "1 etcd 2000",
+        "3 Holdfast 2000", "3 Holdfast 4000", "3 etcd 2000", "3 one replica 2000", "3 one replica 4000", "3 one, restore 2000",
+        "3 one, restore 4000"]
+    and all(.table[]; .ms > 0 and .ms >= .listening_ms)
+    and all(.table[] | select(.system == "Holdfast" or .system == "one replica"); .open_fsm_ms > 0 and .open_log_ms > 0
+        and (.states | test("executed|fallback|fresh") | not))
+    and all(.table[] | select(.system == "one, restore"); .states | test("/executed"))' "$out/cold" >/dev/null ||
+    fail 'the table of cold-start.sh is not full, or its starts are others'
+
+"$here/learner.sh" --megabytes 3 --runs 1 --rate 200 --window 1 --before 2 --json >"$out/learner" 2>"$out/log" ||
+    fail "learner.sh ended with $?"
+jq -e 'length == 1 and (.[0] | .last_key_s > 0 and .before.p99_us > 0 and .meanwhile.p99_us > 0 and .stream_bytes > 1e6)' \
+    "$out/learner" >/dev/null || fail 'learner.sh does not say how the learner came back'
+
+"$here/backup.sh" 2000 256 1 >"$out/backup" 2>"$out/log" || fail "backup.sh ended with $?"
+[[ -s $out/backup ]] || fail 'backup.sh prints nothing'
+
 "$here/cpu.sh" --no-stages --seconds 2 --records 2000 >"$out/threads" 2>"$out/log" || fail "cpu.sh --no-stages ended with $?"
 [[ $(grep -cE '^(leader +main|driver +[^ ]+) +[0-9]+\.[0-9]+' "$out/threads") -ge 2 ]] ||
     fail 'cpu.sh names no thread of the leader or of the driver'
@@ -38,4 +57,4 @@ if ((code)); then # a machine may forbid perf; then cpu.sh says so
 else
     [[ $(grep -cE '^(network: kernel|sum) +[0-9]' "$out/stages") == 2 ]] || fail 'cpu.sh shows no stages'
 fi
-echo 'numbers from vs-etcd.sh, snapshots.sh and cpu.sh'
+echo 'numbers from vs-etcd.sh, snapshots.sh, cold-start.sh, learner.sh, backup.sh and cpu.sh'
