@@ -182,6 +182,21 @@ void cold_start_report(const struct cold_decision *d, const struct cold_facts *f
          d->gap, f->first, f->last);
 }
 
+static uint64_t begun_ns; /* 0: it is over */
+
+void cold_start_begin(uint64_t now_ns)
+{
+    begun_ns = now_ns;
+}
+
+void cold_start_ready(uint64_t now_ns)
+{
+    if (begun_ns == 0)
+        return;
+    cold_start_phase(COLD_PHASE_TOTAL, now_ns - begun_ns);
+    begun_ns = 0;
+}
+
 void cold_start_phase(enum cold_phase phase, uint64_t ns)
 {
     metric_set(&phases[phase], ns);

@@ -62,7 +62,11 @@ const char *cold_state_name(enum cold_state state);
 /* Counts it and prints the one line. */
 void cold_start_report(const struct cold_decision *decision, const struct cold_facts *facts);
 
+/* From here to ready is what a start takes; ready counts once. */
+void cold_start_begin(uint64_t now_ns);
+void cold_start_ready(uint64_t now_ns);
+
 /* What the start spent its time on. */
 enum cold_phase { COLD_PHASE_FSM, COLD_PHASE_LOG, COLD_PHASE_RESTORE, COLD_PHASE_TOTAL };
 #define COLD_PHASES (COLD_PHASE_TOTAL + 1)
-void cold_start_phase(enum cold_phase phase, uint64_t ns); /* TOTAL: to ready */
+void cold_start_phase(enum cold_phase phase, uint64_t ns);

@@ -167,6 +167,7 @@ void directory_open_fsm(struct directory *d)
 {
     must(!directory_fresh(d) && !d->fsm);
     uint64_t from = clock_boot_ns();
+    cold_start_begin(from);
     d->facts = (struct cold_facts){.force_restore = d->config.force_restore};
     check_peers(d);
     finish_install(d);

@@ -61,13 +61,13 @@ void heal_free(struct heal **h)
     *h = NULL;
 }
 
-void heal_needed(struct heal *h, uint32_t from, uint64_t index, uint64_t now_ns)
+void heal_needed(struct heal *h, uint32_t from, uint64_t index, uint64_t term, uint64_t now_ns)
 {
     if (h->needed_ns == 0)
         diag(DIAG_INFO,
              "replica %" PRIu32 " leads and its log begins too late for this one: a state of index=%" PRIu64
-             " or later is needed",
-             from, index);
+             " term=%" PRIu64 " or later is needed",
+             from, index, term);
     h->needed_ns = now_ns;
     h->needed_index = index;
 }

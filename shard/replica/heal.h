@@ -27,7 +27,7 @@ struct heal *heal_new(const struct heal_config *config);
 void heal_free(struct heal **h); /* a stream that is under way is given up */
 
 /* As engine_env.snapshot_needed. */
-void heal_needed(struct heal *h, uint32_t from, uint64_t index, uint64_t now_ns);
+void heal_needed(struct heal *h, uint32_t from, uint64_t index, uint64_t term, uint64_t now_ns);
 /* The machine that is there gave damaged data: it is replaced by any that is further on. */
 void heal_damaged(struct heal *h);
 /* Between turns. */

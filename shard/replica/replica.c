@@ -12,9 +12,7 @@
 #include "common/sys/failpoint.h"
 #include "common/sys/net.h"
 #include "shard/replica/gauges.h"
-#include "shard/replica/heal.h"
-#include "shard/replica/keep.h"
-#include "shard/snapshot/sender.h"
+#include "shard/replica/snapshots.h"
 
 #define TURN_EVENTS_MAX 1024 /* messages of a kind in one turn */
 #define HOUSEKEEPING_NS (50 * CLOCK_NS_PER_MS)
@@ -30,10 +28,7 @@ struct replica {
     struct fsm *fsm;              /* likewise; NULL until a damaged one is replaced */
     struct transport *transport;  /* owned */
     struct publish *publish;      /* owned */
-    struct sender *sender;        /* owned; NULL: this replica gives its state to nobody, and takes none */
-    struct heal *heal;            /* likewise */
-    struct keep *keep;            /* owned; NULL: no local streams are kept */
-    uint64_t kept;                /* pointer for which one was asked */
+    struct snapshots *snapshots;  /* owned; NULL: its state is given to nobody, and none is taken */
     uint64_t election_ns;
     struct arena arena; /* of the turn */
     struct writes writes;
@@ -52,7 +47,6 @@ struct replica {
     struct check *check;       /* owned */
     uint64_t applied_apart;    /* index of the last check: a call of on_apply may have failed behind it */
     bool damaged;              /* a read said so: nothing more is applied, and another state is fetched */
-    uint64_t damaged_ns;       /* leadership was handed over for it */
     bool held_log, held_apply; /* the disk is full: writes are refused until it is not */
     uint64_t housekeeping_ns, room_ns;
     bool stopping;
@@ -149,9 +143,7 @@ static void on_barrier_ready(void *ctx, uint64_t id, uint64_t index)
 static void on_snapshot_needed(void *ctx, uint32_t from, uint64_t index, uint64_t term)
 {
     struct replica *r = ctx;
-    (void)term;
-    if (r->heal)
-        heal_needed(r->heal, from, index, clock_boot_ns());
+    snapshots_needed(r->snapshots, from, index, term);
 }
 
 static int on_recovered(void *ctx)
@@ -188,11 +180,8 @@ static void on_changed(void *ctx)
 static void on_machine_closing(void *ctx)
 {
     struct replica *r = ctx;
-    sender_serve(r->sender, NULL);
     publish_pause(r->publish);
     check_stop(r->check);
-    if (r->keep)
-        keep_stop(r->keep);
     if (r->config.front.closing)
         r->config.front.closing(r->config.front.ctx);
     r->fsm = NULL;
@@ -207,39 +196,24 @@ static void on_machine_opened(void *ctx)
     r->held_apply = r->damaged = false;
     r->ready_at = UINT64_MAX; /* what its leader has committed by now */
     check_anew(r->check);
-    sender_serve(r->sender, r->fsm);
     publish_resume(r->publish, info->applied.index);
 }
 
-/* What needs threads and sockets of its own; the simulator has neither. */
 static void open_snapshots(struct replica *r)
 {
     const struct replica_config *c = &r->config;
-    struct directory *d = c->directory;
-    if (!c->snapshot_listen)
-        return;
-    struct sender_config sender = {.net = c->net,
-                                   .listen = c->snapshot_listen,
-                                   .announce = c->snapshot_endpoint,
-                                   .disk = d->config.disk,
-                                   .dir = d->config.dir,
-                                   .id = &d->id,
-                                   .rate = c->snapshot_rate};
-    int rc = sender_open(&sender, &r->sender);
-    if (rc)
-        refuse("cannot serve snapshots on %s (--snapshot-listen): %s", c->snapshot_listen, net_listen_text(rc));
-    if (d->config.keep_streams > 0)
-        r->keep = keep_new(d->config.disk, d->config.dir, d->config.keep_streams);
-    transport_announce(r->transport, sender_endpoint(r->sender));
-    if (r->fsm)
-        sender_serve(r->sender, r->fsm);
-    struct heal_config heal = {.net = c->net,
-                               .directory = d,
-                               .transport = r->transport,
-                               .ctx = r,
-                               .closing = on_machine_closing,
-                               .opened = on_machine_opened};
-    r->heal = heal_new(&heal);
+    struct snapshots_config config = {.net = c->net,
+                                      .directory = c->directory,
+                                      .transport = r->transport,
+                                      .publish = r->publish,
+                                      .listen = c->snapshot_listen,
+                                      .endpoint = c->snapshot_endpoint,
+                                      .rate = c->snapshot_rate,
+                                      .ctx = r,
+                                      .closing = on_machine_closing,
+                                      .opened = on_machine_opened};
+    if (c->snapshot_listen)
+        r->snapshots = snapshots_open(&config);
 }
 
 struct replica *replica_open(const struct replica_config *config)
@@ -285,9 +259,7 @@ void replica_close(struct replica **r)
 {
     if (!*r)
         return;
-    heal_free(&(*r)->heal);
-    keep_free(&(*r)->keep);
-    sender_close(&(*r)->sender);
+    snapshots_close(&(*r)->snapshots);
     check_free(&(*r)->check);
     writes_deinit(&(*r)->writes);
     reads_deinit(&(*r)->reads);
@@ -364,8 +336,7 @@ struct replica_state replica_state(const struct replica *r)
                                   .stopping = r->stopping,
                                   .pending = r->writes.count + r->reads.count,
                                   .publish = publish_state(r->publish),
-                                  .healing =
-                                      r->status.held || r->status.recovering || (r->heal && heal_running(r->heal)),
+                                  .healing = r->status.held || r->status.recovering || snapshots_healing(r->snapshots),
                                   .trouble = r->held_log     ? "no space for the raft log, writes wait for room"
                                              : r->held_apply ? "no space for the state machine, writes wait for room"
                                                              : r->config.directory->trouble};
@@ -384,13 +355,12 @@ void replica_snapshot(struct replica *r, struct publish_wait *w)
 void replica_damaged(struct replica *r)
 {
     struct directory *d = r->config.directory;
-    if (r->damaged || !r->heal || d->facts.healers == 0)
+    if (r->damaged || !snapshots_damaged(r->snapshots))
         return;
     if (directory_mark_damaged(d, fsm_where(r->fsm)))
         diag(DIAG_WARN, "the mark of a damaged state machine cannot be written in %s", d->config.dir);
     snprintf(d->trouble, sizeof d->trouble, "state machine damaged, it is fetched from another replica");
     r->damaged = true;
-    heal_damaged(r->heal);
 }
 
 struct check *replica_check(const struct replica *r)
@@ -502,6 +472,7 @@ static bool apply(struct replica *r)
     if (!r->ready && r->fsm && (r->status.serving || (r->status.leader && applied >= r->ready_at))) {
         r->ready = true;
         atomic_store(r->config.ready, true);
+        cold_start_ready(clock_boot_ns());
         diag(DIAG_INFO, "ready applied=%" PRIu64 " leader=%" PRIu32, applied, r->status.leader);
     }
     gauges_show(&(struct gauges_look){.engine = &r->status,
@@ -529,22 +500,11 @@ static bool others_have_room(const struct replica *r)
     return complete > voters / 2;
 }
 
-/* Others have what this one cannot read. */
-static void hand_over_when_damaged(struct replica *r, uint64_t now)
-{
-    if (!r->damaged || r->status.role != ENGINE_LEADER || r->status.transferring ||
-        now - r->damaged_ns < r->election_ns)
-        return;
-    r->damaged_ns = now;
-    if (r->ops->transfer(r->engine, 0) == HF_OK)
-        diag(DIAG_WARN, "handing leadership over: the state machine here is damaged");
-}
-
 /* A leader without room for its log can commit nothing more by itself; one that could not apply its first entry for want
- * of room cannot even answer reads, so it has nothing to lose. */
-static void hand_over_when_full(struct replica *r, uint64_t now)
+ * of room cannot even answer reads, so it has nothing to lose; others can read what is damaged here. */
+static void hand_over_when_useless(struct replica *r, uint64_t now)
 {
-    bool useless = r->held_apply && r->status.role == ENGINE_LEADER && !r->was_serving;
+    bool useless = r->status.role == ENGINE_LEADER && (r->damaged || (r->held_apply && !r->was_serving));
     if ((!r->held_log && !useless) || r->held_since_ns == 0) {
         r->held_since_ns = r->held_log || useless ? now : 0;
         return;
@@ -554,7 +514,10 @@ static void hand_over_when_full(struct replica *r, uint64_t now)
         return;
     r->held_since_ns = now;
     if (r->ops->transfer(r->engine, 0) == HF_OK)
-        diag(DIAG_WARN, "handing leadership over: no space for the %s here", useless ? "state machine" : "raft log");
+        diag(DIAG_WARN, "handing leadership over: %s here",
+             r->damaged ? "the state machine is damaged"
+             : useless  ? "no space for the state machine"
+                        : "no space for the raft log");
 }
 
 /* Ready is who has applied the commit index of a current leader: no longer so when there is none. A leader that lost
@@ -583,8 +546,7 @@ static void reply(struct replica *r)
     if (now < r->housekeeping_ns)
         return;
     r->housekeeping_ns = now + HOUSEKEEPING_NS;
-    hand_over_when_full(r, now);
-    hand_over_when_damaged(r, now);
+    hand_over_when_useless(r, now);
     withdraw_ready(r, now);
     if (now >= r->room_ns) {
         r->room_ns = now + ROOM_NS;
@@ -594,23 +556,11 @@ static void reply(struct replica *r)
     reads_expire(&r->reads, now);
 }
 
-static void publish(struct replica *r)
+static void snapshots(struct replica *r)
 {
-    publish_hold(r->publish, r->sender && sender_active(r->sender));
-    if (r->keep)
-        publish_floor(r->publish, keep_newest(r->keep));
-    publish_turn(r->publish, clock_boot_ns());
-    uint64_t index = publish_state(r->publish).index;
-    if (r->keep && r->fsm && index > r->kept) {
-        r->kept = index;
-        keep_begin(r->keep, r->fsm);
-    }
-}
-
-static void heal(struct replica *r)
-{
-    if (r->heal)
-        heal_turn(r->heal, clock_boot_ns());
+    uint64_t now = clock_boot_ns();
+    publish_turn(r->publish, now);
+    snapshots_turn(r->snapshots, now);
 }
 
 static bool stopped(struct replica *r)
@@ -635,8 +585,7 @@ static bool turn(struct replica *r, bool more)
     r->ops->send_late(r->engine);  /* votes and acknowledgements promise durability, so only now (I7)   */
     more = apply(r);               /* committed and durable entries → state machine, in one batch (I1)  */
     reply(r);                      /* answers whose index is applied; a lease is checked once more      */
-    publish(r);                    /* durably applied → snapshot pointer → the log may be cut (I4)      */
-    heal(r);                       /* a machine that is missing, or behind every log, comes from a leader */
+    snapshots(r);                  /* durably applied → pointer → the log may be cut (I4); fetched → in place */
     return more;
 }
 

@@ -1,0 +1,34 @@
+/* snapshots.h: what a replica does with whole states, on threads and sockets of its own: gives its state to others (sender),
+ * keeps it in files (keep), takes another's (heal).
+ *
+ * Position: beside the turn; absent in the simulator, which has neither threads nor sockets.
+ * Thread:   loop thread. */
+#pragma once
+
+#include "shard/replica/heal.h"
+#include "shard/replica/publish.h"
+
+struct snapshots;
+
+struct snapshots_config {
+    struct net *net;
+    struct directory *directory; /* its engine is open */
+    struct transport *transport;
+    struct publish *publish;
+    const char *listen, *endpoint; /* where the state is served, and as others reach it; NULL: as bound */
+    uint64_t rate;                 /* bytes a second; 0: no limit */
+    void *ctx;                     /* of these two, as in heal.h */
+    void (*closing)(void *ctx);
+    void (*opened)(void *ctx);
+};
+
+/* Refuses (exit 6) when the endpoint cannot be had. */
+struct snapshots *snapshots_open(const struct snapshots_config *config);
+void snapshots_close(struct snapshots **s);
+/* Between turns: a state that was fetched is put in place, one that was published is kept. */
+void snapshots_turn(struct snapshots *s, uint64_t now_ns);
+
+/* As in heal.h; NULL: nothing is ever fetched. */
+void snapshots_needed(struct snapshots *s, uint32_t from, uint64_t index, uint64_t term);
+bool snapshots_damaged(struct snapshots *s); /* false: nobody to take another state from */
+bool snapshots_healing(const struct snapshots *s);
