@@ -1,6 +1,5 @@
 #!/usr/bin/env python3
 # hostile.py: any bytes on every live socket: an error reply or a counted drop; no crash, no growth, no change of state.
-#
 # One cluster serves a legitimate client all the time. After each attack: the same processes, term and leader, the data
 # as the client wrote it, the client goes on, and what was refused was counted.
 import os
@@ -282,10 +281,10 @@ class Hostile(ClusterTest):
         """Sends it unless it would be executed, or would move leadership or the clock; true: it was sent."""
         if self.executed(body) is None:  # nor may another unpacker, which reads it, find it good
             body += b"\x19" + struct.pack("<Q", self.cluster_id ^ 1) if tail is None else tail
-        if self.executed(body):  # also when a field that was cut off took the tail for its own end
-            return False
-        s.send(body)
-        return True
+        tame = not self.executed(body)  # it is when a field that was cut off took the tail for its own end
+        if tame:
+            s.send(body)
+        return tame
 
     def executed(self, body):
         """Would it be; None: it cannot be read."""
@@ -293,8 +292,7 @@ class Hostile(ClusterTest):
             q = pb.Request.FromString(body)
         except Exception:  # pylint: disable=broad-except
             return None
-        kind = q.WhichOneof("op")
-        return q.version == 1 and q.cluster in (0, self.cluster_id) and kind is not None and kind not in READS
+        return q.version == 1 and q.cluster in (0, self.cluster_id) and q.WhichOneof("op") not in (None, *READS)
 
     def refused_requests(self):
         """(request, codes of leader, of coordinator)."""
