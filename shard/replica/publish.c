@@ -348,16 +348,6 @@ static uint64_t cut_index(const struct publish *p)
     return cut < most ? cut : most;
 }
 
-void publish_hold(struct publish *p, bool hold)
-{
-    p->hold = hold;
-}
-
-void publish_floor(struct publish *p, uint64_t index)
-{
-    p->floor = index;
-}
-
 /* I12: neither a receiver that never ends nor a file that cannot be written keeps the log for ever. */
 static bool held(const struct publish *p, uint64_t cut)
 {
@@ -493,6 +483,29 @@ bool publish_full(const struct publish *p)
 {
     return p->config.replay_budget > 0 && !p->paused &&
            replay_behind(&p->replay, p->durable) >= p->config.replay_budget;
+}
+
+/* What was kept back may go now. */
+static void trim_again(struct publish *p)
+{
+    if (!p->paused && p->index > 0 && p->index <= p->durable)
+        trim(p);
+}
+
+void publish_hold(struct publish *p, bool hold)
+{
+    bool over = p->hold && !hold;
+    p->hold = hold;
+    if (over)
+        trim_again(p);
+}
+
+void publish_floor(struct publish *p, uint64_t index)
+{
+    bool higher = p->floor < index;
+    p->floor = index;
+    if (higher)
+        trim_again(p);
 }
 
 struct publish_state publish_state(const struct publish *p)
