@@ -2,8 +2,9 @@
 # cold-start.sh: SIGKILL of all members to the first linearizable read, by number of keys, beside Debian's etcd: a table.
 #
 # Each system of each size is loaded, gets a second of puts before each kill (so that there is something to replay), and is
-# killed and started by first_read, which also measures. Then one replica of three alone, as it starts and with
-# --cold-start=restore: its kill until /readyz says that it has caught up.
+# killed and started by first_read, which also measures. Then the same with --cold-start=restore: all replicas read whole
+# states, kept by --snapshot-keep 1, back first. And one replica of three alone, as it starts and with --cold-start=restore,
+# when it fetches its state from another: its kill until /readyz says that it has caught up.
 set -u -o pipefail
 export LC_ALL=C
 # shellcheck source=deploy/lib.sh
@@ -16,7 +17,7 @@ usage() {
 usage: cold-start.sh [options]
   --sizes N,N…       keys (100000,1000000,5000000)       --runs N        kills of each (3)
   --etcd-sizes N,N…  those of --sizes that etcd gets too (all; loading etcd takes long: 3 to 10 thousand keys a second)
-  --no-etcd          Holdfast alone                      --no-restore    without one replica alone and --cold-start=restore
+  --no-etcd          Holdfast alone                      --no-restore    without --cold-start=restore and one replica alone
   --groups L         1,3: members of a group (1,3)       --value-bytes N (256)
   --dir D            where the data goes (/var/tmp)      --port-base P   300 free ports (29000, or 500, 1000, … above)
   --json             every run and the table as JSON
@@ -123,16 +124,32 @@ started() {
     details=$(printf '%s\n' "${all[@]}" | jq -cs .)
 }
 
-holdfast_kill_all() { # MEMBERS KEYS
+holdfast_kill_all() { # SYSTEM MEMBERS KEYS [ARG]
     local out ports
-    bench "$2" --workload put --seconds 1
+    bench "$3" --workload put --seconds 1
     settle
     ports=$(printf '%s\n' "${clients[@]##*:}" | paste -sd ,)
-    out=$("$data/first_read" --holdfast "$(IFS=, && echo "${clients[*]}")" "$key" "$ports" "${pids[@]}") || hf_die 1 'no read from Holdfast'
+    out=$("$data/first_read" ${4:+--append "$4"} --holdfast "$(IFS=, && echo "${clients[*]}")" "$key" "$ports" "${pids[@]}") ||
+        hf_die 1 'no read from Holdfast'
     # shellcheck disable=SC2046 # a word a number
-    started "$(jq -c .pids <<<"$out")" $(seq "$1")
-    report Holdfast "$1" "$2" "$out" "$details"
+    started "$(jq -c .pids <<<"$out")" $(seq "$2")
+    report "$1" "$2" "$3" "$out" "$details"
     await_status_healthy
+}
+
+# Every replica keeps a whole state in a file.
+holdfast_keep() { # MEMBERS
+    local replica until=$((SECONDS + 600))
+    "$cluster" down --dir "$data/holdfast" >/dev/null || hf_die 1 'Holdfast does not end'
+    "$cluster" up --dir "$data/holdfast" --set snapshot-keep=1 >/dev/null || hf_die 1 'Holdfast does not start again'
+    holdfast snapshot >"$data/out" || hf_die 1 'no snapshot'
+    mapfile -t pids < <(of_replicas pid)
+    for replica in $(seq "$1"); do
+        until compgen -G "$data/holdfast/1-$replica/snapshots/keep-*.stream" >/dev/null; do
+            ((SECONDS < until)) || hf_die 1 "replica 1/$replica keeps no state"
+            sleep 0.1
+        done
+    done
 }
 
 # One that does not lead, so that the others go on: SYSTEM KEYS [ARG].
@@ -158,7 +175,7 @@ of_holdfast() { # MEMBERS KEYS
     [[ $(jq .ops "$data/out") == "$2" ]] || hf_die 1 "Holdfast took $(jq .ops "$data/out") of $2 keys"
     key=$(holdfast scan --keys-only --limit 1) || hf_die 1 'Holdfast does not scan'
     for ((i = 0; i < runs; i++)); do
-        holdfast_kill_all "$1" "$2"
+        holdfast_kill_all Holdfast "$1" "$2"
     done
     if ((restore && $1 == 3)); then
         for ((i = 0; i < runs; i++)); do
@@ -166,6 +183,12 @@ of_holdfast() { # MEMBERS KEYS
         done
         for ((i = 0; i < runs; i++)); do
             holdfast_kill_one 'one, restore' "$2" --cold-start=restore
+        done
+    fi
+    if ((restore)); then
+        holdfast_keep "$1"
+        for ((i = 0; i < runs; i++)); do
+            holdfast_kill_all 'all, restore' "$1" "$2" --cold-start=restore
         done
     fi
     "$cluster" down --dir "$data/holdfast" --wipe >/dev/null || hf_die 1 'Holdfast does not end'
@@ -232,10 +255,11 @@ print_table() {
             printf '| %7s | %-12s | %8s | %4s | %8s | %8s | %8s | %6s | %6s | %8s | %8s | %8s | %8s | %8s | %s |\n' "${f[@]}"
         done
     echo
-    echo 'ms: from SIGKILL of all members to the first linearizable read, median of the runs; "one replica": of one that does'
-    echo 'not lead, to its /readyz; "one, restore": the same with --cold-start=restore. ratio: over the smallest number of keys.'
-    echo 'listen: to the first connection. open fsm, open log, restore, ready: holdfast_cold_start_seconds, and replayed entries,'
-    echo 'medians over replicas and runs. Resolution: 1 ms, for a read that found nobody 10 ms.'
+    echo 'ms: from SIGKILL of all members to the first linearizable read, median of the runs; "all, restore": the same with'
+    echo '--cold-start=restore from kept files. "one replica": of one that does not lead, to its /readyz; "one, restore": the same,'
+    echo 'its state fetched from another. ratio: over the smallest number of keys. listen: to the first connection. open fsm, open'
+    echo 'log, restore, ready: holdfast_cold_start_seconds in ms, and entries behind the applied one that was found: medians over'
+    echo 'replicas and runs. Resolution: 1 ms, for a read that found nobody 10 ms.'
 }
 
 hf_say "data in $data, $(df --output=fstype,source "$data" | tail -n 1)"
