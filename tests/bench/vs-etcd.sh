@@ -7,6 +7,8 @@ set -u -o pipefail
 export LC_ALL=C
 # shellcheck source=deploy/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../../deploy/lib.sh"
+# shellcheck source=tests/bench/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 usage() {
     cat <<'TXT'
@@ -57,76 +59,19 @@ done
 
 # ---- build and start ------------------------------------------------------------------------------------------------
 
-HF_BUILD=${HOLDFAST_BUILD_DIR:-$HF_ROOT/build/bench}
-[[ $HF_BUILD == /* ]] || HF_BUILD=$PWD/$HF_BUILD
-hf_install etcd-server g++ libgrpc++-dev libprotobuf-dev protobuf-compiler-grpc protobuf-compiler pkg-config cmake \
-    ninja-build curl jq
-hf_build -DBUILD_TESTING=OFF -DHF_FAILPOINTS=OFF
-etcd_bench=$HF_BUILD/etcd_bench/etcd_bench
-if ! { cmake -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -S "$HF_ROOT/tests/bench/etcd" -B "${etcd_bench%/*}" &&
-    cmake --build "${etcd_bench%/*}"; } >"$HF_BUILD/.etcd_bench.log" 2>&1; then
-    tail -n 20 "$HF_BUILD/.etcd_bench.log" >&2
-    hf_die 1 'etcd_bench could not be built'
-fi
-export HOLDFAST_BUILD_DIR=$HF_BUILD HOLDFAST_SKIP_BUILD=1
-cluster=$HF_ROOT/deploy/local-cluster.sh
+bench_build
+etcd_build
 
 data=$(mktemp -d "$dir/holdfast-vs-etcd-XXXXXX") || hf_die 1 "cannot write to $dir"
-etcd_pids=() holdfast_pids=()
+holdfast_pids=()
 # shellcheck disable=SC2317 # called by the trap
 clean_up() {
-    local pid
-    for pid in "${etcd_pids[@]+"${etcd_pids[@]}"}"; do
-        kill -TERM "$pid" 2>/dev/null
-    done
+    etcd_stop
     [[ ! -d $data/holdfast ]] || "$cluster" down --dir "$data/holdfast" --wipe >/dev/null 2>&1
-    wait
     rm -rf "$data"
 }
 trap clean_up EXIT
 trap 'exit 1' INT TERM HUP
-
-etcd_ports=("$port_base" $((port_base + 2)) $((port_base + 4))) # and the port above each between members
-etcd_post() { # PORT PATH JSON
-    curl -sf -m 5 -X POST "http://127.0.0.1:$1$2" -d "$3"
-}
-
-etcd_start() {
-    local i port all='' busy
-    busy=$(hf_busy_ports $(seq "$port_base" $((port_base + 5))))
-    [[ -z $busy ]] || hf_die 1 "port ${busy//$'\n'/, } is in use; choose another --port-base"
-    for i in 0 1 2; do
-        all+=,m$i=http://127.0.0.1:$((etcd_ports[i] + 1))
-    done
-    for i in 0 1 2; do
-        port=${etcd_ports[i]}
-        # Heartbeat (100 ms), election time-out (1 s), snapshots (every 100,000 entries) and fsync are etcd's defaults.
-        # The quota is raised: at its default of 2 GiB a long run would end in refused writes.
-        etcd --name "m$i" --data-dir "$data/etcd-$i" --initial-cluster "${all#,}" --initial-cluster-token "$data" \
-            --listen-client-urls "http://127.0.0.1:$port" --advertise-client-urls "http://127.0.0.1:$port" \
-            --listen-peer-urls "http://127.0.0.1:$((port + 1))" --quota-backend-bytes $((8 << 30)) \
-            --initial-advertise-peer-urls "http://127.0.0.1:$((port + 1))" --log-level warn \
-            >"$data/etcd-$i.log" 2>&1 </dev/null &
-        etcd_pids+=($!)
-    done
-    for port in "${etcd_ports[@]}"; do
-        for ((i = 0; ; i++)); do
-            [[ $(curl -s -m 2 "http://127.0.0.1:$port/health" | jq -r .health 2>/dev/null) != true ]] || break
-            ((i < 300)) || { tail -n 5 "$data"/etcd-*.log >&2 && hf_die 1 "etcd on port $port is not healthy after 30 s"; }
-            sleep 0.1
-        done
-    done
-}
-
-# PORT TERM of the member that leads.
-etcd_leader() {
-    local port status
-    for port in "${etcd_ports[@]}"; do
-        status=$(etcd_post "$port" /v3/maintenance/status '{}') || continue
-        jq -er --arg port "$port" 'select(.leader == .header.member_id) | "\($port) \(.raftTerm)"' <<<"$status" && return 0
-    done
-    return 1
-}
 
 holdfast_start() {
     "$cluster" up --dir "$data/holdfast" --shards 1 --replicas 3 --port-base $((port_base + 100)) >/dev/null ||
@@ -306,7 +251,7 @@ print_table() {
 }
 
 hf_say "data in $data, $(df --output=fstype,source "$data" | tail -n 1)"
-etcd_start
+etcd_start 3 "$port_base"
 holdfast_start
 load
 for work in ${works//,/ }; do
