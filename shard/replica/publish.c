@@ -512,6 +512,7 @@ struct publish_state publish_state(const struct publish *p)
 {
     return (struct publish_state){.index = p->index,
                                   .durable = p->durable,
+                                  .log_first = p->d->ops->status(p->d->engine).first,
                                   .replay_bytes = p->paused ? 0 : replay_behind(&p->replay, p->durable),
                                   .running = p->wanted || token_writer_busy(p->writer)};
 }

@@ -59,6 +59,7 @@ struct publish_state {
     uint64_t index;        /* of the token; 0: none */
     uint64_t durable;      /* durable applied, as last seen */
     uint64_t replay_bytes; /* log since durable applied */
+    uint64_t log_first;    /* as of now: who is told of a pointer sees the cut that came with it */
     bool running;
 };
 struct publish_state publish_state(const struct publish *p);

@@ -75,7 +75,7 @@ static void fill_member(struct status_buffer *b, const struct replica *replica)
     s->leader = state.engine.leader;
     s->commit = state.engine.commit;
     s->last = state.engine.last;
-    s->log_first = state.engine.first;
+    s->log_first = state.publish.log_first;
     s->snapshot = state.publish.index;
     s->replay_bytes = state.publish.replay_bytes;
     if (replica_fsm(replica)) /* else it is being fetched */

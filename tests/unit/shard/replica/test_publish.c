@@ -375,7 +375,7 @@ static void test_durable_cannot_be_read(void)
 
 static struct {
     int calls, code;
-    uint64_t index;
+    uint64_t index, log_first;
 } told;
 
 static void tell(void *ctx, struct publish_wait *w, int code, uint64_t index)
@@ -384,6 +384,7 @@ static void tell(void *ctx, struct publish_wait *w, int code, uint64_t index)
     told.calls++;
     told.code = code;
     told.index = index;
+    told.log_first = publish_state(publish).log_first;
 }
 
 static void test_token_fails(void)
@@ -434,7 +435,7 @@ static void test_who_waits(void)
     CU_ASSERT(told.calls == 0);
     flushed();
     turns(2);
-    CU_ASSERT(told.calls == 1 && told.code == HF_OK && told.index == 4);
+    CU_ASSERT(told.calls == 1 && told.code == HF_OK && told.index == 4 && told.log_first == 5);
     publish_wait(publish, &late);
     turns(1);
     CU_ASSERT(told.calls == 2 && told.code == HF_E_TIMEOUT);
