@@ -136,9 +136,9 @@ class Machine(Cold):
             self.assertIn("copied from elsewhere", said())
             self.assertEqual(len(self.quarantined(name, "fsm")), n + 1)
 
-    def test_an_older_machine_put_back(self):
-        """Covered by the log it is replayed, with an alarm; else it is replaced. Never trusted to be the newest."""
-        c = self.group()
+    def older_machine(self, sets, puts):
+        """A replica whose fsm/ is that of `puts` writes ago; not started."""
+        c = self.group(sets=sets)
         self.put(20)
         name = c.followers(1)[0]
         c.script("kill", name, "-TERM")
@@ -146,11 +146,22 @@ class Machine(Cold):
         fsm = os.path.join(c.data(name), "fsm")
         shutil.copytree(fsm, fsm + ".old")
         c.start(name)
-        self.put(400)
-        wait_for("a cut log", 30, lambda: c.status_of(name).log_first > 100)
+        self.put(puts)
+        self.published(name, puts)
         c.kill(name)
         shutil.rmtree(fsm)
         shutil.move(fsm + ".old", fsm)
+        return name
+
+    def test_an_older_machine_that_the_log_covers(self):
+        """It is replayed, with an alarm: it cannot have come about by itself."""
+        name = self.older_machine(["snapshot-entries=40", "snapshot-trailing-entries=100000"], 100)
+        said = self.restart(name, "behind_covered", "skipped", "behind")
+        self.assertIn(" WARN ", next(x for x in said().splitlines() if "cold start state=" in x))
+        self.assertNotIn("installed index=", said())
+
+    def test_an_older_machine_that_the_log_does_not_cover(self):
+        name = self.older_machine(SMALL, 400)
         said = self.restart(name, "behind_gap", "executed", "gap")
         self.assertIn("installed index=", said())
         self.assertEqual(self.metric(name, "holdfast_fsm_cold_start_restore_total", '{outcome="skipped",reason="behind"}'), 0)
