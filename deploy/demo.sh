@@ -174,7 +174,7 @@ http_get() {
 
 # Kills every process of the cluster at once and starts it again; $cold: a line a replica, how long and why.
 kill_everything() {
-    local name pids from until said metrics ready
+    local name pids from until said metrics ready took opened
     local -A ports=() ready_us=()
     for name in $(replicas_of_cluster); do
         ports[$name]=$(http_port_of "$name")
@@ -209,10 +209,10 @@ kill_everything() {
         metrics=$(http_get "${ports[$name]}" /metrics)
         grep -q "^holdfast_fsm_cold_start_restore_total{outcome=\"${BASH_REMATCH[2]}\",.*} 1\$" <<<"$metrics" ||
             failed "replica $name counts another start than it printed: $said"
-        printf -v said '  replica %s        ready %s s after the start of all: %s, %s; opened in %s ms, replayed %d entries' "$name" "$ready" \
-            "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" \
-            "$(awk '/^holdfast_cold_start_seconds{phase="open_/ {s += $2} END {printf "%.0f", s * 1000}' <<<"$metrics")" \
-            $((BASH_REMATCH[4] - BASH_REMATCH[3]))
+        took=$(awk '/^holdfast_cold_start_seconds{phase="ready"}/ {printf "%.2f", $2}' <<<"$metrics")
+        opened=$(awk '/^holdfast_cold_start_seconds{phase="open_/ {s += $2} END {printf "%.0f", s * 1000}' <<<"$metrics")
+        printf -v said '  replica %s        ready %s s after its start, %s s after the first: %s, %s; opened in %s ms, replayed %d entries' \
+            "$name" "$took" "$ready" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" "$opened" $((BASH_REMATCH[4] - BASH_REMATCH[3]))
         cold+=$said$'\n'
     done
     compare_dump
