@@ -16,7 +16,8 @@ class Largest(ClusterTest):
     def test_the_largest_of_everything_survives_a_restart(self):
         """One limit for client, coordinator, proposal, log and its reading: nothing is taken that cannot be read back."""
         # not about time: a busy disk that takes 16 MiB slowly must not cost the leader its lead
-        c = self.cluster(shards=1, env={"HOLDFAST_HEARTBEAT_MS": "500", "HOLDFAST_ELECTION_MS": "5000"}).up()
+        c = self.cluster(shards=1, env={"HOLDFAST_HEARTBEAT_MS": "500", "HOLDFAST_ELECTION_MS": "5000"},
+                         sets=["replay-budget=1GiB"]).up()  # nor is it about waiting for flushes
         old, new, key = os.urandom(VALUE), os.urandom(VALUE), b"k" * KEY
         kept = {}
         with c.wire(c.leader(1)) as w:
