@@ -29,6 +29,7 @@
 #define WAIT_MS 200u
 #define POLL_MS 50
 #define CLOCK_PATIENCE_NS (30000 * CLOCK_NS_PER_MS)
+#define AHEAD_MS_MAX (UINT64_C(24) * 3600 * 1000) /* shards believe no timestamp that is further ahead */
 #define CATALOG_SHARD 1u
 #define ORACLE_KEY "oracle"
 
@@ -64,6 +65,11 @@ static int check_files(struct restore *r)
         r->records += head->records;
         r->above = hlc_max(r->above, (struct hlc){head->ceiling});
     }
+    if (hlc_ms(r->above) > (uint64_t)time(NULL) * 1000 + AHEAD_MS_MAX)
+        return cli_error(r->c, HF_E_REFUSED,
+                         "restore: the backup's clock (%" PRIu64
+                         " ms) is more than a day ahead of this machine's; set the clock right, or wait",
+                         hlc_ms(r->above));
     return HF_OK;
 }
 
@@ -185,6 +191,8 @@ static int await_clock(struct restore *r, struct admin *a)
         int rc = status_collect(a, r->c->endpoints, r->c->timeout_ms, &s);
         rc = rc ? cli_error(r->c, rc, NULL) : check_target(r, s);
         passed = !rc && clock_passed(r, s);
+        if (!rc && !passed) /* nobody else's clock is touched */
+            rc = check_empty(r);
         if (!rc && !passed)
             raise_oracle(r, a, s);
         status_free(&s);

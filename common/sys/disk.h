@@ -34,7 +34,8 @@ struct disk_ops {
     int (*sync)(struct disk *d, struct disk_file *file);             /* fdatasync */
     int (*sync_dir)(struct disk *d, const char *path);               /* makes names durable */
     int (*rename)(struct disk *d, const char *from, const char *to); /* durable after sync_dir */
-    /* Both names are there and change places, at once; HF_E_ABSENT otherwise. Durable as a rename is. */
+    /* Both names are there and change places, at once; HF_E_ABSENT otherwise. Durable as a rename is. HF_E_INVALID: this
+     * file system cannot. */
     int (*exchange)(struct disk *d, const char *one, const char *other);
     int (*remove)(struct disk *d, const char *path);   /* a file or an empty directory; HF_E_EXISTS: it is not empty */
     int (*make_dir)(struct disk *d, const char *path); /* HF_E_EXISTS when it is there */

@@ -189,7 +189,9 @@ static int posix_rename(struct disk *d, const char *from, const char *to)
 static int posix_exchange(struct disk *d, const char *one, const char *other)
 {
     (void)d;
-    return renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) == 0 ? 0 : from_errno(errno);
+    if (renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) == 0)
+        return 0;
+    return errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP ? HF_E_INVALID : from_errno(errno);
 }
 
 static int posix_remove(struct disk *d, const char *path)

@@ -155,17 +155,18 @@ static int look(struct image *image, struct slice record, struct hlc now, struct
     return HF_OK;
 }
 
-int image_next(struct image *image, struct hlc now, size_t steps_max, struct image_item *out, char where[256])
+int image_next(struct image *image, struct hlc now, size_t *steps, struct image_item *out, char where[256])
 {
     int rc = image->begun ? HF_OK : begin(image);
     if (rc != HF_OK)
         return damaged(image, rc, where);
-    for (size_t steps = 0; store_iterator_valid(image->it); store_iterator_next(image->it)) {
+    for (; store_iterator_valid(image->it); store_iterator_next(image->it)) {
         struct slice record = store_iterator_key(image->it);
         if (record.size < 2 || record.data[0] != VKEY_DATA || record.data[1] != FSM_USER)
             return HF_E_NOT_FOUND;
-        if (steps++ == steps_max)
+        if (*steps == 0)
             return HF_E_AGAIN;
+        (*steps)--;
         if (older(image, record))
             continue;
         rc = look(image, record, now, out);

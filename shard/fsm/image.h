@@ -34,7 +34,6 @@ struct image_item { /* a key's newest live value; borrowed until the next call *
     struct hlc expiry; /* 0: it lives for ever */
 };
 
-/* The user space's live keys in order. `now` decides expiry. Looks at most at `steps_max` records: HF_E_AGAIN when nothing
- * was found among them, HF_E_NOT_FOUND at the end. HF_E_CORRUPT, HF_E_IO as above. */
-HF_CHECKED int image_next(struct image *image, struct hlc now, size_t steps_max, struct image_item *out,
-                          char where[256]);
+/* The user space's live keys in order. `now` decides expiry. Looks at `*steps` records at most and
+ * lowers it by what it looked at: HF_E_AGAIN when nothing was found among them, HF_E_NOT_FOUND at the end. HF_E_CORRUPT, HF_E_IO as above. */
+HF_CHECKED int image_next(struct image *image, struct hlc now, size_t *steps, struct image_item *out, char where[256]);

@@ -123,6 +123,11 @@ void check_begin(struct check *c, struct fsm *fsm)
     diag(DIAG_WARN, "consistency check index=%" PRIu64 " failed: no thread for it", c->index);
 }
 
+bool check_marked(const struct check *c)
+{
+    return c->marked;
+}
+
 bool check_damaged(const struct check *c)
 {
     return atomic_load(&c->phase) == CHECK_FAILED && c->code == HF_E_CORRUPT;

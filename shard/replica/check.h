@@ -36,6 +36,8 @@ void check_anew(struct check *c);
 bool check_damaged(const struct check *c);
 struct check_state check_state(struct check *c);
 
+/* It differs from the majority's, and waits for the next start to be replaced. */
+bool check_marked(const struct check *c);
 /* Most of the group has `digest` at `index`. If ours is another, the mark is durable on return and *out_marked true.
  * HF_E_ABSENT: our check at that index is not done, or not the last. HF_E_IO, HF_E_NO_SPACE. */
 HF_CHECKED int check_verdict(struct check *c, uint64_t index, const uint8_t digest[DIGEST_BYTES], bool *out_marked);

@@ -124,6 +124,16 @@ static bool marked(const struct directory *d)
     return d->config.disk->ops->exists(d->config.disk, path, &there) == HF_OK && there;
 }
 
+static void unmark(struct directory *d)
+{
+    char path[PATH_BYTES];
+    path_of(d, CHECK_MARK_NAME, path);
+    int rc = d->config.disk->ops->remove(d->config.disk, path);
+    if (rc && rc != HF_E_ABSENT)
+        diag(DIAG_WARN, "cannot remove %s: %s; the state machine will be replaced once more", path,
+             disk_error_text(rc));
+}
+
 static void look_at_fsm(struct directory *d)
 {
     struct cold_facts *f = &d->facts;
@@ -133,7 +143,7 @@ static void look_at_fsm(struct directory *d)
     if (f->fsm_code != HF_OK && f->fsm_code != HF_E_ABSENT && f->fsm_code != HF_E_INVALID &&
         f->fsm_code != HF_E_CORRUPT) /* trouble that may pass is no damage */
         refuse("%s cannot be opened: %s: %s; %s", d->fsm_dir, error_text(f->fsm_code), d->where, advice(f->fsm_code));
-    if (f->fsm_code == HF_OK && marked(d)) {
+    if (f->fsm_code == HF_OK && !d->install_pending && marked(d)) { /* the mark is of the machine before it */
         snprintf(d->where, sizeof d->where, "it was found to be damaged while it ran");
         f->fsm_code = HF_E_CORRUPT;
         fsm_close(&d->fsm);
@@ -270,6 +280,7 @@ static void finish_pending(struct directory *d, struct engine_env *env)
         refuse("the log of %s cannot follow the state machine that was installed at index %" PRIu64 ": %s; %s",
                d->config.dir, d->install.index, error_text(rc), advice(rc));
     d->install_pending = false;
+    unmark(d);
     d->ops->close(&d->engine);
     diag(DIAG_INFO, "an install that was interrupted is finished index=%" PRIu64, d->install.index);
 }
@@ -324,16 +335,6 @@ static bool put_aside(struct directory *d, const char *from, const char *what, c
     sync_names(d);
     diag(DIAG_WARN, "put aside %s: %s", to, why);
     return true;
-}
-
-static void unmark(struct directory *d)
-{
-    char path[PATH_BYTES];
-    path_of(d, CHECK_MARK_NAME, path);
-    int rc = d->config.disk->ops->remove(d->config.disk, path);
-    if (rc && rc != HF_E_ABSENT)
-        diag(DIAG_WARN, "cannot remove %s: %s; the state machine will be replaced once more", path,
-             disk_error_text(rc));
 }
 
 static void machine_aside(struct directory *d)
@@ -517,8 +518,9 @@ void directory_open_engine(struct directory *d, struct engine_env *env)
     classify(d, rc);
     if (d->cold.action == COLD_RESTORE || d->cold.action == COLD_REFUSE || d->facts.force_restore) {
         uint64_t term;
-        d->facts.local_stream =
-            keep_find(d->config.disk, d->config.dir, &d->id, d->found.first, d->found.last + 1, &term) != 0;
+        bool distrusted = marked(d) && d->facts.healers > 0; /* what was kept of it may be no better than it is */
+        d->facts.local_stream = !distrusted && keep_find(d->config.disk, d->config.dir, &d->id, d->found.first,
+                                                         d->found.last + 1, &term) != 0;
         classify(d, rc);
     }
     cold_start_report(&d->cold, &d->facts);

@@ -33,7 +33,7 @@ struct keep {
     uint32_t count;
     bool started; /* the thread is to be joined */
     pthread_t thread;
-    _Atomic bool running;
+    _Atomic bool running, cancel;
     _Atomic uint64_t newest;
     struct fsm *fsm; /* borrowed while running */
 };
@@ -130,6 +130,7 @@ int keep_stage(struct disk *disk, const char *dir, uint64_t index, char where[25
 /* ---- writing ---- */
 
 struct file_writer {
+    const _Atomic bool *cancel;
     struct disk *disk;
     struct disk_file *file;
     uint64_t offset;
@@ -138,6 +139,8 @@ struct file_writer {
 static int write_bytes(void *ctx, struct slice bytes)
 {
     struct file_writer *w = ctx;
+    if (atomic_load(w->cancel))
+        return HF_E_CLOSED;
     int rc = w->disk->ops->write(w->disk, w->file, w->offset, bytes.data, bytes.size);
     w->offset += bytes.size;
     return rc;
@@ -145,7 +148,7 @@ static int write_bytes(void *ctx, struct slice bytes)
 
 static int write_file(struct keep *k, const char *checkpoint, const char *path, const struct stream_header *header)
 {
-    struct file_writer out = {.disk = k->disk};
+    struct file_writer out = {.cancel = &k->cancel, .disk = k->disk};
     struct stream_writer *w = NULL;
     int rc = k->disk->ops->remove(k->disk, path);
     if (rc == HF_OK || rc == HF_E_ABSENT)
@@ -259,8 +262,10 @@ void keep_stop(struct keep *k)
 {
     if (!k->started)
         return;
+    atomic_store(&k->cancel, true);
     (void)pthread_join(k->thread, NULL);
     k->started = false;
+    atomic_store(&k->cancel, false);
 }
 
 void keep_free(struct keep **k)

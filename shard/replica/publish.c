@@ -125,7 +125,10 @@ static void read_token(struct publish *p)
     struct arena arena = {0};
     struct token token;
     int rc = token_read(p->d->config.disk, p->d->config.dir, &arena, &token);
-    p->index = rc == HF_OK ? token.index : 0; /* whatever is the matter with it: the next publish replaces it */
+    const struct identity *id = &p->d->id;
+    bool ours =
+        rc == HF_OK && token.cluster == id->cluster && token.group == id->group && token.log_epoch == id->log_epoch;
+    p->index = ours ? token.index : 0; /* whatever is the matter with it: the next publish replaces it */
     metric_set(&metrics[M_INDEX], p->index);
     arena_deinit(&arena);
 }

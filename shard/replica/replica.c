@@ -475,10 +475,8 @@ static bool apply(struct replica *r)
         cold_start_ready(clock_boot_ns());
         diag(DIAG_INFO, "ready applied=%" PRIu64 " leader=%" PRIu32, applied, r->status.leader);
     }
-    gauges_show(&(struct gauges_look){.engine = &r->status,
-                                      .applied = applied,
-                                      .ceiling = r->fsm ? fsm_info(r->fsm)->ceiling : (struct hlc){0},
-                                      .ready = r->ready});
+    struct hlc ceiling = r->fsm ? fsm_info(r->fsm)->ceiling : (struct hlc){0};
+    gauges_show(&(struct gauges_look){&r->status, applied, ceiling, r->ready});
     return rc > 0;
 }
 
@@ -504,7 +502,8 @@ static bool others_have_room(const struct replica *r)
  * of room cannot even answer reads, so it has nothing to lose; others can read what is damaged here. */
 static void hand_over_when_useless(struct replica *r, uint64_t now)
 {
-    bool useless = r->status.role == ENGINE_LEADER && (r->damaged || (r->held_apply && !r->was_serving));
+    bool bad = r->damaged || check_marked(r->check);
+    bool useless = r->status.role == ENGINE_LEADER && (bad || (r->held_apply && !r->was_serving));
     if ((!r->held_log && !useless) || r->held_since_ns == 0) {
         r->held_since_ns = r->held_log || useless ? now : 0;
         return;
@@ -515,9 +514,9 @@ static void hand_over_when_useless(struct replica *r, uint64_t now)
     r->held_since_ns = now;
     if (r->ops->transfer(r->engine, 0) == HF_OK)
         diag(DIAG_WARN, "handing leadership over: %s here",
-             r->damaged ? "the state machine is damaged"
-             : useless  ? "no space for the state machine"
-                        : "no space for the raft log");
+             bad       ? "the state machine is damaged, or differs,"
+             : useless ? "no space for the state machine"
+                       : "no space for the raft log");
 }
 
 /* Ready is who has applied the commit index of a current leader: no longer so when there is none. A leader that lost
@@ -560,6 +559,8 @@ static void snapshots(struct replica *r)
 {
     uint64_t now = clock_boot_ns();
     publish_turn(r->publish, now);
+    if (check_marked(r->check)) /* until the next start nobody else is given it */
+        snapshots_distrusted(r->snapshots);
     snapshots_turn(r->snapshots, now);
 }
 
@@ -569,9 +570,7 @@ static bool stopped(struct replica *r)
         return false;
     if (r->status.role != ENGINE_LEADER || clock_boot_ns() >= r->stop_by_ns)
         return true;
-    if (!r->status.transferring && r->ops->transfer(r->engine, 0) != HF_OK) /* alone: nobody to hand over to */
-        return true;
-    return false;
+    return !r->status.transferring && r->ops->transfer(r->engine, 0) != HF_OK; /* alone: nobody to hand over to */
 }
 
 static bool turn(struct replica *r, bool more)

@@ -109,8 +109,15 @@ bool snapshots_damaged(struct snapshots *s)
 {
     if (!s || s->config.directory->facts.healers == 0)
         return false;
+    sender_serve(s->sender, NULL);
     heal_damaged(s->heal);
     return true;
+}
+
+void snapshots_distrusted(struct snapshots *s)
+{
+    if (s)
+        sender_serve(s->sender, NULL);
 }
 
 bool snapshots_healing(const struct snapshots *s)

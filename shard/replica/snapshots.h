@@ -31,4 +31,6 @@ void snapshots_turn(struct snapshots *s, uint64_t now_ns);
 /* As in heal.h; NULL: nothing is ever fetched. */
 void snapshots_needed(struct snapshots *s, uint32_t from, uint64_t index, uint64_t term);
 bool snapshots_damaged(struct snapshots *s); /* false: nobody to take another state from */
+/* The machine waits to be replaced at the next start: nobody else is given it. */
+void snapshots_distrusted(struct snapshots *s);
 bool snapshots_healing(const struct snapshots *s);

@@ -127,8 +127,8 @@ static int make_part(struct backup *b, struct view *v, char where[256])
     struct image_item item;
     int rc = HF_OK;
     buf_clear(&b->records);
-    for (size_t steps = 0; rc == HF_OK && b->records.size < PART_BYTES && steps < PART_STEPS_MAX; steps++) {
-        rc = image_next(v->image, v->now, PART_STEPS_MAX, &item, where);
+    for (size_t steps = PART_STEPS_MAX; rc == HF_OK && b->records.size < PART_BYTES;) {
+        rc = image_next(v->image, v->now, &steps, &item, where);
         if (rc == HF_OK)
             add_record(&b->records, &item);
     }

@@ -430,6 +430,11 @@ static void answer_routes(struct front *f, const struct net_peer *peer, uint64_t
 static void take_verdict(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q)
 {
     bool marked = false;
+    if (replica_state(f->replica).engine.role != ENGINE_LEARNER && f->directory->facts.healers < 2) {
+        refuse_request(f, peer, q->id, HF_E_REFUSED,
+                       "a group of fewer than three voters has no majority without this one");
+        return;
+    }
     int rc = check_verdict(replica_check(f->replica), q->verdict->index, q->verdict->digest.data, &marked);
     refuse_request(f, peer, q->id, rc, rc == HF_E_ABSENT ? "this replica has no finished check at that index" : NULL);
 }

@@ -21,6 +21,7 @@
 #include "shard/server/request.h"
 
 #define CLIENT_HWM 16384 /* replies a client may leave unread */
+#define SNAPSHOT_RATE_MIN (128u * 1024)
 #define EXIT_USAGE 2
 #define EXIT_REFUSED 6
 
@@ -108,6 +109,8 @@ static int check_options(const struct options *o)
         return usage("--raft-endpoint and --client-endpoint are needed");
     if (strcmp(o->raft_listen, o->client_listen) == 0 || strcmp(o->raft_endpoint, o->client_endpoint) == 0)
         return usage("--raft-endpoint and --client-endpoint are one address; replicas and clients need one each");
+    if (o->snapshot_rate && o->snapshot_rate < SNAPSHOT_RATE_MIN)
+        return usage("--snapshot-rate takes 0 (no limit) or 128KiB at least: what is slower counts as silent");
     if (strcmp(o->fsm_sync_mode, "nosync") != 0 && strcmp(o->fsm_sync_mode, "sync") != 0)
         return usage("--fsm-sync-mode takes nosync or sync");
     if (strcmp(o->cold_start, "skip") != 0 && strcmp(o->cold_start, "restore") != 0)

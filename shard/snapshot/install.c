@@ -18,6 +18,7 @@ struct paths {
     char dir[PATH_BYTES]; /* the replica's; a little longer names are made from it */
     char snapshots[PATH_BYTES], incoming[PATH_BYTES], machine[PATH_BYTES], record[PATH_BYTES];
     char incoming_staged[PATH_BYTES], machine_staged[PATH_BYTES];
+    char aside[PATH_BYTES]; /* the old machine, where names cannot be exchanged */
 };
 
 static bool join(char out[PATH_BYTES], const char *dir, const char *name)
@@ -34,7 +35,8 @@ static int paths_of(const char *dir, struct paths *out)
     return join(out->snapshots, dir, TOKEN_DIR) && join(out->incoming, dir, INSTALL_INCOMING) &&
                    join(out->machine, dir, INSTALL_MACHINE) && join(out->record, dir, INSTALL_NAME) &&
                    join(out->incoming_staged, out->incoming, INSTALL_STAGED) &&
-                   join(out->machine_staged, out->machine, INSTALL_STAGED)
+                   join(out->machine_staged, out->machine, INSTALL_STAGED) &&
+                   join(out->aside, out->snapshots, OUTGOING_PREFIX "machine")
                ? HF_OK
                : HF_E_LIMIT;
 }
@@ -102,6 +104,18 @@ static int sync_both(struct disk *disk, const struct paths *p)
     return rc == HF_OK ? disk->ops->sync_dir(disk, p->dir) : rc;
 }
 
+/* For a file system without exchange: the old machine steps aside first. A crash between leaves none, and INSTALL, by
+ * which the next start goes on. */
+static int replace(struct disk *disk, const struct paths *p)
+{
+    int rc = disk_remove_tree(disk, p->aside);
+    if (rc == HF_OK)
+        rc = disk->ops->rename(disk, p->machine, p->aside);
+    if (rc == HF_OK)
+        rc = sync_both(disk, p);
+    return rc == HF_OK ? disk->ops->rename(disk, p->incoming, p->machine) : rc;
+}
+
 /* incoming/ becomes fsm/; what was there, if anything, becomes incoming/. Durable on return. */
 static int exchange(struct disk *disk, const struct paths *p)
 {
@@ -110,6 +124,8 @@ static int exchange(struct disk *disk, const struct paths *p)
     if (rc == HF_OK)
         rc = there ? disk->ops->exchange(disk, p->incoming, p->machine)
                    : disk->ops->rename(disk, p->incoming, p->machine);
+    if (rc == HF_E_INVALID)
+        rc = replace(disk, p);
     crash_point("install.after_exchange");
     return rc == HF_OK ? sync_both(disk, p) : rc;
 }
@@ -186,6 +202,8 @@ int install_done(struct disk *disk, const char *dir)
         rc = forget_record(disk, &p);
     if (rc == HF_OK)
         rc = disk_remove_tree(disk, p.incoming);
+    if (rc == HF_OK)
+        rc = disk_remove_tree(disk, p.aside);
     return rc == HF_OK ? disk->ops->sync_dir(disk, p.snapshots) : rc;
 }
 

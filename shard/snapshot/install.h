@@ -1,7 +1,7 @@
 /* install.h: a stream becomes the state machine's directory: staged beside it, checked, exchanged by a durable record.
  *
  * Order: stage into snapshots/incoming/, check all, sync; write the record INSTALL; exchange fsm/ and incoming/ (one
- * atomic operation); the log follows (engine->install); token; remove the record; remove what was exchanged out. A crash
+ * atomic operation; where the file system has none, two renames that the record sees through); the log follows (engine->install); token; remove the record; remove what was exchanged out. A crash
  * at any point leaves the old or the new machine, never none: install_finish at the next start does the rest.
  *
  * A staged machine carries a file STAGED. It tells which of the two directories is the new one, so that nothing is ever

@@ -25,14 +25,15 @@
 /* More than anybody sends who keeps to our credits: ZeroMQ 4.3.4 aborts when a heartbeat is due on a connection that
  * breaks while its queue is full (docs/DEPENDENCIES.md). */
 #define HWM 256
-#define CREDIT_BYTES (4 * TRANSFER_CHUNK_BYTES) /* received before the next credit is given */
-#define ASK_MS 300                              /* of silence, then the Fetch is repeated */
-#define ASK_RETRY_MS 50                         /* while it cannot leave: not connected yet */
-#define REFUSED_MS 250                          /* until the next attempt after "busy" or "not ready" */
-#define SILENCE_MS 5000                         /* then another connection is tried */
-#define FAREWELL_MS 300                         /* that the sender may take to hear that we are done */
-#define ABORT_MS 50                             /* likewise, while the loop waits for us */
-#define BEGINS_MAX 16                           /* a sender that loses its stream so often is not asked again */
+#define CREDIT_BYTES (4 * TRANSFER_CHUNK_BYTES)   /* received before the next credit is given */
+#define ASK_MS 300                                /* of silence, then the Fetch is repeated */
+#define ASK_RETRY_MS 50                           /* while it cannot leave: not connected yet */
+#define REFUSED_MS 250                            /* until the next attempt after "busy" or "not ready" */
+#define SILENCE_MS 5000                           /* then another connection is tried */
+#define FAREWELL_MS 300                           /* that the sender may take to hear that we are done */
+#define ABORT_MS 50                               /* likewise, while the loop waits for us */
+#define ROOM_RESERVE (UINT64_C(16) * 1024 * 1024) /* that a state must leave for others on its disk */
+#define BEGINS_MAX 16                             /* a sender that loses its stream so often is not asked again */
 
 enum { M_DONE, M_FAILED, M_ABORTED, M_BYTES, M_RESUMED, M_BEGUN, M_MALFORMED, M_FOREIGN, M_COUNT };
 
@@ -79,6 +80,7 @@ struct receiver {
     uint64_t received, credited; /* bytes; until when we last said so */
     unsigned begins;
     uint64_t begun_ns, heard_ns, ask_ns; /* ask_ns: when the Fetch is due again */
+    bool room_seen;                      /* there is room for all of it */
     bool ending, ended;                  /* we are done with it; the sender has heard so */
     struct arena arena;
     struct buf packed;
@@ -245,6 +247,16 @@ static void finish(struct receiver *r)
     atomic_store(&r->state, RECEIVER_DONE);
 }
 
+/* Asked once: what does not fit is not begun, since others need the room that is left. */
+static bool fits(struct receiver *r, uint64_t total)
+{
+    uint64_t room;
+    if (r->room_seen || total == 0)
+        return true;
+    r->room_seen = true;
+    return disk_room(r->dir, &room) != HF_OK || total + ROOM_RESERVE <= room;
+}
+
 static void on_chunk(struct receiver *r, const Hf__Snapshot__Reply *p)
 {
     const Hf__Snapshot__Chunk *c = p->chunk;
@@ -257,6 +269,10 @@ static void on_chunk(struct receiver *r, const Hf__Snapshot__Reply *p)
         return;
     }
     crash_point("snapshot.chunk_received");
+    if (!fits(r, c->total)) {
+        fail(r, HF_E_NO_SPACE, "the state is larger than the room on the disk");
+        return;
+    }
     int rc = stream_reader_push(r->reader, pack_slice(c->data));
     if (rc) {
         fail(r, rc, "");

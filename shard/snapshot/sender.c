@@ -95,8 +95,8 @@ struct sender {
     struct net_socket *socket; /* owned; the thread's */
     struct mailbox *wake;
     pthread_t thread;
-    _Atomic bool stop;
-    _Atomic uint64_t active_ns; /* when there last was a stream; 0: never */
+    _Atomic bool stop, withdrawn; /* withdrawn: streams are to end */
+    _Atomic uint64_t active_ns;   /* when there last was a stream; 0: never */
 
     pthread_mutex_t mutex; /* of these three */
     pthread_cond_t idle;
@@ -136,6 +136,8 @@ void sender_serve(struct sender *s, struct fsm *fsm)
     pthread_mutex_lock(&s->mutex);
     bool changed = s->fsm != fsm;
     s->fsm = fsm;
+    if (changed && fsm == NULL)
+        atomic_store(&s->withdrawn, true);
     while (changed && s->users > 0)
         pthread_cond_wait(&s->idle, &s->mutex);
     pthread_mutex_unlock(&s->mutex);
@@ -433,6 +435,7 @@ static void look_after(struct sender *s)
 {
     uint64_t now = clock_boot_ns(), keep_ns = s->config.keep_ms * CLOCK_NS_PER_MS;
     size_t active = 0;
+    bool withdrawn = atomic_exchange(&s->withdrawn, false);
     for (size_t i = 0; i < SENDER_STREAMS_MAX; i++) {
         struct sending *st = &s->streams[i];
         const char *text = "";
@@ -443,8 +446,8 @@ static void look_after(struct sender *s)
                  text);
             refuse_request(s, &st->peer, st->attempt, rc, text);
             sending_end(s, st, OUTCOME_FAILED);
-        } else if (st->out && now - st->heard_ns > keep_ns) {
-            sending_end(s, st, OUTCOME_TIMEOUT);
+        } else if (st->out && (withdrawn || now - st->heard_ns > keep_ns)) {
+            sending_end(s, st, withdrawn ? OUTCOME_ABORTED : OUTCOME_TIMEOUT);
         }
         active += st->out != NULL;
     }

@@ -32,5 +32,6 @@ void sender_close(struct sender **s);                /* waits for a checkpoint t
 const char *sender_endpoint(const struct sender *s); /* as others reach it */
 /* A stream is on its way, or was a moment ago: its receiver will need the log from there on. Any thread. */
 bool sender_active(const struct sender *s);
-/* The machine to serve; NULL: none now (an install is about to close it): returns when no thread uses the old one. */
+/* The machine to serve; NULL: none now (it is about to be closed, or is not to be trusted): returns when no thread uses
+ * the old one, and streams of it end. */
 void sender_serve(struct sender *s, struct fsm *fsm);

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -28,13 +27,6 @@ LD_PRELOAD='%s' POWERCUT_ROOT="$2" POWERCUT_JOURNAL='%s'/"$name" exec '%s' "$@"
 """
 
 
-def sanitizer():
-    """The library that the sanitized program needs first, or None."""
-    said = subprocess.run(["ldd", cluster.tool("holdfast-shard")], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"lib[at]san\S* => (\S+)", said)
-    return found.group(1) if found else None
-
-
 class PowerCluster(cluster.Cluster):
     """Its replicas run with libpowercut.so: a kill is a power cut unless it says otherwise."""
 
@@ -47,7 +39,7 @@ class PowerCluster(cluster.Cluster):
         for program in ("holdfast", "holdfast-coordinator"):
             os.symlink(cluster.tool(program), os.path.join(bin_dir, program))
         library = os.path.join(cluster.BUILD, "lib", "libpowercut.so")
-        preload = " ".join(filter(None, [sanitizer(), library]))
+        preload = " ".join(filter(None, [powercut.sanitizer(cluster.tool("holdfast-shard")), library]))
         with open(os.path.join(bin_dir, "holdfast-shard"), "w", encoding="utf-8") as f:
             f.write(WRAPPER % (preload, self.journals, cluster.tool("holdfast-shard")))
         os.chmod(f.name, 0o755)

@@ -157,6 +157,17 @@ class Verify(ClusterTest):
         told = json.loads(c.cli("--json", "verify", "--shard", "1", code=7, seconds=90).stdout)
         self.assertEqual({r["name"]: r["state"] for r in told["shards"][0]["replicas"]}[follower], "unreachable")
 
+    def test_nobody_is_marked_without_a_majority(self):
+        """Whatever a client says: alone, or one of two, a replica's state is the only one, or one of two."""
+        c = self.cluster(shards=1, replicas=1).up()
+        c.cli("verify")
+        with c.wire("1/1") as w:
+            status = w.ask(wire.request(1, status=True)).status
+            verdict = wire.request(1)
+            verdict.verdict.index, verdict.verdict.digest = status.check_index, bytes(len(status.digest))
+            self.assertEqual(w.ask(verdict).code, wire.REFUSED)
+        self.assertFalse(os.path.exists(os.path.join(c.data("1/1"), "quarantine-fsm")))
+
     def test_a_difference_is_named_and_healed(self):
         c = self.cluster(shards=1, replicas=3).up()
         load(c, 500)
@@ -278,6 +289,7 @@ class Backup(ClusterTest):
         self.assertNotEqual(f"{expiring.cluster:016x}", made[0]["cluster"])
         again = other.cli("backup", "restore", path, code=4)
         self.assertIn("holds keys already", again.stderr)
+        c.cli("backup", "restore", path, code=6)  # nor into where it came from
 
     def test_a_clock_that_was_ahead(self):
         """A backup of a cluster whose time lies in the future: no timestamp of it is issued again."""

@@ -170,6 +170,9 @@ class Refusals(ClusterTest):
             done = subprocess.run([tool("holdfast-shard"), *arguments], capture_output=True, text=True, timeout=20)
             self.assertEqual(done.returncode, 2, arguments)
             self.assertTrue(done.stderr.strip())
+        _, command = self.one()
+        done = subprocess.run([*command, "--snapshot-rate", "100KiB"], capture_output=True, text=True, timeout=20)
+        self.assertEqual((done.returncode, "128KiB" in done.stderr), (2, True), done.stderr)
 
     def test_damaged_log_and_state(self):
         """Bytes from disk are checked before they change any state (I11)."""

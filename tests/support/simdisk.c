@@ -15,7 +15,7 @@ struct simdisk {
     struct disk disk; /* first: a struct disk * is a struct simdisk * */
     struct simtree tree;
     uint64_t generation;
-    bool halted, ignore_sync;
+    bool halted, ignore_sync, refuse_exchange;
     unsigned halt_ops;
     uint64_t halt_after;
     unsigned fault_ops;
@@ -258,6 +258,8 @@ static int sim_exchange(struct disk *d, const char *one, const char *other)
 {
     struct simdisk *sd = of(d);
     struct name_change change = {0};
+    if (sd->refuse_exchange)
+        return HF_E_INVALID;
     int rc = gate(sd, SIMDISK_RENAME);
     if (rc == 0)
         rc = simtree_resolve(&sd->tree, one, &change.from_dir, change.from);
@@ -414,6 +416,11 @@ void simdisk_fail(struct simdisk *sd, unsigned ops, uint64_t n, int error, uint6
     sd->fault_error = error;
     sd->fault_times = times;
     sd->fault_for_ever = times == 0;
+}
+
+void simdisk_refuse_exchange(struct simdisk *sd)
+{
+    sd->refuse_exchange = true;
 }
 
 void simdisk_ignore_sync(struct simdisk *sd, bool ignore)

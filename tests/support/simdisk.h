@@ -54,6 +54,9 @@ void simdisk_limit(struct simdisk *sd, uint64_t bytes);
 /* A disk without flush: sync says yes and does nothing. To prove that checkers see it. */
 void simdisk_ignore_sync(struct simdisk *sd, bool ignore);
 
+/* Names cannot be exchanged on it: HF_E_INVALID. */
+void simdisk_refuse_exchange(struct simdisk *sd);
+
 uint64_t simdisk_count(const struct simdisk *sd, enum simdisk_op op); /* operations done since simdisk_new */
 uint64_t simdisk_used(const struct simdisk *sd);                      /* bytes of all files as readers see them */
 /* Inverts one bit of a file, durably and as readers see it. HF_E_ABSENT, HF_E_INVALID (offset past the end). */

@@ -18,7 +18,7 @@ ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)),
 # common/base/error.h
 OK, NOT_FOUND, COMPARE_FAILED, INVALID, LIMIT, NOT_LEADER, BUSY, WRONG_SHARD = 0, -1, -2, -3, -4, -5, -6, -7
 NO_ROUTE, UNAVAILABLE, SESSION_UNKNOWN, SESSION_WINDOW, FENCED, PROTOCOL, WRONG_CLUSTER = -8, -9, -12, -13, -14, -15, -16
-NOT_READY, NO_SPACE, OUTCOME_UNKNOWN = -26, -29, -11
+NOT_READY, NO_SPACE, OUTCOME_UNKNOWN, REFUSED = -26, -29, -11, -17
 
 
 def _generate():

@@ -5,8 +5,10 @@ import collections
 import ctypes
 import os
 import random
+import re
 import shutil
 import struct
+import subprocess
 import sys
 
 RECORD = struct.Struct("<IIQIIQQQQ")
@@ -307,6 +309,13 @@ def power_cut(root, folder, seed, mode=None):
     if not os.path.isdir(folder):
         return []
     return Cut(root, folder, seed, mode).run()
+
+
+def sanitizer(program):
+    """The library that a sanitized program needs first, or None."""
+    said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"lib[at]san\S* => (\S+)", said)
+    return found.group(1) if found else None
 
 
 def environment(library, root, folder, asan=None):

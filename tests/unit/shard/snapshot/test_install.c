@@ -49,9 +49,13 @@ static int write_machine(struct disk *disk, const char *dir, uint64_t index)
 }
 
 /* A replica's directory d: machine, log and token as of OLD; or none of them at all. */
-static struct rig start(bool machine)
+enum { NO_MACHINE, MACHINE, MACHINE_WITHOUT_EXCHANGE, STARTS };
+
+static struct rig start(unsigned machine)
 {
     struct rig rig = {.sim = simdisk_new()};
+    if (machine == MACHINE_WITHOUT_EXCHANGE)
+        simdisk_refuse_exchange(rig.sim);
     rig.disk = simdisk_disk(rig.sim);
     must(rig.disk->ops->make_dir(rig.disk, "d") == HF_OK && rig.disk->ops->sync_dir(rig.disk, ".") == HF_OK);
     must(put_number(rig.disk, "d/log", machine ? OLD : 0) == HF_OK);
@@ -196,7 +200,7 @@ static void restart(struct rig *rig, uint64_t kind, uint64_t n)
 
 /* The process is gone (kind 0) or the power after `n` operations, and again after `again` operations of the start that
  * follows (0: not). False: the install was done before. */
-static bool cut_after(uint64_t n, uint64_t kind, uint64_t again, bool machine)
+static bool cut_after(uint64_t n, uint64_t kind, uint64_t again, unsigned machine)
 {
     struct rig rig = start(machine);
     simdisk_halt_after(rig.sim, SIMDISK_CHANGES, n);
@@ -213,7 +217,7 @@ static bool cut_after(uint64_t n, uint64_t kind, uint64_t again, bool machine)
     uint64_t found = settled(&rig, machine);
     CU_ASSERT(cut || found == NEW);
     if (found == UINT64_MAX || (!cut && found != NEW))
-        fprintf(stderr, "cut after %llu operations, kind %llu, again after %llu, machine %d\n", (unsigned long long)n,
+        fprintf(stderr, "cut after %llu operations, kind %llu, again after %llu, machine %u\n", (unsigned long long)n,
                 (unsigned long long)kind, (unsigned long long)again, machine);
     simdisk_crash(rig.sim, n); /* what was found once stays */
     CU_ASSERT_EQUAL(recover(&rig), HF_OK);
@@ -226,7 +230,7 @@ static bool cut_after(uint64_t n, uint64_t kind, uint64_t again, bool machine)
 
 static void test_cut_anywhere(void)
 {
-    for (unsigned machine = 0; machine < 2; machine++) {
+    for (unsigned machine = 0; machine < STARTS; machine++) {
         uint64_t n = 0;
         for (bool more = true; more; n++)
             for (uint64_t kind = 0; kind < 6; kind++)
@@ -237,7 +241,7 @@ static void test_cut_anywhere(void)
 
 static void test_cut_again_while_recovering(void)
 {
-    for (unsigned machine = 0; machine < 2; machine++) {
+    for (unsigned machine = 0; machine < STARTS; machine++) {
         uint64_t n = 0;
         for (bool more = true; more; n++)
             for (uint64_t again = 1; again < 24; again++)

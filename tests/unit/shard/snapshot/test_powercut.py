@@ -45,7 +45,7 @@ class PowerCut(unittest.TestCase):
             seen = collections.Counter()
             for seed in range(SEEDS):
                 shutil.copytree(origin, root)
-                environment = powercut.environment(LIBRARY, root, journal, os.environ.get("HOLDFAST_ASAN_LIBRARY"))
+                environment = powercut.environment(LIBRARY, root, journal, powercut.sanitizer(PROGRAM))
                 if point:
                     environment["HOLDFAST_CRASH_POINT"] = point
                 done = self.run_program("install", os.path.join(root, "checkpoint"), root, **environment)

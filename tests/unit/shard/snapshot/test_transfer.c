@@ -247,6 +247,23 @@ static void the_machine_is_withdrawn(void)
     rig_end(&rig);
 }
 
+/* Damaged: whoever is being given it gets no more of it, and nobody gets it anew. */
+static void a_machine_that_is_not_trusted_goes_no_further(void)
+{
+    rig_begin(&rig, RIG_BYTES);
+    rig_sender(&rig, 0, 0);
+    rig_proxy(&rig);
+    proxy_hold(rig.proxy, RIG_BYTES / 2);
+    uint64_t aborted = rig_metric("holdfast_snapshot_streams_sent_total", "outcome=\"aborted\"");
+    rig_fetch(&rig, 0, 3000);
+    rig_await_bytes(&rig, RIG_BYTES / 4);
+    sender_serve(rig.sender, NULL);
+    rig_await_metric("holdfast_snapshot_streams_sent_total", "outcome=\"aborted\"", aborted + 1);
+    proxy_hold(rig.proxy, UINT64_MAX);
+    CU_ASSERT_EQUAL(rig_await(&rig), RECEIVER_FAILED);
+    rig_end(&rig);
+}
+
 static void orphans_are_swept(void)
 {
     rig_begin(&rig, 0);
@@ -326,6 +343,7 @@ int main(void)
         {"an older state is of no use", an_older_state_is_of_no_use},
         {"without a machine it waits", without_a_machine_it_waits},
         {"the machine is withdrawn", the_machine_is_withdrawn},
+        {"a machine that is not trusted goes no further", a_machine_that_is_not_trusted_goes_no_further},
         {"orphans are swept", orphans_are_swept},
         {"the rate bounds bytes", the_rate_bounds_bytes},
         {"an endpoint in use is told", an_endpoint_in_use_is_told},
