@@ -4,11 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/sys/clock.h"
 #include "proto/routes.h"
 
 #define ROUTES_GRACE_MS 100u /* a second coordinator may know newer routes */
-#define CONNECT_MS 300u      /* a process that is down takes no message */
-#define DEADLINE_MS 900u     /* a dead member costs no more than this */
+#define FIND_MS 2000u
+#define CONNECT_MS 300u  /* a process that is down takes no message */
+#define DEADLINE_MS 900u /* a dead member costs no more than this */
 
 static int split(struct hf_cluster_status *s, const char *endpoints)
 {
@@ -268,6 +270,17 @@ int status_collect(struct admin *a, const char *endpoints, uint32_t deadline_ms,
     else
         *out = s;
     return rc;
+}
+
+int status_find(struct admin *a, const char *endpoints, uint32_t deadline_ms, struct hf_cluster_status **out)
+{
+    uint64_t until_ns = clock_boot_ns() + (deadline_ms < FIND_MS ? deadline_ms : FIND_MS) * CLOCK_NS_PER_MS;
+    for (;;) {
+        int rc = status_collect(a, endpoints, deadline_ms, out);
+        if (rc || (*out)->routes || clock_boot_ns() >= until_ns)
+            return rc;
+        status_free(out);
+    }
 }
 
 void status_free(struct hf_cluster_status **s)

@@ -56,6 +56,10 @@ struct hf_cluster_status {
 /* `endpoints`: of coordinators, by commas. HF_E_INVALID: none. HF_E_NO_MEMORY. That nobody answers is no failure. */
 HF_CHECKED int status_collect(struct admin *a, const char *endpoints, uint32_t deadline_ms,
                               struct hf_cluster_status **out);
+/* As status_collect, but asks again for up to two seconds while nobody tells the routes: for what is about to do something,
+ * on a machine that is busy. */
+HF_CHECKED int status_find(struct admin *a, const char *endpoints, uint32_t deadline_ms,
+                           struct hf_cluster_status **out);
 void status_free(struct hf_cluster_status **s);
 /* The shard's leader endpoint, or NULL. */
 const char *status_leader_endpoint(const struct hf_cluster_status *s, uint32_t shard);

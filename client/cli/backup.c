@@ -298,7 +298,7 @@ int backup_create(struct cli *c)
     if (!a)
         return cli_error(c, HF_E_NO_MEMORY, NULL);
     struct hf_cluster_status *s = NULL;
-    rc = status_collect(a, c->endpoints, c->timeout_ms, &s);
+    rc = status_find(a, c->endpoints, c->timeout_ms, &s);
     if (rc) {
         rc = cli_error(c, rc, NULL);
     } else if (!s->routes) {

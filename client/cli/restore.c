@@ -188,7 +188,7 @@ static int await_clock(struct restore *r, struct admin *a)
     uint64_t until_ns = clock_boot_ns() + CLOCK_PATIENCE_NS;
     for (bool passed = false; !passed && !stop_asked();) {
         struct hf_cluster_status *s = NULL;
-        int rc = status_collect(a, r->c->endpoints, r->c->timeout_ms, &s);
+        int rc = status_find(a, r->c->endpoints, r->c->timeout_ms, &s);
         rc = rc ? cli_error(r->c, rc, NULL) : check_target(r, s);
         passed = !rc && clock_passed(r, s);
         if (!rc && !passed) /* nobody else's clock is touched */

@@ -112,7 +112,7 @@ int snapshot_run(struct cli *c)
     if (!a)
         return cli_error(c, HF_E_NO_MEMORY, NULL);
     struct hf_cluster_status *s = NULL;
-    rc = status_collect(a, c->endpoints, c->timeout_ms, &s);
+    rc = status_find(a, c->endpoints, c->timeout_ms, &s);
     rc = rc ? cli_error(c, rc, NULL) : snapshot(c, a, (uint32_t)c->shard, s);
     status_free(&s);
     admin_close(&a);

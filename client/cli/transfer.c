@@ -87,7 +87,7 @@ int transfer_leader(struct cli *c)
     if (!a)
         return cli_error(c, HF_E_NO_MEMORY, NULL);
     struct hf_cluster_status *s = NULL;
-    rc = status_collect(a, c->endpoints, c->timeout_ms, &s);
+    rc = status_find(a, c->endpoints, c->timeout_ms, &s);
     rc = rc ? cli_error(c, rc, NULL) : transfer(c, a, (uint32_t)shard, (uint32_t)to, s);
     status_free(&s);
     admin_close(&a);

@@ -324,7 +324,7 @@ int verify_run(struct cli *c)
     if (!a)
         return cli_error(c, HF_E_NO_MEMORY, NULL);
     struct hf_cluster_status *s = NULL;
-    rc = status_collect(a, c->endpoints, c->timeout_ms, &s);
+    rc = status_find(a, c->endpoints, c->timeout_ms, &s);
     if (rc) {
         rc = cli_error(c, rc, NULL);
     } else if (!s->routes) {
