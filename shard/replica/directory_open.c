@@ -234,15 +234,7 @@ static void must_open(struct directory *d, struct engine_env *env)
 
 static int write_token(struct directory *d)
 {
-    const struct fsm_info *info = fsm_info(d->fsm);
-    struct token token = {.cluster = info->cluster,
-                          .group = info->group,
-                          .log_epoch = info->applied.epoch,
-                          .index = info->applied.index,
-                          .term = info->applied.term,
-                          .ceiling = info->ceiling,
-                          .members = info->members};
-    memcpy(token.digest, info->digest, sizeof token.digest);
+    struct token token = token_from(fsm_info(d->fsm));
     int rc = token_write(d->config.disk, d->config.dir, &token);
     if (rc)
         return rc;

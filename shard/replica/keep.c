@@ -173,15 +173,7 @@ static int read_header(const char *checkpoint, struct arena *arena, struct strea
     int rc = fsm_peek(checkpoint, arena, &info, where);
     if (rc)
         return rc;
-    *out = (struct stream_header){.ceiling = info.ceiling,
-                                  .token = {.cluster = info.cluster,
-                                            .group = info.group,
-                                            .log_epoch = info.applied.epoch,
-                                            .index = info.applied.index,
-                                            .term = info.applied.term,
-                                            .ceiling = info.ceiling,
-                                            .members = info.members}};
-    memcpy(out->token.digest, info.digest, sizeof info.digest);
+    *out = (struct stream_header){.ceiling = info.ceiling, .token = token_from(&info)};
     return HF_OK;
 }
 

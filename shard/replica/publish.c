@@ -305,14 +305,7 @@ static void begin_token(struct publish *p)
     must(info.applied.index <= durable.index && info.applied.index >= p->want); /* I4 */
     must(info.applied.index >= p->index);
     p->durable = durable.index;
-    struct token token = {.cluster = info.cluster,
-                          .group = info.group,
-                          .log_epoch = info.applied.epoch,
-                          .index = info.applied.index,
-                          .term = info.applied.term,
-                          .ceiling = info.ceiling,
-                          .members = info.members};
-    memcpy(token.digest, info.digest, sizeof token.digest);
+    struct token token = token_from(&info);
     p->now = p->next;
     p->wanted = false;
     if (p->asked > token.index)

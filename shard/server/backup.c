@@ -93,14 +93,8 @@ static int begin(struct view *v, struct fsm *fsm, struct hlc now)
     v->now = now;
     const struct fsm_info *info = image_info(v->image);
     struct stream_header header = {.version = 1, .ceiling = hlc_max(info->ceiling, info->newest.t)};
-    header.token = (struct token){.cluster = info->cluster,
-                                  .group = info->group,
-                                  .log_epoch = info->applied.epoch,
-                                  .index = info->applied.index,
-                                  .term = info->applied.term,
-                                  .ceiling = header.ceiling,
-                                  .members = info->members};
-    memcpy(header.token.digest, info->digest, DIGEST_BYTES);
+    header.token = token_from(info);
+    header.token.ceiling = header.ceiling;
     metric_add(&metrics[M_BEGUN], 1);
     return stream_writer_new(&header, into_part, v, &v->writer);
 }

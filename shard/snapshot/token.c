@@ -95,6 +95,19 @@ static int path_of(const char *dir, const char *name, char out[PATH_BYTES])
     return n < 0 || n >= PATH_BYTES ? HF_E_LIMIT : HF_OK;
 }
 
+struct token token_from(const struct fsm_info *info)
+{
+    struct token token = {.cluster = info->cluster,
+                          .group = info->group,
+                          .log_epoch = info->applied.epoch,
+                          .index = info->applied.index,
+                          .term = info->applied.term,
+                          .ceiling = info->ceiling,
+                          .members = info->members};
+    memcpy(token.digest, info->digest, sizeof token.digest);
+    return token;
+}
+
 int token_read(struct disk *disk, const char *dir, struct arena *arena, struct token *out)
 {
     char path[PATH_BYTES];

@@ -13,6 +13,7 @@
 #include "common/sys/digest.h"
 #include "common/sys/disk.h"
 #include "proto/catalog.pb-c.h"
+#include "shard/fsm/fsm.h"
 
 #define TOKEN_FORMAT 1u
 #define TOKEN_DIR "snapshots"
@@ -28,6 +29,9 @@ struct token {
     uint8_t digest[DIGEST_BYTES];
     const Hf__Catalog__Members *members; /* configuration as of `index` */
 };
+
+/* What a state machine says of itself; members are borrowed of `info`. */
+struct token token_from(const struct fsm_info *info);
 
 /* HF_E_ABSENT, HF_E_CORRUPT (checksum, syntax, bounds), HF_E_FORMAT, HF_E_IO. Members live in the arena. */
 HF_CHECKED int token_read(struct disk *disk, const char *dir, struct arena *arena, struct token *out);
