@@ -189,11 +189,31 @@ uint64_t simtree_used(const struct simtree *t)
     return used_below(t->root);
 }
 
+static bool same_name(const struct node *dir, const char *name, const struct node *other_dir, const char *other)
+{
+    return dir != NULL && dir == other_dir && strcmp(name, other) == 0;
+}
+
+/* Are they about the same file or the same name? Then one cannot be durable without those before it. */
+static bool related(const struct name_change *a, const struct name_change *b)
+{
+    return a->node == b->node || (a->other != NULL && (a->other == b->node || a->other == b->other)) ||
+           (b->other != NULL && a->node == b->other) || same_name(a->from_dir, a->from, b->from_dir, b->from) ||
+           same_name(a->from_dir, a->from, b->to_dir, b->to) || same_name(a->to_dir, a->to, b->from_dir, b->from) ||
+           same_name(a->to_dir, a->to, b->to_dir, b->to);
+}
+
 void simtree_sync(struct simtree *t, const struct node *dir)
 {
     size_t kept = 0;
+    for (size_t i = t->change_count; i-- > 0;) {
+        struct name_change *change = &t->changes[i];
+        change->due = change->from_dir == dir || change->to_dir == dir;
+        for (size_t later = i + 1; !change->due && later < t->change_count; later++)
+            change->due = t->changes[later].due && related(change, &t->changes[later]);
+    }
     for (size_t i = 0; i < t->change_count; i++) {
-        if (t->changes[i].from_dir == dir || t->changes[i].to_dir == dir)
+        if (t->changes[i].due)
             make_durable(&t->changes[i]);
         else
             t->changes[kept++] = t->changes[i];

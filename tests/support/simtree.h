@@ -35,6 +35,7 @@ struct name_change {
     char from[SIMTREE_NAME_BYTES], to[SIMTREE_NAME_BYTES];
     struct node *node;
     struct node *other; /* not NULL: an exchange: it gets the name `from` */
+    bool due;           /* within simtree_sync */
 };
 
 struct simtree {
@@ -53,7 +54,8 @@ struct node *simtree_find(const struct simtree *t, const char *path);  /* NULL: 
 struct node *simtree_lookup(const struct node *dir, const char *name); /* NULL: absent */
 struct node *simtree_make(struct simtree *t, bool is_dir);             /* without a name yet */
 void simtree_change(struct simtree *t, const struct name_change *change);
-void simtree_sync(struct simtree *t, const struct node *dir); /* makes its changes durable */
+/* Makes its changes durable, and those before them of the same files and names. */
+void simtree_sync(struct simtree *t, const struct node *dir);
 /* Makes each change durable or not, in order; names are seen as they are durable afterwards. */
 void simtree_crash(struct simtree *t, enum simfile_loss loss, struct random *random);
 void simtree_sweep(struct simtree *t);          /* frees what no name and no handle leads to */

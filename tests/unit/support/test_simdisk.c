@@ -179,6 +179,30 @@ static void test_a_removed_name_may_come_back(void)
 }
 
 /* Both names change at once, durably after a sync of either directory. */
+/* A file gets a name in one directory, unsynced, and then one in another, synced: the first does not come back. */
+static void test_a_change_takes_those_before_it_along(void)
+{
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        struct simdisk *sd = simdisk_new();
+        struct disk *d = simdisk_disk(sd);
+        CU_ASSERT_EQUAL(d->ops->make_dir(d, "/log"), 0);
+        CU_ASSERT_EQUAL(d->ops->make_dir(d, "/aside"), 0);
+        CU_ASSERT_EQUAL(d->ops->sync_dir(d, "/"), 0);
+        struct disk_file *f = make(d, "/log/spare");
+        d->ops->close(d, &f);
+        CU_ASSERT_EQUAL(d->ops->rename(d, "/log/spare", "/log/seg"), 0);
+        CU_ASSERT_EQUAL(d->ops->rename(d, "/log/seg", "/aside/seg"), 0);
+        CU_ASSERT_EQUAL(d->ops->sync_dir(d, "/aside"), 0);
+        CU_ASSERT_EQUAL(d->ops->sync_dir(d, "/log"), 0);
+        simdisk_crash(sd, seed);
+        CU_ASSERT_EQUAL(d->ops->open(d, "/log/seg", DISK_READ, &f), HF_E_ABSENT);
+        CU_ASSERT_EQUAL(d->ops->open(d, "/log/spare", DISK_READ, &f), HF_E_ABSENT);
+        CU_ASSERT_EQUAL(d->ops->open(d, "/aside/seg", DISK_READ, &f), 0);
+        d->ops->close(d, &f);
+        simdisk_free(&sd);
+    }
+}
+
 static void test_exchanged(void)
 {
     unsigned changed = 0;
@@ -326,6 +350,7 @@ int main(void)
         {"a name is durable only after sync_dir", test_a_name_is_durable_only_after_sync_dir},
         {"replace leaves old or new", test_replace_leaves_old_or_new},
         {"a removed name may come back", test_a_removed_name_may_come_back},
+        {"a change takes those before it along", test_a_change_takes_those_before_it_along},
         {"two names are exchanged", test_exchanged},
         {"after a failed sync the page cache lies", test_after_a_failed_sync_the_page_cache_lies},
         {"a halted disk changes nothing", test_halted_disk_changes_nothing},
