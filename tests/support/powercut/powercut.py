@@ -16,9 +16,11 @@ MAGIC = 0x74756350
 PRE, WRITE, SIZE, SYNC, SYNC_ALL, CLOSE, DONE = range(1, 8)
 CREATE, UNLINK, RENAME, EXCHANGE, LINK, MKDIR, RMDIR = range(8, 15)
 KINDS = "- pre write size sync sync-all close done create unlink rename exchange link mkdir rmdir".split()
+INODES = {WRITE: [0], SIZE: [0], SYNC: [0], DONE: [2], **dict.fromkeys(range(CREATE, RMDIR + 1), [0, 1, 2, 3])}  # of values
 LIFE = 1 << 40  # sequence numbers of one life of the process are below this
 MODES = ["worst", "ordered", "harsh"]
 RENAME_EXCHANGE = 2
+NUMBER = 1 << 64  # inode numbers are below; what has the number of a directory that went before is told from it above
 
 
 class Data:
@@ -66,9 +68,11 @@ class Journal:
         self.names = collections.defaultdict(list)  # directory: [Name]
         self.made = set()                           # files created and never synced
         self.counts = collections.Counter()
+        self.reused = {}                            # inode number of a removed directory: who has it after that
         by_order, before = {}, {}
         for order, kind, v, payload in records(folder):
             life = order // LIFE * LIFE
+            v = [self.reused.get(n, n) if at in INODES.get(kind, ()) else n for at, n in enumerate(v)]
             self.counts[KINDS[kind]] += 1
             if kind == PRE:
                 before[v[1]] = payload
@@ -90,6 +94,8 @@ class Journal:
                 op.done, op.inode = bool(v[1]), v[2] or op.inode
                 if op.kind == CREATE and op.done:
                     self.made.add(op.inode)
+                elif op.kind == RMDIR and op.done:
+                    self.reused[op.inode % NUMBER] = op.inode + NUMBER
             else:
                 op = by_order[order] = Name(order, kind, v, [n.decode() for n in payload.split(b"\0")[:-1]])
                 for directory in set(op.dirs):
@@ -113,11 +119,11 @@ class Cut:
 
     def __init__(self, root, folder, seed, mode=None):
         self.root, self.folder, self.lines = root, folder, []
-        self.was = {}  # inode of a directory that came back: the one it had
         self.random = random.Random(seed)
         self.mode = mode or self.random.choices(MODES, [3, 4, 3])[0]
         self.sector = self.random.choice([512, 4096])
         self.journal = Journal(folder)
+        self.was = dict(self.journal.reused)  # also: inode of a directory that came back: the one it had
         self.say(f"power cut of {root}: seed {seed}, {self.mode}, sectors of {self.sector}")
 
     def say(self, line):
@@ -138,23 +144,27 @@ class Cut:
 
     def scan(self):
         """Where each inode is."""
-        self.dirs, self.files = {os.stat(self.root).st_ino: self.root}, {}
+        self.dirs, self.files = {self.inode(self.root): self.root}, {}
         for top in (os.path.join(self.folder, "keep"), self.root):
             for folder, dirs, files in os.walk(top):
                 for name in dirs:
                     path = os.path.join(folder, name)
-                    self.dirs[os.lstat(path).st_ino] = path
+                    self.dirs[self.inode(path)] = path
                 for name in files:
                     path = os.path.join(folder, name)
-                    self.files[os.lstat(path).st_ino] = path
+                    self.files[self.inode(path)] = path
 
     def path(self, directory, name):
         return os.path.join(self.dirs[directory], name) if directory in self.dirs else None
 
     def inode_at(self, directory, name):
         path = self.path(directory, name)
-        inode = os.lstat(path).st_ino if path and os.path.lexists(path) else 0
-        return self.was.get(inode, inode)
+        return self.inode(path) if path and os.path.lexists(path) else 0
+
+    def inode(self, path):
+        """As the journal has it."""
+        number = os.lstat(path).st_ino
+        return self.was.get(number, number)
 
     def settle_last(self):
         """Was the change done in which the process was killed?"""
@@ -259,11 +269,15 @@ class Cut:
                 undone |= set(ops[kept:])
         every = {op.order: op for ops in self.journal.names.values() for op in ops if op.done and not op.closed}
         for op in sorted(every.values(), key=lambda op: op.order):  # what stands on something undone goes, too
-            if any(other.order < op.order and (other.keys & op.keys or op.kind == RMDIR and op.inode in other.dirs)
-                   for other in undone):
+            if any(other.order < op.order and self.stands_on(op, other) for other in undone):
                 undone.add(op)
         for op in sorted(undone, key=lambda op: -op.order):
             self.undo(op)
+
+    def stands_on(self, op, other):
+        """Can it not be there without an earlier one?"""
+        ordered = self.mode != "harsh" and not set(op.dirs).isdisjoint(other.dirs)
+        return ordered or bool(op.keys & other.keys) or op.kind == RMDIR and op.inode in other.dirs
 
     def undo(self, op):
         paths = [self.path(d, n) for d, n in zip(op.dirs, op.names)]
@@ -295,7 +309,7 @@ class Cut:
             self.scan()
 
     def bring_back(self, inode, path):
-        os.link(os.path.join(self.folder, "keep", str(inode)), path)
+        os.link(os.path.join(self.folder, "keep", str(inode % NUMBER)), path)
 
     @staticmethod
     def exchange(one, other):
