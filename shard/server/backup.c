@@ -137,8 +137,10 @@ static int make_part(struct backup *b, struct view *v, char where[256])
         if (rc == HF_OK)
             rc = stream_section_end(v->writer);
     }
-    if (rc == HF_OK && v->finished)
+    if (rc == HF_OK && v->finished) {
         rc = stream_finish(v->writer);
+        image_free(&v->image); /* only the part may be asked for again */
+    }
     metric_add(&metrics[M_BYTES], v->part.size);
     return rc;
 }
@@ -151,11 +153,28 @@ static struct view *view_of(struct backup *b, uint64_t id)
     return NULL;
 }
 
+/* A free one; else the finished one whose last part was asked for longest ago: it is kept only to be asked again. */
+static struct view *view_free(struct backup *b)
+{
+    struct view *found = view_of(b, 0);
+    if (found != NULL)
+        return found;
+    for (size_t i = 0; i < VIEWS_MAX; i++)
+        if (b->views[i].finished && (found == NULL || b->views[i].used_ns < found->used_ns))
+            found = &b->views[i];
+    if (found != NULL)
+        drop(found);
+    return found;
+}
+
 int backup_part(struct backup *b, struct fsm *fsm, struct hlc now, uint64_t id, uint64_t offset,
                 struct backup_part *out, char where[256])
 {
     where[0] = 0;
-    struct view *v = view_of(b, id);
+    struct view *v = id == 0 ? view_free(b) : view_of(b, id);
+    if (v == NULL && id == 0)
+        snprintf(where, 256, "%d backups are under way here; one that nobody goes on with ends after %d s", VIEWS_MAX,
+                 (int)(IDLE_NS / CLOCK_NS_PER_MS / 1000));
     if (v == NULL)
         return id == 0 ? HF_E_BUSY : HF_E_ABSENT;
     int rc = HF_OK;

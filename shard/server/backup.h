@@ -25,7 +25,7 @@ struct backup_part {
 };
 
 /* view 0: begins. The part at `offset` is the one asked for last, again, or the one behind it.
- * HF_E_BUSY: two are under way. HF_E_ABSENT: no such view (any more), or not its place: begin again. HF_E_CORRUPT, HF_E_IO:
+ * HF_E_BUSY: two are under way, where[] says so. HF_E_ABSENT: no such view (any more), or not its place: begin again. HF_E_CORRUPT, HF_E_IO:
  * the state cannot be read, where[] says which file. */
 HF_CHECKED int backup_part(struct backup *b, struct fsm *fsm, struct hlc now, uint64_t view, uint64_t offset,
                            struct backup_part *out, char where[256]);

@@ -145,11 +145,44 @@ static void two_at_once(void)
     machine_stop(&m);
 }
 
+static uint64_t whole_backup(struct backup *b, struct machine *m)
+{
+    struct backup_part part = {.more = true};
+    char where[256];
+    for (uint64_t offset = 0; part.more; offset += part.bytes.size)
+        CU_ASSERT_EQUAL_FATAL(backup_part(b, m->fsm, (struct hlc){m->t}, part.view, offset, &part, where), HF_OK);
+    return part.view;
+}
+
+/* One after another: those that came to their end are in nobody's way, and one that did not stays. */
+static void many_in_a_row(void)
+{
+    struct machine m;
+    struct backup_part one, other, part;
+    char where[256];
+    machine_start(&m, "", "", true);
+    put_many(&m, COUNT);
+    struct backup *b = backup_new();
+    CU_ASSERT_EQUAL(backup_part(b, m.fsm, (struct hlc){m.t}, 0, 0, &one, where), HF_OK);
+    size_t size = one.bytes.size;
+    uint64_t last = 0;
+    for (int i = 0; i < 4; i++)
+        last = whole_backup(b, &m);
+    CU_ASSERT_EQUAL(backup_part(b, m.fsm, (struct hlc){m.t}, 0, 0, &other, where), HF_OK);
+    CU_ASSERT_EQUAL(backup_part(b, m.fsm, (struct hlc){m.t}, last, 0, &part, where), HF_E_ABSENT); /* its place went */
+    CU_ASSERT_EQUAL(backup_part(b, m.fsm, (struct hlc){m.t}, one.view, size, &part, where), HF_OK);
+    CU_ASSERT_EQUAL(backup_part(b, m.fsm, (struct hlc){m.t}, 0, 0, &part, where), HF_E_BUSY);
+    CU_ASSERT_PTR_NOT_NULL(strstr(where, "2 backups are under way"));
+    backup_free(&b);
+    machine_stop(&m);
+}
+
 int main(void)
 {
     static const struct unit_case cases[] = {
         {"part by part", part_by_part},
         {"two at once", two_at_once},
+        {"many in a row", many_in_a_row},
     };
     return UNIT_MAIN("backup", cases);
 }
