@@ -29,6 +29,7 @@ static struct {
 
 static uint64_t now;
 static struct fsm_info live;
+static struct token found = {.cluster = 1, .group = 1, .log_epoch = 1}; /* the token at the start, less its index */
 
 /* ---- the machine, the file, the engine ---- */
 
@@ -99,7 +100,8 @@ int __wrap_token_read(struct disk *disk, const char *dir, struct arena *arena, s
     (void)disk, (void)dir, (void)arena;
     if (world.token == 0)
         return HF_E_ABSENT;
-    *out = (struct token){.index = world.token};
+    *out = found;
+    out->index = world.token;
     return HF_OK;
 }
 
@@ -145,6 +147,7 @@ static void begin(struct publish_config config, uint64_t applied, uint64_t token
     world.base = 1;
     now = clock_boot_ns();
     directory = (struct directory){.config = {.disk = disk_posix(), .dir = "/"}, .ops = &ops};
+    directory.id.cluster = directory.id.group = directory.id.log_epoch = 1;
     directory.fsm = (struct fsm *)(void *)&world; /* never looked into */
     publish = publish_new(&config, &directory);
 }
@@ -494,6 +497,22 @@ static void test_start(void)
     end();
 }
 
+/* Copied from elsewhere: if it were taken for ours, nothing would be published before its index is applied here. */
+static void test_a_foreign_token(void)
+{
+    struct token ours = found;
+    for (int i = 0; i < 3; i++) {
+        (void)(i == 0 ? found.cluster++ : i == 1 ? found.group++ : found.log_epoch++);
+        begin((struct publish_config){0}, 50, 5000);
+        CU_ASSERT_EQUAL(publish_state(publish).index, 0);
+        apply(10, 10);
+        publish_now();
+        CU_ASSERT(world.token == 60 && world.base == 60);
+        end();
+        found = ours;
+    }
+}
+
 static void test_paused_while_a_machine_is_replaced(void)
 {
     begin((struct publish_config){.every_entries = 10, .trailing = 5}, 1, 1);
@@ -571,6 +590,7 @@ int main(void)
         {"who waits", test_who_waits},
         {"replay budget", test_replay_budget},
         {"start", test_start},
+        {"a foreign token", test_a_foreign_token},
         {"paused while a machine is replaced", test_paused_while_a_machine_is_replaced},
         {"a token ahead is a bug", test_a_token_ahead_is_a_bug},
         {"replay counts", test_replay_counts},
