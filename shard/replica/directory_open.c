@@ -124,12 +124,18 @@ static bool marked(const struct directory *d)
     return d->config.disk->ops->exists(d->config.disk, path, &there) == HF_OK && there;
 }
 
+/* The machine that the mark spoke of is gone, durably. */
 static void unmark(struct directory *d)
 {
+    struct disk *disk = d->config.disk;
     char path[PATH_BYTES];
+    if (!marked(d))
+        return;
     path_of(d, CHECK_MARK_NAME, path);
-    int rc = d->config.disk->ops->remove(d->config.disk, path);
-    if (rc && rc != HF_E_ABSENT)
+    int rc = disk->ops->remove(disk, path);
+    if (!rc)
+        rc = disk->ops->sync_dir(disk, d->config.dir);
+    if (rc)
         diag(DIAG_WARN, "cannot remove %s: %s; the state machine will be replaced once more", path,
              disk_error_text(rc));
 }
@@ -251,9 +257,10 @@ int directory_follow_install(struct directory *d)
     int rc = d->ops->install(d->engine, info->applied.index, info->applied.term, info->members);
     if (!rc)
         rc = write_token(d);
-    if (!rc)
-        rc = install_done(d->config.disk, d->config.dir);
-    return rc;
+    if (rc)
+        return rc;
+    unmark(d); /* while INSTALL says that this machine is another */
+    return install_done(d->config.disk, d->config.dir);
 }
 
 /* The process ended between putting a machine in place and telling the log. */
@@ -272,7 +279,6 @@ static void finish_pending(struct directory *d, struct engine_env *env)
         refuse("the log of %s cannot follow the state machine that was installed at index %" PRIu64 ": %s; %s",
                d->config.dir, d->install.index, error_text(rc), advice(rc));
     d->install_pending = false;
-    unmark(d);
     d->ops->close(&d->engine);
     diag(DIAG_INFO, "an install that was interrupted is finished index=%" PRIu64, d->install.index);
 }
@@ -533,7 +539,6 @@ int directory_mark_damaged(struct directory *d, const char *why)
 
 void directory_healed(struct directory *d)
 {
-    unmark(d);
     if (!d->id.recovering)
         d->trouble[0] = 0;
 }

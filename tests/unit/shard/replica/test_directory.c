@@ -290,14 +290,27 @@ static bool there(const char *dir, const char *name)
     return access(path, F_OK) == 0;
 }
 
-/* With others to heal it: what cannot be used is put aside, once, and the engine is opened without. */
-static void with_peers_it_is_put_aside(void)
+static void shell(const char *command)
 {
-    char command[700], path[512];
-    struct plan p = plan_of("three");
+    char whole[700];
+    snprintf(whole, sizeof whole, "cd '%s' && %s", base, command);
+    CU_ASSERT_EQUAL(system(whole), 0);
+}
+
+static struct plan three(const char *dir)
+{
+    struct plan p = plan_of(dir);
     p.bootstrap = p.open_all = p.of_three = true;
     expect(&p, 0, "open applied=1");
     p.bootstrap = false;
+    return p;
+}
+
+/* With others to heal it: what cannot be used is put aside, once, and the engine is opened without. */
+static void with_peers_it_is_put_aside(void)
+{
+    char path[512];
+    struct plan p = three("three");
     path_of("three", "quarantine-fsm", path); /* the mark of a check or of a damaged read */
     overwrite(path, "why");
     expect(&p, 0, "held corrupt_fsm trouble=state machine corrupt_fsm");
@@ -309,16 +322,62 @@ static void with_peers_it_is_put_aside(void)
     other.group = 5;
     other.bootstrap = other.open_all = true;
     expect(&other, 0, "open applied=1");
-    snprintf(command, sizeof command, "cd '%s' && cp -r stranger/fsm three/fsm", base);
-    CU_ASSERT_EQUAL(system(command), 0);
+    shell("cp -r stranger/fsm three/fsm");
     expect(&p, 0, "held foreign_epoch");
     CU_ASSERT(there("three", "quarantine/fsm-2/CURRENT"));
-    snprintf(command, sizeof command, "cd '%s' && mv three/quarantine/fsm-1 three/fsm", base);
-    CU_ASSERT_EQUAL(system(command), 0);
+    shell("mv three/quarantine/fsm-1 three/fsm");
     expect(&p, 0, "open applied=1"); /* an operator who knows better may bring it back */
-    snprintf(command, sizeof command, "rm -r '%s/three/native-1'", base);
-    CU_ASSERT_EQUAL(system(command), 0);
+    shell("rm -r three/native-1");
     expect(&p, 6, "has no files of engine native, log epoch 1"); /* its vote is gone with them */
+}
+
+/* Puts in place what was staged, as far as the log's part. */
+static void exchange(const void *arg)
+{
+    char dir[512];
+    const struct install_record record = {.cluster = 77, .group = 2, .log_epoch = 1, .index = 1, .term = 1};
+    snprintf(dir, sizeof dir, "%s/%s", base, (const char *)arg);
+    printf("exchanged: %s\n", error_name(install_exchange(disk_posix(), dir, &record)));
+}
+
+static void with_crash(const char *point, void (*does)(const void *), const void *arg)
+{
+    if (point)
+        setenv("HOLDFAST_CRASH_POINT", point, 1);
+    struct child c = child_run(does, arg);
+    unsetenv("HOLDFAST_CRASH_POINT");
+    CU_ASSERT_EQUAL(WIFSIGNALED(c.status), point != NULL);
+}
+
+/* A marked machine is being replaced when the process ends: the mark is the old machine's. It is gone before the record of
+ * the install is, or the start after it would put the new one aside; and it stays as long as nothing was decided. */
+static void a_mark_is_of_the_machine_before_the_install(void)
+{
+    static const char *const points[] = {"install.before_record", "install.after_record", "install.after_exchange",
+                                         NULL};
+    struct plan p = three("marked");
+    char mark[512];
+    path_of("marked", "quarantine-fsm", mark);
+    for (size_t i = 0; i < 4; i++) {
+        shell("mkdir -p marked/snapshots && cp -r marked/fsm marked/snapshots/incoming && touch "
+              "marked/snapshots/incoming/STAGED");
+        overwrite(mark, "why");
+        with_crash(points[i], exchange, "marked");
+        CU_ASSERT_EQUAL(there("marked", "INSTALL"), i > 0);
+        if (i == 0) {
+            expect(&p, 0, "held corrupt_fsm");
+            CU_ASSERT(there("marked", "quarantine/fsm-1/CURRENT") && !there("marked", "quarantine-fsm"));
+            shell("mv marked/quarantine/fsm-1 marked/fsm");
+            expect(&p, 0, "open applied=1");
+            continue;
+        }
+        with_crash("install.before_done", run, &p);
+        CU_ASSERT(there("marked", "INSTALL") && !there("marked", "quarantine-fsm"));
+        expect(&p, 0, "open applied=1");
+        CU_ASSERT(!there("marked", "INSTALL") && !there("marked", "fsm/STAGED"));
+        expect(&p, 0, "open applied=1");
+        CU_ASSERT(!there("marked", "quarantine/fsm-1"));
+    }
 }
 
 static void a_bootstrap_for_another_is_refused(void)
@@ -401,6 +460,7 @@ int main(void)
         {"foreign or damaged", foreign_or_damaged_files},
         {"missing parts", parts_that_are_missing},
         {"with peers it is put aside", with_peers_it_is_put_aside},
+        {"a mark is of the machine before", a_mark_is_of_the_machine_before_the_install},
         {"bootstrap for another", a_bootstrap_for_another_is_refused},
         {"a bootstrap that cannot run", a_bootstrap_that_cannot_run_is_refused},
         {"killed bootstrap leaves no peers", a_killed_bootstrap_leaves_no_peers_behind},
