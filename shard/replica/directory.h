@@ -79,7 +79,7 @@ const Hf__Catalog__Member *directory_member(const Hf__Catalog__Members *members,
 /* The configuration best known before the engine is open; borrowed. */
 const Hf__Catalog__Members *directory_members(const struct directory *d);
 /* Between turns, after install_exchange with the new machine open: the log, the token and the record follow, and the mark of
- * the old one goes. */
+ * the old one goes with what was kept of it. */
 HF_CHECKED int directory_follow_install(struct directory *d);
 /* The state machine differs from what it must be: the next start puts it aside. Durable on return. */
 HF_CHECKED int directory_mark_damaged(struct directory *d, const char *why);

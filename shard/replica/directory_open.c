@@ -124,7 +124,8 @@ static bool marked(const struct directory *d)
     return d->config.disk->ops->exists(d->config.disk, path, &there) == HF_OK && there;
 }
 
-/* The machine that the mark spoke of is gone, durably. */
+/* The machine that the mark spoke of is gone, durably. What was kept of it goes before the mark does: it may be no better,
+ * and without the mark nobody would know. Alone it is all there is. */
 static void unmark(struct directory *d)
 {
     struct disk *disk = d->config.disk;
@@ -132,7 +133,9 @@ static void unmark(struct directory *d)
     if (!marked(d))
         return;
     path_of(d, CHECK_MARK_NAME, path);
-    int rc = disk->ops->remove(disk, path);
+    int rc = d->facts.healers > 0 ? keep_forget(disk, d->config.dir) : HF_OK;
+    if (!rc)
+        rc = disk->ops->remove(disk, path);
     if (!rc)
         rc = disk->ops->sync_dir(disk, d->config.dir);
     if (rc)

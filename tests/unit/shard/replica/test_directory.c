@@ -5,10 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/error.h"
 #include "common/sys/digest.h"
+#include "shard/replica/keep.h"
 #include "tests/unit/common/sys/child.h"
 #include "tests/unit/unit.h"
 
@@ -25,6 +27,7 @@ struct plan { /* what a child does with base/dir */
     bool learner, empty_range;
     bool of_three; /* two other voters are named, which nobody runs */
     bool open_all; /* opens the state machine and the engine too */
+    bool keep;     /* and writes its state into a local file */
 };
 
 static struct plan plan_of(const char *dir)
@@ -115,6 +118,15 @@ static int on_recovered(void *ctx)
     return HF_OK;
 }
 
+static void keep(struct directory *d)
+{
+    struct keep *k = keep_new(d->config.disk, d->config.dir, 1);
+    keep_begin(k, d->fsm);
+    while (keep_newest(k) == 0)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    keep_free(&k);
+}
+
 static void run(const void *arg)
 {
     const struct plan *p = arg;
@@ -151,6 +163,8 @@ static void run(const void *arg)
                    (unsigned long long)d.id.incarnation);
         else
             printf("held %s trouble=%s\n", cold_state_name(d.cold.state), d.trouble);
+        if (p->keep)
+            keep(&d);
     } else {
         printf("%s incarnation=%llx\n", directory_fresh(&d) ? "fresh" : "member", (unsigned long long)d.id.incarnation);
     }
@@ -380,6 +394,38 @@ static void a_mark_is_of_the_machine_before_the_install(void)
     }
 }
 
+/* What was kept of a machine that was found to differ may differ as well: whoever has others to ask asks them, now and at
+ * every later start. */
+static void what_was_kept_of_a_marked_machine_heals_nobody(void)
+{
+    static const char stream[] = "snapshots/keep-00000000000000000001.stream";
+    char path[512];
+    struct plan p = three("kept");
+    p.keep = true;
+    expect(&p, 0, "open applied=1");
+    p.keep = false;
+    CU_ASSERT(there("kept", stream));
+    shell("rm -r kept/fsm");
+    expect(&p, 0, "restored from a local stream index=1"); /* a machine that is only lost */
+    path_of("kept", "quarantine-fsm", path);
+    overwrite(path, "differs from the majority at index 1");
+    shell("mv kept/fsm kept/moved");
+    expect(&p, 0, "held missing"); /* as a crash leaves it: put aside, and the mark not gone yet */
+    shell("mv kept/moved kept/fsm");
+    expect(&p, 0, "held corrupt_fsm");
+    expect(&p, 0, "held missing");
+    CU_ASSERT(!there("kept", "fsm") && !there("kept", stream));
+    p = member("alone"); /* nobody else has anything */
+    p.keep = true;
+    expect(&p, 0, "open applied=1");
+    p.keep = false;
+    path_of("alone", "quarantine-fsm", path);
+    overwrite(path, "it was damaged");
+    expect(&p, 0, "restored from a local stream index=1");
+    CU_ASSERT(there("alone", "quarantine/fsm-1/CURRENT") && there("alone", stream));
+    expect(&p, 0, "open applied=1");
+}
+
 static void a_bootstrap_for_another_is_refused(void)
 {
     struct plan p = plan_of("wrong");
@@ -461,6 +507,7 @@ int main(void)
         {"missing parts", parts_that_are_missing},
         {"with peers it is put aside", with_peers_it_is_put_aside},
         {"a mark is of the machine before", a_mark_is_of_the_machine_before_the_install},
+        {"what was kept of a marked machine", what_was_kept_of_a_marked_machine_heals_nobody},
         {"bootstrap for another", a_bootstrap_for_another_is_refused},
         {"a bootstrap that cannot run", a_bootstrap_that_cannot_run_is_refused},
         {"killed bootstrap leaves no peers", a_killed_bootstrap_leaves_no_peers_behind},
