@@ -192,6 +192,24 @@ class Verify(ClusterTest):
         told = json.loads(c.cli("--json", "status").stdout)
         self.assertTrue(told["healthy"])
 
+    def test_a_leader_that_differs_hands_over(self):
+        """What it would read to clients may be wrong: it does not lead until its next start, which heals it."""
+        c = self.cluster(shards=1, replicas=3).up()
+        load(c, 500)
+        victim = c.followers(1)[0]
+        stop(c, victim)
+        subprocess.run([tool("flipstate"), c.data(victim)], check=True, timeout=60)
+        c.start(victim)
+        c.transfer(1, victim)
+        told = json.loads(c.cli("--json", "verify", code=7).stdout)
+        states = {r["name"]: (r["state"], r["marked"]) for r in told["shards"][0]["replicas"]}
+        self.assertEqual(states[victim], ("differs", True))
+        wait_for("another leader", 30, lambda: c.leader(1) != victim, 0.1)
+        self.assertIn("handing leadership over: the state machine is damaged, or differs, here", c.log(victim))
+        self.assertTrue(os.path.exists(os.path.join(c.data(victim), "quarantine-fsm")), "it was healed before")
+        self.assertNotIn("installed index=", c.log(victim))
+        load(c, 100)
+
     def test_damage_is_found_and_healed(self):
         c = self.cluster(shards=1, replicas=3).up()
         load(c, 3000)
