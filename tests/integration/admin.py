@@ -332,6 +332,31 @@ class Backup(ClusterTest):
                 w.try_ask(wire.request(timestamp=True), 2.0)))
         self.assertGreater(reply.timestamp, made["ceiling"])
 
+    def test_a_clock_that_was_days_ahead(self):
+        """No shard believes a timestamp that is a day ahead: a cluster that was told to issue it would be lost for good."""
+        c = self.cluster(shards=1, replicas=1).up()
+        c.cli("put", "k", "v")
+        path = {}
+        for hours in (16, 32):
+            with c.wire("1/1") as w:
+                status = w.try_ask(wire.request(status=True), 5.0).status
+                lease = wire.request(1)
+                lease.lease.ceiling, lease.lease.timestamp = status.ceiling + (16 * 3600000 << 16), status.clock
+                self.assertEqual(w.try_ask(lease, 5.0).code, 0)
+            path[hours] = os.path.join(c.dir, f"{hours}.backup")
+            made = json.loads(self.create(c, path[hours], "--shard", "1").stdout)["files"][0]
+            self.assertGreater((made["ceiling"] >> 16) / 1000, time.time() + hours * 3600 - 600)
+        other = self.cluster(shards=1, replicas=1).up()
+        refused = other.cli("backup", "restore", path[32], code=6)
+        self.assertIn("more than a day ahead of this machine's", refused.stderr)
+        self.assertEqual(refused.stdout, "")
+        with wire.Wire(other.env["HOLDFAST_COORDINATORS"]) as w:
+            reply = wait_for("a timestamp", 30, lambda: (lambda r: r if r is not None and r.code == 0 else None)(
+                w.try_ask(wire.request(timestamp=True), 2.0)))
+        self.assertLess((reply.timestamp >> 16) / 1000, time.time() + 3600, "the oracle was told")
+        other.cli("backup", "restore", path[16], seconds=120)
+        self.assertEqual(other.cli("get", "k").stdout, "v\n")
+
     def test_the_leader_goes_and_no_room(self):
         c = self.cluster(shards=1, replicas=3).up()
         load(c, COUNT)
