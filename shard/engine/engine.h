@@ -26,6 +26,8 @@
 #include "proto/raft.pb-c.h"
 #include "shard/log/log.h"
 
+#define ENGINE_RECOVERING_FORGOT UINT64_C(1)
+
 struct engine; /* each engine's own struct begins with nothing of ours */
 
 /* What opening saw of the log, also when it failed: a cold start is classified from it. The engine fills it in. */
@@ -58,7 +60,8 @@ struct engine_env {
     bool held;
     /* I13: the log was rebuilt after damage. A random number, drawn and written into identity before `rebuild` and kept
      * there until `recovered`: the log's incarnation. It travels in every message, so that leaders tell what this log
-     * acknowledged from what the lost one did. 0: nothing was lost. */
+     * acknowledged from what the lost one did. Its bit ENGINE_RECOVERING_FORGOT says that term and vote are lost as well (or
+     * that nobody knows): then a leader asks for more before it lets this replica vote. 0: nothing was lost. */
     uint64_t recovering;
 
     /* Calls out. `ctx` is passed back. */

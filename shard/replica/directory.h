@@ -66,6 +66,9 @@ HF_CHECKED int directory_bootstrap(struct directory *d, const Hf__Catalog__Boots
 HF_CHECKED int directory_rejoin(struct directory *d, uint64_t cluster, const Hf__Catalog__Members *members,
                                 char message[256]);
 
+/* A new number for identity's `recovering`: is the hard state lost as well as the log? */
+uint64_t directory_recovering(bool forgot);
+
 /* directory_open.c: finishes an install, reads the token, opens the state machine and looks at it. Changes nothing that is
  * only to be healed. d->fsm stays NULL where it cannot be used. Refuses (exit 6) trouble that may pass: disk, format. */
 void directory_open_fsm(struct directory *d);

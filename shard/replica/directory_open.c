@@ -426,7 +426,8 @@ static void rebuild_log(struct directory *d, struct engine_env *env, const char 
     if (d->engine)
         d->ops->close(&d->engine);
     struct identity id = d->id;
-    id.recovering = digest_random_u64() | 1;
+    bool forgot = (id.recovering & ENGINE_RECOVERING_FORGOT) != 0; /* and that stays so */
+    id.recovering = directory_recovering(forgot);
     int rc = identity_write(disk, d->config.dir, &id);
     if (rc)
         refuse("cannot write identity in %s: %s; the directory must be writable", d->config.dir, disk_error_text(rc));
@@ -528,7 +529,9 @@ void directory_open_engine(struct directory *d, struct engine_env *env)
     cold_start_phase(COLD_PHASE_LOG, clock_boot_ns() - from);
     act(d, env, where);
     if (d->id.recovering && !d->trouble[0])
-        snprintf(d->trouble, sizeof d->trouble, "raft log was damaged, it is fetched from another replica");
+        snprintf(d->trouble, sizeof d->trouble, "%s, it is fetched from another replica",
+                 d->id.recovering & ENGINE_RECOVERING_FORGOT ? "raft log, term and vote were lost"
+                                                             : "raft log was damaged");
 }
 
 /* ---- later ---- */

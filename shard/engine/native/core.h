@@ -31,6 +31,9 @@
 #define CORE_RUNS_ROOM 16u                 /* free places in the runs array the caller guarantees before each event */
 #define CORE_INDEX_MAX (UINT64_C(1) << 62) /* indexes, terms and rounds from the network above it are refused (I11) */
 
+/* Of a number in `recovering`: term and vote were lost as well, or nobody knows. */
+#define CORE_RECOVERING_FORGOT UINT64_C(1)
+
 struct core; /* opaque; core_bytes() of zeroed memory, owned by the caller */
 
 enum core_role { CORE_FOLLOWER, CORE_PRECANDIDATE, CORE_CANDIDATE, CORE_LEADER, CORE_LEARNER /* no voter */ };

@@ -26,6 +26,7 @@ struct plan { /* what a child does with base/dir */
     uint32_t heartbeat_ms, election_ms; /* 0, 0: 100, 500 */
     bool learner, empty_range;
     bool of_three; /* two other voters are named, which nobody runs */
+    bool rejoin;   /* the fresh directory comes back as the learner it was */
     bool open_all; /* opens the state machine and the engine too */
     bool keep;     /* and writes its state into a local file */
 };
@@ -41,11 +42,11 @@ static void path_of(const char *dir, const char *name, char out[512])
     snprintf(out, 512, "%s/%s/%s", base, dir, name);
 }
 
-static void bootstrap(struct directory *d, const struct plan *p)
+static int join(struct directory *d, const struct plan *p, uint64_t incarnation, char message[256])
 {
     Hf__Catalog__Member member = HF__CATALOG__MEMBER__INIT;
     member.replica = p->replica;
-    member.incarnation = p->wrong_incarnation ? p->wrong_incarnation : d->id.incarnation;
+    member.incarnation = incarnation;
     member.raft_endpoint = (char *)(uintptr_t)p->raft;
     member.client_endpoint = (char *)(uintptr_t)p->client;
     Hf__Catalog__Member others[2] = {HF__CATALOG__MEMBER__INIT, HF__CATALOG__MEMBER__INIT};
@@ -59,6 +60,8 @@ static void bootstrap(struct directory *d, const struct plan *p)
     members.n_members = p->of_three ? 3 : 1;
     members.members = list;
     member.role = p->learner ? HF__CATALOG__ROLE__LEARNER : HF__CATALOG__ROLE__VOTER;
+    if (p->rejoin)
+        return directory_rejoin(d, 77, &members, message);
     Hf__Catalog__Range range = HF__CATALOG__RANGE__INIT;
     if (p->empty_range)
         range.start = range.end = (ProtobufCBinaryData){.len = 1, .data = (uint8_t *)(uintptr_t) "m"};
@@ -71,8 +74,13 @@ static void bootstrap(struct directory *d, const struct plan *p)
     b.range = &range;
     b.heartbeat_ms = p->heartbeat_ms ? p->heartbeat_ms : 100;
     b.election_ms = p->heartbeat_ms ? p->election_ms : 500;
+    return directory_bootstrap(d, &b, message);
+}
+
+static void bootstrap(struct directory *d, const struct plan *p)
+{
     char message[256];
-    int rc = directory_bootstrap(d, &b, message);
+    int rc = join(d, p, p->wrong_incarnation ? p->wrong_incarnation : d->id.incarnation, message);
     if (rc) {
         printf("bootstrap: %s: %s\n", error_name(rc), message);
         fflush(stdout);
@@ -165,6 +173,9 @@ static void run(const void *arg)
             printf("held %s trouble=%s\n", cold_state_name(d.cold.state), d.trouble);
         if (p->keep)
             keep(&d);
+        if (d.id.recovering)
+            printf("recovering %016llx forgot=%d\n", (unsigned long long)d.id.recovering,
+                   (d.id.recovering & ENGINE_RECOVERING_FORGOT) != 0);
     } else {
         printf("%s incarnation=%llx\n", directory_fresh(&d) ? "fresh" : "member", (unsigned long long)d.id.incarnation);
     }
@@ -426,6 +437,47 @@ static void what_was_kept_of_a_marked_machine_heals_nobody(void)
     expect(&p, 0, "open applied=1");
 }
 
+static void spoil_log(const char *dir)
+{
+    char command[700];
+    snprintf(command, sizeof command,
+             "printf damaged | dd conv=notrunc status=none of=\"$(ls '%s/%s/native-1/'seg-*)\"", base, dir);
+    CU_ASSERT_EQUAL(system(command), 0);
+}
+
+static uint64_t number_in(const char *output)
+{
+    const char *at = strstr(output, "recovering ");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+    return strtoull(at + strlen("recovering "), NULL, 16);
+}
+
+/* I13: a damaged log takes no vote away. A wiped directory has forgotten its votes, and goes on saying so when its log is
+ * damaged as well. */
+static void who_forgot_its_vote_says_so_until_a_leader_brought_it_back(void)
+{
+    struct plan p = plan_of("spoilt");
+    p.bootstrap = p.open_all = p.of_three = true;
+    expect(&p, 0, "open applied=1");
+    p.bootstrap = false;
+    spoil_log("spoilt");
+    expect(&p, 0, "forgot=0");
+    p = plan_of("wiped");
+    p.bootstrap = p.rejoin = p.learner = p.of_three = p.open_all = true;
+    p.wrong_incarnation = 4711;
+    struct child first = child_run(run, &p);
+    CU_ASSERT_PTR_NOT_NULL(strstr(first.output, "held missing"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(first.output, "forgot=1"));
+    p.bootstrap = false;
+    struct child again = child_run(run, &p);
+    CU_ASSERT_EQUAL(number_in(first.output), number_in(again.output));
+    spoil_log("wiped");
+    again = child_run(run, &p);
+    CU_ASSERT_PTR_NOT_NULL(strstr(again.output, "held corrupt_log"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(again.output, "forgot=1"));
+    CU_ASSERT_NOT_EQUAL(number_in(first.output), number_in(again.output));
+}
+
 static void a_bootstrap_for_another_is_refused(void)
 {
     struct plan p = plan_of("wrong");
@@ -508,6 +560,7 @@ int main(void)
         {"with peers it is put aside", with_peers_it_is_put_aside},
         {"a mark is of the machine before", a_mark_is_of_the_machine_before_the_install},
         {"what was kept of a marked machine", what_was_kept_of_a_marked_machine_heals_nobody},
+        {"who forgot its vote says so", who_forgot_its_vote_says_so_until_a_leader_brought_it_back},
         {"bootstrap for another", a_bootstrap_for_another_is_refused},
         {"a bootstrap that cannot run", a_bootstrap_that_cannot_run_is_refused},
         {"killed bootstrap leaves no peers", a_killed_bootstrap_leaves_no_peers_behind},

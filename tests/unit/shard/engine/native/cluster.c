@@ -102,7 +102,16 @@ void cluster_lose(struct cluster *cl, uint32_t id)
     cluster_stop(cl, id);
     n->base = n->last = n->durable = n->applied;
     n->saved.commit = n->applied;
-    n->recovering = ++number;
+    n->recovering = number += 2;
+    cluster_start(cl, id);
+}
+
+void cluster_wipe(struct cluster *cl, uint32_t id)
+{
+    static uint64_t number = 2001;
+    struct node *n = &cl->nodes[id];
+    cluster_stop(cl, id);
+    *n = (struct node){.drift_permille = n->drift_permille, .recovering = number += 2};
     cluster_start(cl, id);
 }
 

@@ -66,7 +66,8 @@ void cluster_free(struct cluster *cl);
 void cluster_start(struct cluster *cl, uint32_t id); /* from what is durable: a restart */
 void cluster_stop(struct cluster *cl, uint32_t id);  /* a crash: unsynced entries are gone */
 void cluster_lose(struct cluster *cl,
-                  uint32_t id); /* its log is damaged: restarted behind what it applied, as `number` */
+                  uint32_t id); /* its log is damaged: restarted behind what it applied, under a number of its own */
+void cluster_wipe(struct cluster *cl, uint32_t id); /* nothing is left of it, term and vote neither; back, and empty */
 void cluster_trim(struct cluster *cl, uint32_t id, uint64_t index);
 int cluster_install(struct cluster *cl, uint32_t id, uint64_t index, uint64_t term);
 void cluster_turn(struct cluster *cl, uint32_t id); /* early, persist, late, apply */
