@@ -4,6 +4,7 @@
 import os
 import re
 import shutil
+import subprocess
 import sys
 import unittest
 
@@ -11,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import damage  # noqa: E402
 import faults  # noqa: E402
 import wire  # noqa: E402
-from cluster import ClusterTest, StartFailed, wait_for  # noqa: E402
+from cluster import ClusterTest, StartFailed, tool, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 REFUSED = 6
@@ -135,6 +136,27 @@ class Machine(Cold):
             said = self.restart(name, "foreign_epoch", "fallback", "foreign_epoch")
             self.assertIn("copied from elsewhere", said())
             self.assertEqual(len(self.quarantined(name, "fsm")), n + 1)
+
+    def test_a_machine_that_says_nonsense_of_itself_or_is_of_another_history(self):
+        """Checksums that hold: what it says does not decode, or its term, or the pointer's, is not the log's (I5)."""
+        c = self.group()
+        self.put(60)
+        name = c.followers(1)[0]
+        for n, (what, state) in enumerate((("mangled", "unreadable"), ("term", "foreign_term"), ("pointer", "foreign_term"))):
+            with self.subTest(what):
+                self.put(5)
+                c.kill(name)
+                subprocess.run([tool("wrongmeta"), c.data(name), what], check=True, timeout=60)
+                said = self.restart(name, state, "fallback", state)
+                self.assertEqual(said().count("cold start state="), 1)
+                self.assertEqual(self.quarantined(name, "fsm"), [f"fsm-{i + 1}" for i in range(n + 1)])
+                self.assertIn(f"put aside {c.data(name)}/quarantine/fsm-{n + 1}: ", said())
+                self.assertIn("installed index=", said())
+                self.assertEqual(self.quarantined(name, "log"), [])
+        c.transfer(1, name)
+        with c.wire(name) as w:
+            for key, value in self.puts.items():
+                self.assertEqual(w.ask(request(1, get=key), 20).value, value, key)
 
     def older_machine(self, sets, puts):
         """A replica whose fsm/ is that of `puts` writes ago; not started."""
