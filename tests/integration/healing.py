@@ -2,19 +2,22 @@
 # healing.py: a replica that is behind every log, or whose state is damaged, gets another's while the group goes on; senders and
 # receivers that die on the way; what never happens meanwhile.
 import glob
+import itertools
 import os
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import damage  # noqa: E402
 import wire  # noqa: E402
-from cluster import FULL, ClusterTest, Hammer, StartFailed, lincheck, wait_for  # noqa: E402
+from cluster import FULL, PATIENCE, ClusterTest, Hammer, StartFailed, lincheck, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 SMALL = ["snapshot-entries=40", "snapshot-trailing-entries=5", "snapshot-log-bytes=65536", "log-segment-bytes=65536",
          "fsm-buffer-bytes=65536"]
 CORRUPT = -19
+WINDOW = 256  # requests under way
 
 
 class Healing(ClusterTest):
@@ -30,6 +33,32 @@ class Healing(ClusterTest):
                 value = key + b"." * size
                 self.assertEqual(w.ask(request(1, put=(key, value), deadline_ms=20000), 60).code, wire.OK)
                 self.puts[key] = value
+
+    def in_windows(self, requests):
+        """{key: reply} of all that `requests` makes, `WINDOW` at a time, at whoever leads; who is told to come again does."""
+        left, done = dict(requests), {}
+        until = time.monotonic() + 600 * PATIENCE
+        while left:
+            with self.c.wire(self.c.leader(1)) as w:
+                leads = True
+                while left and leads:
+                    self.assertLess(time.monotonic(), until, f"{len(left)} are left")
+                    ids = {w.send(make()): key for key, make in itertools.islice(left.items(), WINDOW)}
+                    replies = w.receive(ids, 60)
+                    leads = len(replies) == len(ids)
+                    for i, reply in replies.items():
+                        self.assertIn(reply.code, (wire.OK, wire.BUSY, wire.NOT_LEADER, wire.NOT_READY, wire.OUTCOME_UNKNOWN))
+                        leads &= reply.code in (wire.OK, wire.BUSY)
+                        if reply.code == wire.OK:
+                            done[ids[i]] = reply
+                            left.pop(ids[i])
+        return done
+
+    def put_many(self, count, size=100):
+        """`count` durable puts, many at a time."""
+        fresh = {b"k%06d" % i: b"k%06d" % i + b"." * size for i in range(len(self.puts), len(self.puts) + count)}
+        self.in_windows({k: lambda k=k, v=v: request(1, put=(k, v), deadline_ms=60000) for k, v in fresh.items()})
+        self.puts.update(fresh)
 
     def trims(self, leader, times, size=500):
         """Writes until the leader's log was cut at its front `times` times."""
@@ -52,10 +81,8 @@ class Healing(ClusterTest):
         self.c.digests_agree(1)
 
     def everything_is_there(self):
-        leader = self.c.leader(1)
-        with self.c.wire(leader) as w:
-            for key, value in self.puts.items():
-                self.assertEqual(w.ask(request(1, get=key), 20).value, value, key)
+        replies = self.in_windows({k: lambda k=k: request(1, get=k, deadline_ms=60000) for k in self.puts})
+        self.assertEqual([k for k, v in self.puts.items() if replies[k].value != v], [])
 
 
 class Behind(Healing):
@@ -65,9 +92,10 @@ class Behind(Healing):
         name = c.followers(1)[0]
         self.put(20)
         c.kill(name)
+        first = c.status_of(c.leader(1)).log_first
+        self.put_many(100000 if FULL else 1000)
         leader = c.leader(1)
-        if FULL:
-            self.put(100000, leader, 100)
+        wait_for(lambda: f"a cut log: {c.status_of(leader)}", 60, lambda: c.status_of(leader).log_first > first)
         self.trims(leader, 3)
         since = self.log_since(name)
         c.start(name)
