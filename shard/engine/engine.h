@@ -141,6 +141,10 @@ struct engine_ops {
     int (*change)(struct engine *e, const Hf__Catalog__Members *members, uint64_t *out_index);
     int (*transfer)(struct engine *e, uint32_t to); /* 0: the most caught-up voter. HF_E_NOT_LEADER, HF_E_INVALID */
     void (*campaign)(struct engine *e); /* ignored while a leader is heard or after a start: a lease may rest on it */
+    /* How far back `bytes` of the log's files reach from `index`, which is applied: the lowest index behind which no more
+     * than that lie up to `index`, first - 1 at the least. In steps of some KiB, never too far; known as soon as the log is
+     * open, whoever wrote it. */
+    uint64_t (*reach)(const struct engine *e, uint64_t index, uint64_t bytes);
     /* Entries ≤ index may go (I4 is the caller's to keep). */
     int (*trim)(struct engine *e, uint64_t index);
     /* The state machine now stands at (index, term), whose configuration is `members`; between turns. If the log holds

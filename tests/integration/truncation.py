@@ -10,7 +10,9 @@ import urllib.request
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import faults  # noqa: E402
 import histories  # noqa: E402
+import wire  # noqa: E402
 from cluster import FULL, PATIENCE, ClusterTest, Hammer, parse_dump, wait_for  # noqa: E402
+from wire import request  # noqa: E402
 
 SEGMENT = 64 << 10
 LOG_BYTES = 512 << 10
@@ -120,6 +122,26 @@ class Truncation(Base):
             self.assertNotIn("needs a snapshot", c.log(leader)[since:])
             self.assertEqual(len(parse_dump(c.cli("dump", "--prefix", victim, text=False).stdout)), 30)
         c.digests_agree(1)
+
+    def test_a_restart_keeps_what_is_kept_for_followers(self):
+        """The first publish of a new life cuts no more than any other, though the old one wrote the log."""
+        kept = 60
+        c = self.cluster(shards=1, sets=["snapshot-entries=5", f"snapshot-trailing-entries={kept}"]).up()
+        with c.wire(c.leader(1)) as w:
+            for i in range(2 * kept):
+                self.assertEqual(w.ask(request(1, put=(b"k%03d" % i, b"value"), deadline_ms=20000), 60).code, wire.OK)
+        for n in c.names(1):
+            wait_for(f"{n}: a cut log", 30, lambda n=n: c.status_of(n).log_first > 1)
+        c.kill(*c.names(1))
+        c.start_in_background(*c.names(1))
+        begin = {n: c.status_of(n).snapshot for n in c.names(1)}
+        with c.wire(c.leader(1)) as w:
+            for i in range(10):
+                self.assertEqual(w.ask(request(1, put=(b"m%03d" % i, b"value"), deadline_ms=20000), 60).code, wire.OK)
+        for n in c.names(1):
+            self.await_pointer(c, n, begin[n])
+            s = c.status_of(n)
+            self.assertLessEqual(s.log_first, s.snapshot + 1 - kept, s)
 
     def test_an_idle_cluster_publishes_by_leases_alone(self):
         """Nobody writes: the coordinator's leases move applied index, pointer and log; a restart has nothing to do."""

@@ -245,6 +245,13 @@ static size_t native_progress(const struct engine *e, struct engine_progress *ou
     return count;
 }
 
+static uint64_t native_reach(const struct engine *e, uint64_t index, uint64_t bytes)
+{
+    uint64_t base = log_first(e->log) - 1;
+    must(index <= log_synced(e->log)); /* I7: what is applied is durable */
+    return index <= base ? base : log_reach(e->log, index, bytes);
+}
+
 static const char *native_where(const struct engine *e)
 {
     return log_where(e->log);
@@ -277,6 +284,7 @@ const struct engine_ops engine_native = {
     .change = native_members_change,
     .transfer = native_transfer,
     .campaign = native_campaign,
+    .reach = native_reach,
     .trim = native_trim,
     .install = native_install,
     .detect = native_files_detect,
