@@ -194,7 +194,7 @@ static struct net_socket *listen_clients(struct net *net, const char *endpoint)
 }
 
 static void serve(const struct options *o, struct directory *d, struct net *net, struct net_socket *clients,
-                  int signal_fd, _Atomic bool *ready)
+                  int signal_fd, _Atomic bool *ready, _Atomic(const char *) *unready)
 {
     struct front *front = front_new(clients, d);
     struct replica_config config = {.net = net,
@@ -210,7 +210,8 @@ static void serve(const struct options *o, struct directory *d, struct net *net,
                                     .snapshot_listen = o->snapshot_listen,
                                     .snapshot_endpoint = o->snapshot_endpoint,
                                     .snapshot_rate = o->snapshot_rate,
-                                    .ready = ready};
+                                    .ready = ready,
+                                    .unready = unready};
     struct replica *replica = replica_open(&config);
     front_attach(front, replica);
     replica_run(replica);
@@ -243,13 +244,16 @@ int main(int argc, char **argv)
     must(net);
     struct net_socket *clients = listen_clients(net, o.client_listen);
     static _Atomic bool ready;
+    static _Atomic(const char *) unready;
     metrics_register(build, 1);
     struct http *http = NULL;
     if (o.http_endpoint && (rc = http_start(o.http_endpoint, &ready, &http)))
         refuse("cannot listen on --http-endpoint %s: %s", o.http_endpoint, net_listen_text(rc));
+    if (http)
+        http_explain(http, &unready);
     if (!directory_fresh(&directory) || fresh_wait(&directory, clients, signal_fd)) {
         directory_open_fsm(&directory);
-        serve(&o, &directory, net, clients, signal_fd, &ready);
+        serve(&o, &directory, net, clients, signal_fd, &ready, &unready);
     }
     atomic_store(&ready, false);
     http_stop(&http);

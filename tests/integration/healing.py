@@ -4,9 +4,12 @@
 import glob
 import itertools
 import os
+import signal
 import sys
 import time
 import unittest
+import urllib.error
+import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import damage  # noqa: E402
@@ -21,6 +24,8 @@ WINDOW = 256  # requests under way
 
 
 class Healing(ClusterTest):
+    random = False  # values: a stream takes the time that they would
+
     def group(self, **shape):
         self.c = self.cluster(**dict(dict(shards=1, sets=SMALL), **shape)).up()
         self.puts = {}
@@ -30,7 +35,7 @@ class Healing(ClusterTest):
         with self.c.wire(at or self.c.leader(1)) as w:
             for _ in range(count):
                 key = b"k%05d" % len(self.puts)
-                value = key + b"." * size
+                value = key + (os.urandom(size) if self.random else b"." * size)
                 self.assertEqual(w.ask(request(1, put=(key, value), deadline_ms=20000), 60).code, wire.OK)
                 self.puts[key] = value
 
@@ -80,6 +85,20 @@ class Healing(ClusterTest):
                  lambda: (s := self.c.status_of(name)) and s.state == "ready" and not s.trouble)
         self.c.digests_agree(1)
 
+    def readyz(self, name):
+        """(status, body)"""
+        try:
+            with urllib.request.urlopen(f"http://{self.c.processes[name]['http']}/readyz", timeout=20 * PATIENCE) as f:
+                return f.status, f.read().decode()
+        except urllib.error.HTTPError as e:
+            return e.code, e.read().decode()
+
+    def stays_ready(self, name, since):
+        """Or says why not, as on a machine so slow that a leader is lost, or a follower for longer than its log is kept."""
+        code, text = self.readyz(name)
+        if code != 200:
+            self.assertRegex(since(), "this replica needs a snapshot|no leader is heard", text)
+
     def everything_is_there(self):
         replies = self.in_windows({k: lambda k=k: request(1, get=k, deadline_ms=60000) for k in self.puts})
         self.assertEqual([k for k, v in self.puts.items() if replies[k].value != v], [])
@@ -104,6 +123,52 @@ class Behind(Healing):
         self.whole(name)
         self.assertNotIn("role=leader", lines)
         c.transfer(1, name)
+        self.everything_is_there()
+
+    def test_one_that_was_ready_is_not_while_it_needs_a_state(self):
+        """Asleep while others write and cut their logs: it wakes up as a ready one. /readyz says no from the moment it hears
+        what it lacks until it has what its leader had committed; then yes, and stays so."""
+        c = self.group(sets=SMALL + ["snapshot-rate=300000"])
+        self.random = True
+        self.put(20)
+        name = c.followers(1)[0]
+        leader = c.leader(1)
+        heard = self.log_since(name)
+        for i in range(300):  # somewhat behind is no reason
+            self.put(1)
+            if i % 10 == 0:
+                self.stays_ready(name, heard)
+        said, heard = self.log_since(leader), self.log_since(name)
+        c.send_signal(name, signal.SIGSTOP)
+        try:
+            self.trims(leader, 3, 5000)
+            while "peer needs a snapshot" not in said():
+                self.trims(leader, 1, 5000)
+        finally:
+            c.send_signal(name, signal.SIGCONT)
+        behind = "not ready: the leader's log begins too late"
+        self.said(name, heard, behind)
+        committed = c.status_of(leader).commit
+        code, text = self.readyz(name)
+        self.assertEqual((code, text[:len(behind)]), (503, behind))
+        s = c.status_of(name)
+        self.assertEqual((s.state, s.trouble != ""), ("healing", True), s)
+        asked, until = 0, time.monotonic() + 120 * PATIENCE
+        while (answer := self.readyz(name))[0] == 503 and time.monotonic() < until:
+            self.assertTrue(answer[1].startswith("not ready: "), answer)
+            if asked % 20 == 0:
+                self.put(1)
+            asked += 1
+        self.assertEqual(answer, (200, "ready\n"))
+        self.assertGreaterEqual(c.status_of(name).applied, committed)
+        lines = heard()
+        lines = lines[lines.index(behind):]
+        self.assertLess(lines.index("installed index="), lines.index(" ready applied="))
+        self.whole(name)
+        heard = self.log_since(name)
+        for _ in range(100):
+            self.put(1)
+            self.stays_ready(name, heard)
         self.everything_is_there()
 
     def test_a_longer_log_of_its_own(self):

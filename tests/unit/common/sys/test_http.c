@@ -62,6 +62,14 @@ static void paths_and_methods(void)
     CU_ASSERT_EQUAL_FATAL(start_on_a_free_port(), 0);
     CU_ASSERT_EQUAL(request("GET", "/healthz", answer, sizeof answer), 200);
     CU_ASSERT_EQUAL(request("GET", "/readyz", answer, sizeof answer), 503);
+    CU_ASSERT_PTR_NOT_NULL(strstr(answer, "\r\n\r\nnot ready\n"));
+    static _Atomic(const char *) why;
+    http_explain(door, &why);
+    CU_ASSERT_EQUAL(request("GET", "/readyz", answer, sizeof answer), 503);
+    CU_ASSERT_PTR_NOT_NULL(strstr(answer, "\r\n\r\nnot ready\n"));
+    atomic_store(&why, "for a reason");
+    CU_ASSERT_EQUAL(request("GET", "/readyz", answer, sizeof answer), 503);
+    CU_ASSERT_PTR_NOT_NULL(strstr(answer, "\r\n\r\nnot ready: for a reason\n"));
     atomic_store(&ready, true);
     CU_ASSERT_EQUAL(request("GET", "/readyz", answer, sizeof answer), 200);
     CU_ASSERT_EQUAL(request("GET", "/metrics", answer, sizeof answer), 200);
