@@ -2,6 +2,8 @@
 #include "shard/replica/heal.h"
 
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -38,6 +40,12 @@ struct heal {
     uint64_t needed_index; /* nothing before it helps */
     bool damaged;
     uint64_t retry_ns, pause_ns;
+    struct {          /* what was staged and is not used goes, on a thread of its own: it may be much */
+        bool running; /* and not joined yet; nothing is staged meanwhile */
+        pthread_t thread;
+        _Atomic bool done;
+        int code; /* the thread's until done */
+    } discard;
 };
 
 struct heal *heal_new(const struct heal_config *config)
@@ -57,6 +65,8 @@ void heal_free(struct heal **h)
     if (!*h)
         return;
     receiver_stop(&(*h)->receiver);
+    if ((*h)->discard.running)
+        pthread_join((*h)->discard.thread, NULL);
     free(*h);
     *h = NULL;
 }
@@ -83,9 +93,43 @@ static uint64_t applied_of(const struct heal *h)
     return fsm ? fsm_info(fsm)->applied.index : 0;
 }
 
+/* ---- what is not used ---- */
+
+static void *discard_run(void *ctx)
+{
+    struct heal *h = ctx;
+    const struct directory_config *c = &h->config.directory->config; /* never changes */
+    h->discard.code = install_discard(c->disk, c->dir);
+    atomic_store(&h->discard.done, true);
+    return NULL;
+}
+
+/* Without a thread it waits for the next attempt or start, which remove it as well. */
+static void discard_begin(struct heal *h)
+{
+    must(!h->discard.running && !h->receiver);
+    atomic_store(&h->discard.done, false);
+    h->discard.running = pthread_create(&h->discard.thread, NULL, discard_run, h) == 0;
+}
+
+static bool discard_runs(struct heal *h)
+{
+    if (!h->discard.running || !atomic_load(&h->discard.done))
+        return h->discard.running;
+    pthread_join(h->discard.thread, NULL);
+    h->discard.running = false;
+    if (h->discard.code)
+        diag(DIAG_WARN, "what was fetched and is not used cannot be removed: %s; the next start does",
+             disk_error_text(h->discard.code));
+    return false;
+}
+
 static void again_later(struct heal *h, uint64_t now_ns)
 {
-    receiver_stop(&h->receiver);
+    if (h->receiver) {
+        receiver_stop(&h->receiver);
+        discard_begin(h);
+    }
     h->retry_ns = now_ns + h->pause_ns;
     h->pause_ns = h->pause_ns * 2 < PAUSE_NS_MAX ? h->pause_ns * 2 : PAUSE_NS_MAX;
 }
@@ -238,7 +282,7 @@ void heal_turn(struct heal *h, uint64_t now_ns)
     if (h->needed_ns && now_ns - h->needed_ns > NEED_NS && !h->receiver)
         h->needed_ns = 0;
     metric_set(&metrics[M_RUNNING], heal_running(h));
-    if (!heal_running(h))
+    if (discard_runs(h) || !heal_running(h))
         return;
     struct engine_status s = d->ops->status(d->engine);
     if (h->receiver)

@@ -3,7 +3,7 @@
  * Position: the replica tells it of the engine's need and asks once a turn; receiver.h fetches, install.h exchanges.
  * States:   idle → fetching [there is need, a leader, and it said where its state is] → idle [put in place, dropped, failed]
  * Invariants: one stream at a time; a failed one is tried again after a pause that doubles; never backwards: what does not
- *           come behind the machine that is there is dropped.
+ *           come behind the machine that is there is dropped. What is dropped, or fails, leaves nothing on disk.
  * Thread:   loop thread. */
 #pragma once
 

@@ -299,6 +299,8 @@ class OnTheWay(Healing):
         self.whole(name)
         self.said(name, since, "is not used: the log came further meanwhile")
         self.assertNotIn("installed", since())
+        incoming = os.path.join(c.data(name), "snapshots", "incoming")
+        wait_for("what is not used to go", 30, lambda: not os.path.exists(incoming))
         self.put(20, keeper)
         self.whole(name)
         self.everything_is_there()
