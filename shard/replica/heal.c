@@ -181,7 +181,7 @@ static const char *useless(const struct heal *h, const struct engine_status *s, 
         return "it is of another log";
     if (s->role == ENGINE_LEADER)
         return "this replica leads";
-    if (d->fsm && t->index <= applied_of(h))
+    if (d->fsm && t->index <= applied_of(h) && !planted_bug("native.install_back"))
         return "the log came further meanwhile";
     return !d->fsm && t->index + 1 < s->first ? "the log begins behind it" : NULL;
 }

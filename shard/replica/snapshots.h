@@ -1,7 +1,7 @@
 /* snapshots.h: what a replica does with whole states, on threads and sockets of its own: gives its state to others (sender),
  * keeps it in files (keep), takes another's (heal).
  *
- * Position: beside the turn; absent in the simulator, which has neither threads nor sockets.
+ * Position: beside the turn.
  * Thread:   loop thread. */
 #pragma once
 

@@ -17,6 +17,8 @@ struct simstore;
 
 struct simstore *simstore_new(const char *dir, uint64_t seed); /* nothing is in it: store_open with create makes it */
 void simstore_free(struct simstore **m);                       /* no store may be open on it */
+/* Directories that move: whoever knows which medium stands for `dir` now is asked first. NULL: by the name alone. */
+void simstore_find_by(struct simstore *(*find)(const char *dir));
 
 /* The process is gone: closing the store flushes nothing from now on, until simstore_crash. */
 void simstore_halt(struct simstore *m);
