@@ -32,7 +32,7 @@ struct simstore {
     struct simstore *next; /* of all media */
     char dir[256];
     struct random random;
-    bool created, halted;
+    bool created, halted, damaged;
     struct store *open;     /* borrowed; NULL: nobody has it open */
     struct entry **entries; /* owned, by key */
     size_t count, cap;
@@ -42,7 +42,7 @@ struct simstore {
     uint64_t flush_left; /* operations until it takes effect */
     uint32_t flush_permille;
     int fail_code;
-    uint64_t fail_times;
+    uint64_t fail_times, misread_times;
     uint64_t content;
     struct store_iterator *iterators; /* borrowed: what is open */
 };
@@ -61,6 +61,7 @@ struct store_iterator {
     uint64_t inserts;                   /* as of `at` */
     size_t at;                          /* index of `entry` */
     struct entry *entry;                /* NULL: not valid */
+    bool misread;
     struct version_of *version;
 };
 
@@ -278,7 +279,8 @@ static void empty(struct simstore *m)
     m->entries = NULL;
     m->count = m->cap = 0;
     m->batch = m->durable_batch = m->flushing = m->content = 0;
-    m->created = false;
+    m->created = m->damaged = false;
+    m->misread_times = 0;
 }
 
 void simstore_free(struct simstore **m)
@@ -354,6 +356,21 @@ void simstore_flush_permille(struct simstore *m, uint32_t permille)
     m->flush_permille = permille;
 }
 
+void simstore_misread(struct simstore *m, uint64_t times)
+{
+    m->misread_times = times;
+}
+
+bool simstore_misreads(const struct simstore *m)
+{
+    return m->misread_times > 0;
+}
+
+void simstore_damage(struct simstore *m)
+{
+    m->damaged = true;
+}
+
 void simstore_fail(struct simstore *m, int code, uint64_t times)
 {
     m->fail_code = code;
@@ -373,6 +390,10 @@ int store_open(const struct store_config *config, bool create, struct store **ou
     if (m == NULL || m->halted || (!m->created && !create)) {
         snprintf(where, 256, "%.200s: no store", config->dir);
         return HF_E_ABSENT;
+    }
+    if (m->damaged) {
+        snprintf(where, 256, "%.200s: block checksum mismatch", config->dir);
+        return HF_E_CORRUPT;
     }
     if (m->open != NULL) {
         snprintf(where, 256, "%.200s: lock hold by current process", config->dir);
@@ -513,8 +534,9 @@ void store_iterator_free(struct store_iterator **it)
 /* Stands at the first key from `at` on, in the direction of `step`, that the iterator may see. */
 static void settle(struct store_iterator *it, size_t at, int step)
 {
-    const struct simstore *m = it->medium;
+    struct simstore *m = it->medium;
     it->entry = NULL;
+    it->misread = false;
     for (; at < m->count; at += (size_t)step) { /* below 0 it wraps and ends too */
         struct entry *e = m->entries[at];
         if (it->wanted.size > 0 && (e->size < it->wanted.size || memcmp(e->key, it->wanted.data, it->wanted.size) != 0))
@@ -522,6 +544,11 @@ static void settle(struct store_iterator *it, size_t at, int step)
         it->version = as_of(e, it->batch);
         if (it->version == NULL)
             continue;
+        if (m->misread_times > 0 && e->key[0] == 'd') {
+            m->misread_times--;
+            it->misread = true;
+            return;
+        }
         it->entry = e;
         it->at = at;
         it->inserts = m->inserts;
@@ -583,8 +610,7 @@ struct slice store_iterator_value(const struct store_iterator *it)
 
 int store_iterator_status(struct store_iterator *it)
 {
-    (void)it;
-    return HF_OK;
+    return it->misread ? HF_E_CORRUPT : HF_OK;
 }
 
 const char *store_iterator_where(const struct store_iterator *it)

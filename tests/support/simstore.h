@@ -29,6 +29,11 @@ void simstore_copy(struct simstore *to, const struct simstore *from);
 
 /* Begins a flush by itself after a batch, `permille` of the time: memtables fill up. */
 void simstore_flush_permille(struct simstore *m, uint32_t permille);
+/* From now on it does not open: HF_E_CORRUPT, until another is copied onto it. */
+void simstore_damage(struct simstore *m);
+/* Iterators misread the next `times` records they come to: HF_E_CORRUPT. */
+void simstore_misread(struct simstore *m, uint64_t times);
+bool simstore_misreads(const struct simstore *m); /* some of these are still to come */
 /* The next `times` batches fail with `code`, nothing of them is visible. */
 void simstore_fail(struct simstore *m, int code, uint64_t times);
 

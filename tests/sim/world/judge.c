@@ -95,6 +95,11 @@ void judge_installs(struct world *w, uint32_t process, uint64_t index)
                      w->processes[process]->shard, w->processes[process]->id, applied, index);
 }
 
+void judge_lost(struct world *w, uint32_t process)
+{
+    w->judge->applied[process] = 0;
+}
+
 bool judge_level(const struct world *w)
 {
     for (uint32_t s = 1; s <= WORLD_SHARDS; s++) {

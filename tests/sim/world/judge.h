@@ -31,6 +31,7 @@ void judge_applied(struct world *w, uint32_t process, struct fsm *fsm, const str
 /* The pointer moved to `index`, or the log is to be cut there: `what`. */
 void judge_durable(struct world *w, uint32_t process, struct fsm *fsm, const char *what, uint64_t index);
 void judge_installs(struct world *w, uint32_t process, uint64_t index); /* before the log follows */
+void judge_lost(struct world *w, uint32_t process);                     /* its machine */
 void judge_delivered(struct world *w, uint32_t process, const struct wire_frame *frame, bool listens);
 void judge_answered(struct world *w, uint32_t process, uint64_t to, struct slice frame);
 void judge_coordinator_died(struct world *w, uint32_t process);

@@ -50,11 +50,10 @@ void process_start(struct process *p)
     p->die_before = p->stop_before = PHASES;
     p->stopped_until = 0;
     p->wake_at = UINT64_MAX;
-    p->short_of_space = false;
     struct world *w = p->world;
     if (p->shard != 0 && !w->healing && w->start_deaths && world_below(w, 8) == 0) { /* it dies of it, now or soon */
         p->death = w->power && world_below(w, 2) == 0 ? DEATH_POWER : DEATH_KILL;
-        simdisk_halt_after(p->disk, SIMDISK_CHANGES, world_below(w, 30));
+        simdisk_halt_after(p->disk, SIMDISK_CHANGES, world_below(w, 15));
     }
     p->fiber = fiber_new(p->shard != 0 ? replica_process_run : coordinator_process_run, p);
     process_run(p);
@@ -79,6 +78,7 @@ void process_die(struct process *p, enum node_death death)
     fiber_free(&p->fiber);
     if (p->shard != 0) {
         simdisk_fail(p->disk, 0, 0, 0, 0);
+        p->short_of_space = false;
         if (death == DEATH_POWER)
             simdisk_crash(p->disk, random_next(&p->random));
         else

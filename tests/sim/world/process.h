@@ -25,7 +25,8 @@ struct process {
     uint8_t medium;              /* the one that was opened last */
     struct simstore *store;      /* borrowed; that one */
     uint64_t published;          /* its pointer, as last seen */
-    bool short_of_space;         /* of a running one: its disk was made so */
+    bool damaged;                /* its log or its machine, until it is whole again */
+    bool short_of_space;         /* its disk or its store was made so */
     struct sender *sender;       /* borrowed: its own (states.c) */
     struct receiver *receiver;   /* likewise; NULL: nothing is on its way to it */
     uint64_t stream_version;     /* of the next step of that */
@@ -59,11 +60,14 @@ HF_NORETURN void process_end(struct process *p);         /* it ends itself: fata
 
 uint64_t process_clock(const struct process *p);
 
+#define PROCESS_DIR "/replica"
+
 /* replica_process.c, coordinator_process.c */
 struct simstore *replica_process_medium(const char *dir); /* for simstore_find_by */
 void replica_process_create(struct process *p);
 void replica_process_run(void *process);
 void replica_process_close(struct process *p);
+bool replica_process_whole(const struct process *p);      /* it runs, and has nothing to heal */
 struct fsm *replica_process_fsm(const struct process *p); /* NULL: down, or there is none */
 /* false: it is down or does not lead. */
 bool replica_process_leads(const struct process *p);

@@ -9,7 +9,7 @@
 #include "tests/sim/world/process.h"
 #include "tests/sim/world/states.h"
 
-#define DIR "/replica"
+#define DIR PROCESS_DIR
 #define MACHINE DIR "/" INSTALL_MACHINE
 #define MEDIUM STATES_FILE
 
@@ -32,6 +32,11 @@ static void look_at_pointer(struct process *p)
         judge_durable(p->world, p->number, p->parts->directory.fsm, "pointer", index);
     }
     p->published = index;
+    if (p->damaged && replica_process_whole(p)) {
+        p->damaged = false;
+        p->world->result.recovered++;
+        world_trace(p->world, p->number, "whole", index, 0);
+    }
 }
 
 static void step(struct engine *e)
@@ -97,8 +102,16 @@ static int install(struct engine *e, uint64_t index, uint64_t term, const Hf__Ca
     int rc = engine_native.install(e, index, term, members);
     if (rc == HF_OK) {
         p->world->result.installs++;
+        p->world->result.restarts += engine_native.status(e).last == index;
         judge_applied(p->world, p->number, p->parts->directory.fsm, p->store);
     }
+    return rc;
+}
+
+static int rebuild(const struct engine_env *env, const char *quarantine, uint64_t index, uint64_t term, char where[256])
+{
+    int rc = engine_native.rebuild(env, quarantine, index, term, where);
+    world_now->result.rebuilt += rc == HF_OK;
     return rc;
 }
 
@@ -114,6 +127,7 @@ static const struct engine_ops *taken_apart(void)
     ops.read_lease = read_lease;
     ops.trim = trim;
     ops.install = install;
+    ops.rebuild = rebuild;
     return &ops;
 }
 
@@ -277,6 +291,13 @@ void replica_process_close(struct process *p)
     directory_close(&r->directory);
     free(r);
     p->parts = NULL;
+}
+
+bool replica_process_whole(const struct process *p)
+{
+    const struct replica_parts *r = p->parts;
+    return r != NULL && r->replica != NULL && r->directory.fsm != NULL && r->directory.id.recovering == 0 &&
+           !replica_state(r->replica).healing && !simstore_misreads(p->store);
 }
 
 struct fsm *replica_process_fsm(const struct process *p)

@@ -94,7 +94,7 @@ static void later(struct receiver *r, uint64_t ns)
 
 static uint64_t pace_ns(struct world *w)
 {
-    return (100 + world_below(w, world_below(w, 6) == 0 ? 400000 : 4000)) * 1000;
+    return (100 + world_below(w, world_below(w, 6) == 0 ? 400000 : w->pace_us)) * 1000;
 }
 
 static void end(struct receiver *r, enum receiver_state state, int code, const char *text)
@@ -212,9 +212,9 @@ static void finish(struct receiver *r)
         fail(r, rc, "");
         return;
     }
-    if (!p->world->healing && world_below(p->world, 4) == 0) { /* it dies of any operation of what follows */
+    if (!p->world->healing && world_below(p->world, 3) == 0) { /* it dies of any operation of what follows */
         p->death = p->world->power && world_below(p->world, 2) == 0 ? DEATH_POWER : DEATH_KILL;
-        simdisk_halt_after(p->disk, SIMDISK_CHANGES, world_below(p->world, 50));
+        simdisk_halt_after(p->disk, SIMDISK_CHANGES, world_below(p->world, 25));
     }
     end(r, RECEIVER_DONE, HF_OK, "");
 }

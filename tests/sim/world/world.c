@@ -11,6 +11,7 @@
 #include "common/sys/digest.h"
 #include "common/sys/failpoint.h"
 #include "tests/sim/world/actors.h"
+#include "tests/sim/world/damage.h"
 #include "tests/sim/world/judge.h"
 #include "tests/sim/world/process.h"
 #include "tests/sim/world/states.h"
@@ -225,7 +226,7 @@ static void no_space(struct world *w)
 
 static void fault(struct world *w)
 {
-    uint64_t kind = world_below(w, 14), pause_ms = 1 + world_below(w, 2 * w->fault_gap_ms);
+    uint64_t kind = world_below(w, 16), pause_ms = 1 + world_below(w, 2 * w->fault_gap_ms);
     if (kind < 3)
         crash(w);
     else if (kind < 5)
@@ -242,8 +243,10 @@ static void fault(struct world *w)
         no_space(w);
     else if (kind == 12)
         pause_ms += leader_alone(w);
-    else if (w->long_plots)
+    else if (kind == 13 && w->long_plots)
         pause_ms += coordinator_alone(w);
+    else if (kind > 13 && w->damages)
+        damage_some(w);
     world_schedule(w, (struct world_event){.kind = WORLD_FAULT}, w->now + pause_ms * SIM_MS);
 }
 
@@ -305,7 +308,10 @@ static void heal(struct world *w)
         p->wall_ms = 0;
         if (p->shard != 0) {
             simdisk_fail(p->disk, 0, 0, 0, 0);
-            simstore_fail(p->store, 0, 0);
+            for (unsigned m = 0; m < 2; m++) {
+                simstore_fail(p->media[m], 0, 0);
+                simstore_misread(p->media[m], 0);
+            }
         }
         process_wake(p, w->now);
         if (!process_up(p))
@@ -359,9 +365,11 @@ struct sim_result world_run(const struct sim_options *options)
     w.long_plots = world_below(&w, 4) == 0;
     w.power = world_below(&w, 3) != 0;
     w.start_deaths = world_below(&w, 2) == 0;
+    w.damages = world_below(&w, 2) == 0;
     static const uint64_t trailing[] = {0, 20, 100, UINT64_MAX / 2};
     w.trailing = trailing[world_below(&w, 4)];
     w.keep_ms = world_below(&w, 2) == 0 ? 500 : 5000;
+    w.pace_us = world_below(&w, 2) == 0 ? 4000 : 800000;
     simstore_find_by(replica_process_medium);
     for (uint32_t i = 1; i < WORLD_PROCESSES; i++) {
         w.processes[i] = process_new(&w, i);

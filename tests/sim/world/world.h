@@ -55,7 +55,9 @@ struct world {
     bool start_deaths;     /* processes die while they start, too */
     uint64_t trailing;     /* entries that replicas keep behind their pointers, at most */
     uint64_t keep_ms;      /* a sender keeps the log so long for who was sent its state */
+    uint64_t pace_us;      /* of a stream's steps, at most, mostly */
     uint64_t lives;        /* of senders */
+    bool damages;          /* logs and machines are damaged */
     bool long_plots;       /* this run is long enough for the oracle's lease to end */
     struct actors *actors; /* owned */
     struct judge *judge;   /* owned */

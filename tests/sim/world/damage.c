@@ -1,0 +1,80 @@
+/* damage.c: see damage.h. */
+#include "tests/sim/world/damage.h"
+
+#include <stdio.h>
+
+#include "shard/snapshot/install.h"
+#include "tests/sim/world/judge.h"
+#include "tests/sim/world/process.h"
+
+#define LOG PROCESS_DIR "/native-1"
+#define MACHINE PROCESS_DIR "/" INSTALL_MACHINE
+#define HEADER_BYTES 4096 /* of a segment: damage there is no torn tail */
+
+#define PATH_BYTES 128
+
+/* The oldest segment. */
+static void note_first(void *ctx, const char *name)
+{
+    char *path = ctx, this[PATH_BYTES];
+    if (strncmp(name, "seg-", 4) != 0)
+        return;
+    snprintf(this, sizeof this, LOG "/%.64s", name);
+    if (path[0] == 0 || strcmp(this, path) < 0)
+        memcpy(path, this, sizeof this);
+}
+
+static void flip(struct process *p)
+{
+    struct disk *d = simdisk_disk(p->disk);
+    char path[PATH_BYTES] = "";
+    must(d->ops->list(d, LOG, note_first, path) == 0);
+    if (path[0] != 0)
+        must(simdisk_flip(p->disk, path, random_below(&p->random, HEADER_BYTES),
+                          (unsigned)random_below(&p->random, 8)) == 0);
+}
+
+static void lose_machine(struct process *p)
+{
+    struct disk *d = simdisk_disk(p->disk);
+    if (random_below(&p->random, 2) == 0)
+        simstore_damage(p->store);
+    else
+        must(disk_remove_tree(d, MACHINE) == 0 && d->ops->sync_dir(d, PROCESS_DIR) == 0);
+    judge_lost(p->world, p->number);
+}
+
+/* A running one finds out when it reads; nothing is lost. */
+static void misread(struct process *p)
+{
+    simstore_misread(p->store, 1 + random_below(&p->random, 3));
+    p->damaged = true;
+}
+
+static bool all_whole(const struct world *w, uint32_t shard)
+{
+    for (uint32_t r = 1; r <= WORLD_REPLICAS; r++)
+        if (w->processes[world_replica(shard, r)]->damaged)
+            return false;
+    return true;
+}
+
+void damage_some(struct world *w)
+{
+    struct process *p = w->processes[1 + world_below(w, WORLD_SHARDS * WORLD_REPLICAS)];
+    uint64_t what = world_below(w, 5);
+    if (!all_whole(w, p->shard))
+        return;
+    if (what == 4) {
+        world_trace(w, p->number, "misread", 0, 0);
+        misread(p);
+        return;
+    }
+    process_die(p, w->power && world_below(w, 2) == 0 ? DEATH_POWER : DEATH_KILL);
+    world_trace(w, p->number, "damage", what, 0);
+    p->damaged = true;
+    if (what < 2 || what == 3)
+        flip(p);
+    if (what >= 2)
+        lose_machine(p);
+}
