@@ -128,7 +128,7 @@ class Behind(Healing):
     def test_one_that_was_ready_is_not_while_it_needs_a_state(self):
         """Asleep while others write and cut their logs: it wakes up as a ready one. /readyz says no from the moment it hears
         what it lacks until it has what its leader had committed; then yes, and stays so."""
-        c = self.group(sets=SMALL + ["snapshot-rate=300000"])
+        c = self.group(sets=SMALL + ["snapshot-rate=150000"])
         self.random = True
         self.put(20)
         name = c.followers(1)[0]
