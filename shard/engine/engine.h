@@ -157,6 +157,8 @@ struct engine_ops {
      * HF_E_NO_SPACE: done, but not durable: call it again with the same before anything relies on it. HF_E_IO: end the
      * process. */
     int (*install)(struct engine *e, uint64_t index, uint64_t term, const Hf__Catalog__Members *members);
+    /* The group's constants, once they are known, where env's were a guess. Between turns, not while this replica leads. */
+    void (*set_times)(struct engine *e, uint32_t heartbeat_ms, uint32_t election_ms);
 
     /* Offline, on a directory nobody runs. */
     int (*detect)(struct disk *disk, const char *dir, uint32_t log_epoch, bool *out_present);

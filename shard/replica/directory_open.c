@@ -102,18 +102,19 @@ static void read_token(struct directory *d)
 
 /* ---- the machine ---- */
 
-static void note_times(struct directory *d)
+/* The machine knows the group's constants; a later start may have to do without it. */
+static int note_times(struct directory *d)
 {
     const struct fsm_info *info = fsm_info(d->fsm);
     if (d->id.heartbeat_ms == info->heartbeat_ms && d->id.election_ms == info->election_ms)
-        return;
+        return HF_OK;
     struct identity id = d->id;
     id.heartbeat_ms = info->heartbeat_ms;
     id.election_ms = info->election_ms;
     int rc = identity_write(d->config.disk, d->config.dir, &id);
-    if (rc)
-        refuse("cannot write identity in %s: %s; the directory must be writable", d->config.dir, disk_error_text(rc));
-    d->id = id;
+    if (!rc)
+        d->id = id;
+    return rc;
 }
 
 static bool marked(const struct directory *d)
@@ -164,7 +165,10 @@ static void look_at_fsm(struct directory *d)
     f->applied_term = info->applied.term;
     f->fsm_foreign = !ours(d, info->cluster, info->group, info->applied.epoch);
     if (!f->fsm_foreign) {
-        note_times(d);
+        int rc = note_times(d);
+        if (rc)
+            refuse("cannot write identity in %s: %s; the directory must be writable", d->config.dir,
+                   disk_error_text(rc));
         return;
     }
     snprintf(d->where, sizeof d->where,
@@ -210,8 +214,6 @@ static void fill_env(struct directory *d, struct engine_env *env)
     env->group = d->id.group;
     env->replica = d->id.replica;
     env->log_epoch = d->id.log_epoch;
-    env->heartbeat_ms = d->id.heartbeat_ms ? d->id.heartbeat_ms : HEARTBEAT_MS_GUESS;
-    env->election_ms = d->id.election_ms ? d->id.election_ms : ELECTION_MS_GUESS;
     env->segment_bytes = d->config.segment_bytes;
     env->seed = digest_random_u64();
     env->now_ns = clock_boot_ns();
@@ -227,6 +229,8 @@ static int open_engine(struct directory *d, struct engine_env *env, char where[2
     env->applied_term = info ? info->applied.term : d->facts.snapshot_term;
     env->members = directory_members(d);
     env->recovering = d->id.recovering;
+    env->heartbeat_ms = d->id.heartbeat_ms ? d->id.heartbeat_ms : HEARTBEAT_MS_GUESS;
+    env->election_ms = d->id.election_ms ? d->id.election_ms : ELECTION_MS_GUESS;
     d->found = (struct engine_found){.snapshot = d->facts.snapshot};
     int rc = d->ops->open(env, &d->engine, where);
     env->found = NULL; /* it is d's, and only of opening */
@@ -259,7 +263,11 @@ int directory_follow_install(struct directory *d)
     const struct fsm_info *info = fsm_info(d->fsm);
     int rc = d->ops->install(d->engine, info->applied.index, info->applied.term, info->members);
     if (!rc)
+        rc = note_times(d);
+    if (!rc) {
+        d->ops->set_times(d->engine, info->heartbeat_ms, info->election_ms);
         rc = write_token(d);
+    }
     if (rc)
         return rc;
     unmark(d); /* while INSTALL says that this machine is another */

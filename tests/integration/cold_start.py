@@ -388,6 +388,10 @@ class Refused(Cold):
         self.started("1/4", "missing", "fallback", "missing", said)
         self.whole("1/4")
         self.assertEqual(c.status_of("1/4").role, "learner")
+        with open(os.path.join(c.data("1/4"), "identity"), encoding="ascii") as f:
+            identity = f.read()
+        self.assertNotIn("recovering", identity)
+        self.assertIn("election_ms", identity)  # it came with the state
         c.kill("1/4")
         self.put(5)
         c.start("1/4")

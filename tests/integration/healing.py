@@ -5,6 +5,7 @@ import glob
 import itertools
 import os
 import signal
+import shutil
 import sys
 import time
 import unittest
@@ -231,6 +232,32 @@ class Behind(Healing):
             lines = [x for x in c.log(name).splitlines() if "cold start state=" in x]
             self.assertIn("outcome=skipped", lines[-1])
             self.assertNotIn("reason=behind ", lines[-1])
+
+
+class Times(Healing):
+    def times(self, name):
+        with open(os.path.join(self.c.data(name), "identity"), encoding="ascii") as f:
+            return [x for x in f.read().splitlines() if x.startswith(("heartbeat_ms ", "election_ms "))]
+
+    def test_who_does_not_know_the_times_of_its_group_takes_them_from_the_state(self):
+        """An identity of an earlier build and no state machine: it guesses, cautiously, until it was given a state; then it
+        votes as soon as anybody, without another start."""
+        c = self.group()
+        self.put(20)
+        leader = c.leader(1)
+        name = c.followers(1)[0]
+        c.kill(name)
+        shutil.rmtree(os.path.join(c.data(name), "fsm"))
+        identity = os.path.join(c.data(name), "identity")
+        damage.edit_lines(identity, lambda lines: [x for x in lines if not x.startswith(("heartbeat_ms", "election_ms"))])
+        self.assertEqual(self.times(name), [])
+        c.start(name)
+        self.whole(name)
+        self.assertEqual(len(self.times(name)), 2)
+        self.assertEqual(self.times(name), self.times(leader))
+        c.kill(leader)  # its vote is needed
+        self.assertNotEqual(c.leader(1), leader)
+        self.everything_is_there()
 
 
 class OnTheWay(Healing):

@@ -10,15 +10,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from cluster import ClusterTest, tool  # noqa: E402
-
-
-def crc32c(data):
-    crc = 0xffffffff
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82f63b78 if crc & 1 else 0)
-    return crc ^ 0xffffffff
+from damage import crc32c, edit_lines  # noqa: E402
 
 
 class Refusals(ClusterTest):
@@ -52,11 +44,7 @@ class Refusals(ClusterTest):
 
     def edit_identity(self, c, key, value):
         path = os.path.join(c.data("1/1"), "identity")
-        with open(path, encoding="ascii") as f:
-            lines = f.read().splitlines()
-        body = "".join((f"{key} {value}" if line.split()[0] == key else line) + "\n" for line in lines[:-1])
-        with open(path, "w", encoding="ascii") as f:
-            f.write(body + f"crc {crc32c(body.encode()):08x}\n")
+        edit_lines(path, lambda lines: [f"{key} {value}" if x.split()[0] == key else x for x in lines])
 
     def test_directory_in_use(self):
         c, command = self.one()

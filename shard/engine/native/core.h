@@ -226,6 +226,9 @@ size_t core_runs_room(const struct core *c);
 struct core_run *core_give_runs(struct core *c, struct core_run *runs, size_t cap);
 size_t core_runs_cap(const struct core *c);
 
+/* The group's constants, which the start had to guess. Not while it leads. */
+void core_set_times(struct core *c, uint32_t heartbeat_ms, uint32_t election_ms);
+
 struct core_hard_state core_hard_state(const struct core *c);
 enum core_role core_role(const struct core *c);
 uint32_t core_leader(const struct core *c); /* 0: unknown */

@@ -35,6 +35,8 @@
 #include "common/base/random.h"
 #include "shard/engine/native/core.h"
 
+#define CORE_NS_PER_MS UINT64_C(1000000)
+
 enum core_peer_state { CORE_PEER_PROBE, CORE_PEER_REPLICATE, CORE_PEER_SNAPSHOT };
 
 struct core_flight {

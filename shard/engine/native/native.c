@@ -257,6 +257,13 @@ static const char *native_where(const struct engine *e)
     return log_where(e->log);
 }
 
+static void native_set_times(struct engine *e, uint32_t heartbeat_ms, uint32_t election_ms)
+{
+    core_set_times(e->core, heartbeat_ms, election_ms);
+    e->env.heartbeat_ms = heartbeat_ms;
+    e->env.election_ms = election_ms;
+}
+
 static const Hf__Catalog__Members *native_members(const struct engine *e)
 {
     return e->members;
@@ -287,6 +294,7 @@ const struct engine_ops engine_native = {
     .reach = native_reach,
     .trim = native_trim,
     .install = native_install,
+    .set_times = native_set_times,
     .detect = native_files_detect,
     .create = native_files_create,
     .archive = native_files_archive,
