@@ -2,6 +2,7 @@
 #include "client/cli/cli.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -122,6 +123,11 @@ int cli_no_routes(const struct cli *c)
                      "nobody at %s told the routes: are the endpoints right, is one of them up, is the cluster "
                      "bootstrapped? A replica's client endpoint tells them too",
                      c->endpoints);
+}
+
+int cli_no_shard(const struct cli *c, uint64_t shard)
+{
+    return cli_error(c, HF_E_ABSENT, "there is no shard %" PRIu64 "; holdfast routes lists them", shard);
 }
 
 int cli_open(struct cli *c)

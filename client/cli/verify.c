@@ -296,10 +296,12 @@ static int verify_shard(struct cli *c, struct admin *a, const struct hf_cluster_
     return HF_OK;
 }
 
-static int verify_all(struct cli *c, struct admin *a, const struct hf_cluster_status *s)
+static int verify_all(struct cli *c, struct admin *a, const struct hf_cluster_status *s, const void *ctx)
 {
+    (void)ctx;
     bool equal = true, found = false;
     int rc = HF_OK;
+    stop_on_signals();
     for (size_t i = 0; i < s->shards_count && !rc && !stop_asked(); i++) {
         if (c->shard != 0 && s->shards[i].shard != c->shard)
             continue;
@@ -309,31 +311,13 @@ static int verify_all(struct cli *c, struct admin *a, const struct hf_cluster_st
     if (c->json && found)
         printf("],\"equal\":%s}\n", equal && !rc && !stop_asked() ? "true" : "false");
     if (!found && !rc && !stop_asked())
-        rc = cli_error(c, HF_E_ABSENT, "there is no shard %" PRIu64 "; holdfast routes lists them", c->shard);
-    rc = cli_flush(c, rc ? rc : equal ? CLI_OK : CLI_DEGRADED);
-    stop_end(); /* does not return after a signal */
-    return rc;
+        rc = cli_no_shard(c, c->shard);
+    return cli_flush(c, rc ? rc : equal ? CLI_OK : CLI_DEGRADED);
 }
 
 int verify_run(struct cli *c)
 {
-    int rc = cli_check_endpoints(c);
-    if (rc)
-        return rc;
-    struct admin *a = admin_open();
-    if (!a)
-        return cli_error(c, HF_E_NO_MEMORY, NULL);
-    struct hf_cluster_status *s = NULL;
-    rc = status_find(a, c->endpoints, c->timeout_ms, &s);
-    if (rc) {
-        rc = cli_error(c, rc, NULL);
-    } else if (!s->routes) {
-        rc = cli_no_routes(c);
-    } else {
-        stop_on_signals();
-        rc = verify_all(c, a, s);
-    }
-    status_free(&s);
-    admin_close(&a);
+    int rc = cluster_act(c, verify_all, NULL);
+    stop_end(); /* does not return after a signal */
     return rc;
 }
