@@ -59,6 +59,16 @@ static bool all_whole(const struct world *w, uint32_t shard)
     return true;
 }
 
+static void destroy(struct process *p, uint64_t what)
+{
+    world_trace(p->world, p->number, "damage", what, 0);
+    p->damaged = true;
+    if (what < 2 || what == 3)
+        flip(p);
+    if (what >= 2)
+        lose_machine(p);
+}
+
 void damage_some(struct world *w)
 {
     struct process *p = w->processes[1 + world_below(w, WORLD_SHARDS * WORLD_REPLICAS)];
@@ -71,10 +81,12 @@ void damage_some(struct world *w)
         return;
     }
     process_die(p, w->power && world_below(w, 2) == 0 ? DEATH_POWER : DEATH_KILL);
-    world_trace(w, p->number, "damage", what, 0);
-    p->damaged = true;
-    if (what < 2 || what == 3)
-        flip(p);
-    if (what >= 2)
-        lose_machine(p);
+    destroy(p, what);
+}
+
+void damage_dead(struct process *p)
+{
+    struct world *w = p->world;
+    if (w->damages && !w->healing && all_whole(w, p->shard))
+        destroy(p, world_below(w, 4));
 }

@@ -4,5 +4,9 @@
 
 #include "tests/sim/world/world.h"
 
+struct process;
+
 /* Kills a replica and destroys something of it, if all of its shard are whole. */
 void damage_some(struct world *w);
+/* Likewise to one that died just now. */
+void damage_dead(struct process *p);

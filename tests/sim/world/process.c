@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/sim/world/damage.h"
 #include "tests/sim/world/judge.h"
 #include "tests/sim/world/wire.h"
 
@@ -51,7 +52,8 @@ void process_start(struct process *p)
     p->stopped_until = 0;
     p->wake_at = UINT64_MAX;
     struct world *w = p->world;
-    if (p->shard != 0 && !w->healing && w->start_deaths && world_below(w, 8) == 0) { /* it dies of it, now or soon */
+    if (p->shard != 0 && !w->healing && w->start_deaths &&
+        world_below(w, p->damaged ? 3 : 8) == 0) { /* it dies of it, now or soon */
         p->death = w->power && world_below(w, 2) == 0 ? DEATH_POWER : DEATH_KILL;
         simdisk_halt_after(p->disk, SIMDISK_CHANGES, world_below(w, 15));
     }
@@ -90,6 +92,9 @@ void process_die(struct process *p, enum node_death death)
         p->clock_local = 1 + random_below(&p->random, 100 * SIM_MS);
         p->clock_global = w->now;
     }
+    if (p->damage_next)
+        damage_dead(p);
+    p->damage_next = false;
     p->wake_at = UINT64_MAX;
     p->wake_version++;
     uint64_t delay_ms = world_below(w, 2) == 0 ? 1 + world_below(w, 60) : 20 + world_below(w, 1500);

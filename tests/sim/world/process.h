@@ -26,6 +26,7 @@ struct process {
     struct simstore *store;      /* borrowed; that one */
     uint64_t published;          /* its pointer, as last seen */
     bool damaged;                /* its log or its machine, until it is whole again */
+    bool damage_next;            /* when it dies */
     bool short_of_space;         /* its disk or its store was made so */
     struct sender *sender;       /* borrowed: its own (states.c) */
     struct receiver *receiver;   /* likewise; NULL: nothing is on its way to it */

@@ -215,6 +215,7 @@ static void finish(struct receiver *r)
     if (!p->world->healing && world_below(p->world, 3) == 0) { /* it dies of any operation of what follows */
         p->death = p->world->power && world_below(p->world, 2) == 0 ? DEATH_POWER : DEATH_KILL;
         simdisk_halt_after(p->disk, SIMDISK_CHANGES, world_below(p->world, 25));
+        p->damage_next = world_below(p->world, 3) == 0;
     }
     end(r, RECEIVER_DONE, HF_OK, "");
 }
