@@ -237,12 +237,17 @@ static int open_engine(struct directory *d, struct engine_env *env, char where[2
     return rc;
 }
 
+HF_NORETURN static void refuse_log(const struct directory *d, int rc, const char *where)
+{
+    refuse("the raft log of %s cannot be opened: %s: %s; %s", d->config.dir, error_text(rc), where, advice(rc));
+}
+
 static void must_open(struct directory *d, struct engine_env *env)
 {
     char where[256] = "";
     int rc = open_engine(d, env, where);
     if (rc)
-        refuse("the raft log of %s cannot be opened: %s: %s; %s", d->config.dir, error_text(rc), where, advice(rc));
+        refuse_log(d, rc, where);
 }
 
 static int write_token(struct directory *d)
@@ -274,7 +279,8 @@ int directory_follow_install(struct directory *d)
     return install_done(d->config.disk, d->config.dir);
 }
 
-/* The process ended between putting a machine in place and telling the log. */
+/* The process ended between putting a machine in place and telling the log. A log that was damaged since stays pending: it
+ * is begun again behind the machine, and then told. */
 static void finish_pending(struct directory *d, struct engine_env *env)
 {
     if (!d->fsm) { /* what was put in place does not open: as any damaged machine */
@@ -284,8 +290,13 @@ static void finish_pending(struct directory *d, struct engine_env *env)
             refuse("%s/INSTALL cannot be removed: %s; %s", d->config.dir, disk_error_text(rc), advice(rc));
         return;
     }
-    must_open(d, env);
-    int rc = directory_follow_install(d);
+    char where[256] = "";
+    int rc = open_engine(d, env, where);
+    if (rc == HF_E_CORRUPT)
+        return;
+    if (rc)
+        refuse_log(d, rc, where);
+    rc = directory_follow_install(d);
     if (rc)
         refuse("the log of %s cannot follow the state machine that was installed at index %" PRIu64 ": %s; %s",
                d->config.dir, d->install.index, error_text(rc), advice(rc));
@@ -463,6 +474,8 @@ static void rebuild_log(struct directory *d, struct engine_env *env, const char 
     diag(DIAG_WARN, "put aside %s: %s", to, why);
     snprintf(d->trouble, sizeof d->trouble, "raft log damaged, it is fetched from another replica%s",
              usable ? "" : ", the state machine too");
+    if (d->install_pending)
+        finish_pending(d, env);
     must_open(d, env);
 }
 
@@ -524,7 +537,7 @@ void directory_open_engine(struct directory *d, struct engine_env *env)
     env->found = &d->found;
     rc = open_engine(d, env, where);
     if (rc && rc != HF_E_CORRUPT)
-        refuse("the raft log of %s cannot be opened: %s: %s; %s", d->config.dir, error_text(rc), where, advice(rc));
+        refuse_log(d, rc, where);
     classify(d, rc);
     if (d->cold.action == COLD_RESTORE || d->cold.action == COLD_REFUSE || d->facts.force_restore) {
         uint64_t term;

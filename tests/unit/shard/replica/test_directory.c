@@ -478,6 +478,22 @@ static void who_forgot_its_vote_says_so_until_a_leader_brought_it_back(void)
     CU_ASSERT_NOT_EQUAL(number_in(first.output), number_in(again.output));
 }
 
+/* Killed before the log followed a machine that was put in place, and then the log is damaged: it is begun again behind
+ * that machine, and nothing is left to finish. */
+static void a_damaged_log_under_an_install(void)
+{
+    struct plan p = three("amid");
+    shell("mkdir amid/snapshots && cp -r amid/fsm amid/snapshots/incoming && touch amid/snapshots/incoming/STAGED");
+    with_crash(NULL, exchange, "amid");
+    CU_ASSERT(there("amid", INSTALL_NAME) && there("amid", "fsm/" INSTALL_STAGED));
+    spoil_log("amid");
+    expect(&p, 0, "open applied=1");
+    CU_ASSERT(there("amid", "quarantine/log-1") && !there("amid", INSTALL_NAME) &&
+              !there("amid", "fsm/" INSTALL_STAGED) && !there("amid", INSTALL_INCOMING));
+    expect(&p, 0, "open applied=1");
+    CU_ASSERT(!there("amid", "quarantine/log-2"));
+}
+
 static void a_bootstrap_for_another_is_refused(void)
 {
     struct plan p = plan_of("wrong");
@@ -561,6 +577,7 @@ int main(void)
         {"a mark is of the machine before", a_mark_is_of_the_machine_before_the_install},
         {"what was kept of a marked machine", what_was_kept_of_a_marked_machine_heals_nobody},
         {"who forgot its vote says so", who_forgot_its_vote_says_so_until_a_leader_brought_it_back},
+        {"a damaged log under an install", a_damaged_log_under_an_install},
         {"bootstrap for another", a_bootstrap_for_another_is_refused},
         {"a bootstrap that cannot run", a_bootstrap_that_cannot_run_is_refused},
         {"killed bootstrap leaves no peers", a_killed_bootstrap_leaves_no_peers_behind},
