@@ -12,7 +12,9 @@
  *   and its term was kept. Therefore a commit index that rests on a lost acknowledgement needs no correction, as long
  *   as the lost one votes for nobody; what may be lost is only that the group can elect somebody without it.
  * An acknowledgement of the lost log that arrives after the first contact is dropped all the same: it says nothing about
- * the log that is there now.
+ * the log that is there now. It can only answer a round that had begun when the number was heard. Who answers a later one
+ * and says that nothing is missing is whole: the number was a late word of an earlier loss, or another leader has brought it
+ * back and its word was slow to become durable.
  * A group of two cannot bring a member back: without it nothing is committed. It takes a change of configuration, or a
  * restored backup.
  *
@@ -46,8 +48,12 @@ void core_recover_begin(struct core_peer *p)
 bool core_recover_hear(struct core *c, struct core_peer *p, const struct core_message *m)
 {
     if (m->recovering == 0) {
-        if (!core_recover_counts(p))
-            return false; /* of the lost log */
+        if (!core_recover_counts(p)) {
+            if (m->round < p->contact_round || m->round > c->round_last)
+                return false; /* of the lost log */
+            core_recover_begin(p);
+            core_trace(c, CORE_TRACE_PEER_RECOVERED, p->id, p->match);
+        }
         p->still_recovering = false;
         return true;
     }

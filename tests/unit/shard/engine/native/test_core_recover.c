@@ -221,6 +221,38 @@ static void an_acknowledgement_of_the_lost_log_counts_for_nothing_after_the_firs
     cluster_free(cl);
 }
 
+static void a_number_of_an_earlier_loss_that_comes_late_holds_until_the_next_answer(void)
+{
+    struct cluster *cl = cluster_new(3, 0);
+    uint32_t leader = cluster_elect(cl), lost = leader % 3 + 1;
+    write_some(cl, leader, 3);
+    cluster_run(cl, 200);
+    cluster_lose(cl, lost);
+    cluster_run(cl, 500);
+    CU_ASSERT_EQUAL(core_recovering(core_of(cl, lost)), 0);
+    struct core_message late = {.kind = CORE_APPEND_REPLY,
+                                .peer = leader,
+                                .term = core_hard_state(core_of(cl, leader)).term,
+                                .index = 1,
+                                .round = 1,
+                                .recovering = 4711};
+    struct core_peer *p = core_peer(cl->nodes[leader].core, lost);
+    cluster_send(cl, lost, late, NULL, 0);
+    CU_ASSERT(p->recovering == 4711 && !core_recover_counts(p));
+    late.recovering = 0; /* and later still, of the log that was lost */
+    late.index = core_last(core_of(cl, leader));
+    late.round = p->lost_round;
+    cluster_send(cl, lost, late, NULL, 0);
+    CU_ASSERT(!core_recover_counts(p) && p->match <= 1);
+    late.round = UINT64_C(1) << 40; /* of no round of this leader */
+    cluster_send(cl, lost, late, NULL, 0);
+    CU_ASSERT(!core_recover_counts(p) && p->match <= 1);
+    cluster_run(cl, 300);
+    CU_ASSERT(core_recover_counts(p));
+    CU_ASSERT_EQUAL(p->match, core_last(core_of(cl, leader)));
+    cluster_free(cl);
+}
+
 static void a_new_leader_starts_the_target_anew(void)
 {
     struct cluster *cl = cluster_new(3, 0);
@@ -468,6 +500,7 @@ int main(void)
          a_commit_that_rests_on_a_lost_acknowledgement_survives},
         {"an acknowledgement of the lost log counts for nothing after the first contact",
          an_acknowledgement_of_the_lost_log_counts_for_nothing_after_the_first_contact},
+        {"a number that comes late", a_number_of_an_earlier_loss_that_comes_late_holds_until_the_next_answer},
         {"a new leader starts the target anew", a_new_leader_starts_the_target_anew},
         {"a recovering replica behind a trimmed log is brought by an install",
          a_recovering_replica_behind_a_trimmed_log_is_brought_by_an_install},
