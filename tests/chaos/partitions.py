@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import cluster  # noqa: E402
 import histories  # noqa: E402
 import netns  # noqa: E402
+import starts  # noqa: E402
 import wire  # noqa: E402
 from cluster import FULL, PATIENCE, parse_dump, wait_for  # noqa: E402
 from wire import request  # noqa: E402
@@ -45,7 +46,8 @@ class Partitions(netns.NetTest):
         c.digests_agree(1)
         dump = parse_dump(c.cli("dump", text=False).stdout)
         print(f"{self.id().rpartition('.')[2]}: {counts}, {len(dump)} keys at the end", file=sys.stderr)
-        self.assertEqual(histories.judge(c, made, dump), [])
+        faults = starts.faults(c, lambda name: c.http(name, "/metrics")[1])
+        self.assertEqual(histories.judge(c, made, dump) + faults, [])
 
     @staticmethod
     def view(c, names):
