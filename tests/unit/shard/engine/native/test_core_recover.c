@@ -241,7 +241,7 @@ static void a_number_of_an_earlier_loss_that_comes_late_holds_until_the_next_ans
     CU_ASSERT(p->recovering == 4711 && !core_recover_counts(p));
     late.recovering = 0; /* and later still, of the log that was lost */
     late.index = core_last(core_of(cl, leader));
-    late.round = p->lost_round;
+    late.round = p->contact_round - 1;
     cluster_send(cl, lost, late, NULL, 0);
     CU_ASSERT(!core_recover_counts(p) && p->match <= 1);
     late.round = UINT64_C(1) << 40; /* of no round of this leader */
