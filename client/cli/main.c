@@ -38,7 +38,7 @@ static const char help[] =
     "Ctrl-C ends it after what is out was answered; with --resume the same command goes on where it stopped.\n"
     "\n"
     "exit: 0 ok, 1 not found or compare failed, 2 usage, 3 surely not done, 4 conflict, 5 outcome unknown,\n"
-    "      6 refused (identity, limit), 7 degraded (status, verify)\n";
+    "      6 refused (identity, limit), 7 degraded (status), not equal or not all compared (verify)\n";
 
 enum { /* which single-command options a command takes */
        TAKES_TTL = 1,

@@ -155,7 +155,13 @@ class Verify(ClusterTest):
         follower = c.followers(1)[0]
         c.kill(follower)
         told = json.loads(c.cli("--json", "verify", "--shard", "1", code=7, seconds=90).stdout)
-        self.assertEqual({r["name"]: r["state"] for r in told["shards"][0]["replicas"]}[follower], "unreachable")
+        shard = told["shards"][0]
+        self.assertEqual({r["name"]: r["state"] for r in shard["replicas"]}[follower], "unreachable")
+        self.assertEqual((told["result"], shard["result"], told["equal"]), ("incomplete", "incomplete", False))
+        text = c.cli("verify", "--shard", "1", code=7, seconds=90).stdout
+        self.assertIn(": NOT ALL COMPARED\n", text)
+        self.assertNotIn("NOT EQUAL", text)
+        self.assertNotIn(" 0 records", text)
 
     def test_nobody_is_marked_without_a_majority(self):
         """Whatever a client says: alone, or one of two, a replica's state is the only one, or one of two."""
@@ -180,7 +186,8 @@ class Verify(ClusterTest):
         states = {r["name"]: (r["state"], r["marked"]) for r in told["shards"][0]["replicas"]}
         self.assertEqual(states.pop(victim), ("differs", True))
         self.assertEqual(set(states.values()), {("equal", False)})
-        self.assertIn(f"{victim} ", c.cli("verify", code=7).stdout)
+        self.assertEqual((told["result"], told["equal"]), ("different", False))
+        self.assertRegex(c.cli("verify", code=7).stdout, rf": NOT EQUAL\n(.*\n)*  {victim} ")
         problems = json.loads(c.cli("--json", "status", code=7).stdout)["problems"]
         self.assertTrue(any(victim in p and "differs" in p for p in problems), problems)
         self.assertTrue(os.path.exists(os.path.join(c.data(victim), "quarantine-fsm")))
