@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 # healing.py: a replica that is behind every log, or whose state is damaged, gets another's while the group goes on; senders and
 # receivers that die on the way; what never happens meanwhile.
+import collections
 import glob
 import itertools
 import os
-import signal
+import re
 import shutil
+import signal
 import sys
+import threading
 import time
 import unittest
 import urllib.error
@@ -103,6 +106,42 @@ class Healing(ClusterTest):
     def everything_is_there(self):
         replies = self.in_windows({k: lambda k=k: request(1, get=k, deadline_ms=60000) for k in self.puts})
         self.assertEqual([k for k, v in self.puts.items() if replies[k].value != v], [])
+
+
+class Publisher:
+    """Asks a replica for publishes, some at any time, from its start on; `codes` counts the answers. NOT_READY is the answer
+    to one that was not through when the machine was replaced."""
+
+    def __init__(self, c, name):
+        self.endpoint = c.processes[name]["client"]
+        self.codes, self.stop = collections.Counter(), threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    @property
+    def published(self):
+        return self.codes[wire.OK]
+
+    def run(self):
+        with wire.Wire(self.endpoint) as w:
+            out = set()
+            while not self.stop.is_set():
+                while len(out) < 4:
+                    ask = request(1, deadline_ms=20000)
+                    ask.snapshot.SetInParent()
+                    out.add(w.send(ask))
+                got = w.receive([next(iter(out))], 0.1)
+                got.update(w.receive(out & w.replies.keys(), 0))
+                for i, reply in got.items():
+                    self.codes[reply.code] += 1
+                    out.discard(i)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
 
 
 class Behind(Healing):
@@ -333,15 +372,40 @@ class OnTheWay(Healing):
         self.everything_is_there()
 
     def test_a_publish_runs_while_a_state_is_put_in_place(self):
-        """Under load and with the smallest triggers each replica in turn sleeps, wakes up and is given the state."""
-        c = self.group(sets=["snapshot-entries=10", "snapshot-trailing-entries=1", *SMALL[2:]])
-        h = Hammer(c, "load")
-        for turn in range(6 if FULL else 3):
-            name = c.followers(1)[turn % 2]
+        """Under load and with the smallest triggers each replica in turn sleeps, wakes up and is given the state. It is asked
+        for publishes all the while: they are made until the state is put in place, which cuts one off, and again behind it.
+        Who gives it publishes too."""
+        c = self.group(sets=["snapshot-entries=10", "snapshot-trailing-entries=1", "snapshot-rate=400000", *SMALL[2:]])
+        self.put(40, size=20000)
+        h = Hammer(c, "load", pause_us=10000)
+        turns = cut_off = 0
+        while turns < (6 if FULL else 2) or cut_off == 0:
+            self.assertLess(turns, 20, "no publish was ever cut off by an install")
+            name = c.followers(1)[turns % 2]
+            turns += 1
             c.kill(name)
-            h.await_acks(300)
-            c.start(name)
+            leader = c.leader(1)
+            reached = c.status_of(leader).last
+            wait_for("a log that begins behind it", 60, lambda: c.status_of(leader).log_first > reached + 1)  # noqa: B023
+            since, gave = self.log_since(name), {n: self.log_since(n) for n in c.names(1)}
+            with Publisher(c, name) as p:
+                c.start(name)
+                lines = since()
+                more = p.published + 3
+                wait_for(f"publishes of {name} afterwards: {p.codes}", 30, lambda: p.published > more)  # noqa: B023
+            begin, end = lines.index("fetching a state"), lines.index("installed index=")
+            self.assertIn("snapshot published index=", lines[begin:end], "none while the state came")
+            self.assertIn("snapshot published index=", since()[end:], "none behind it")
+            pointers = [int(x) for x in re.findall(r"(?:snapshot published|installed) index=(\d+)", since())]
+            self.assertEqual(pointers, sorted(pointers), "the pointer went back")
+            giver = "1/" + re.search(r"installed index=.* from=(\d+)", lines).group(1)
+            lines = gave[giver]()
+            begin, end = lines.index("snapshot asked for replica="), lines.index("snapshot sent replica=")
+            self.assertIn("snapshot published index=", lines[begin:end], f"{giver}: none while it sent")
+            self.assertLessEqual(set(p.codes), {wire.OK, wire.NOT_READY})
+            cut_off += p.codes[wire.NOT_READY]
             self.whole(name)
+        print(f"{turns} installs, {cut_off} publishes cut off", file=sys.stderr)
         h.stop()
         good, text = lincheck(h.path)
         self.assertTrue(good, text)
