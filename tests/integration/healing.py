@@ -108,6 +108,11 @@ class Healing(ClusterTest):
         self.assertEqual([k for k, v in self.puts.items() if replies[k].value != v], [])
 
 
+    def cold_last(self, since):
+        """The last index of the log that the last start found."""
+        return int(re.findall(r"cold start state=.* last=(\d+)", since())[-1])
+
+
 class Publisher:
     """Asks a replica for publishes, some at any time, from its start on; `codes` counts the answers. NOT_READY is the answer
     to one that was not through when the machine was replaced."""
@@ -213,27 +218,39 @@ class Behind(Healing):
 
     def test_a_longer_log_of_its_own(self):
         """What it wrote and nobody else has goes, though it reaches further than what it is given."""
-        c = self.group()
+        c = self.group(env={"HOLDFAST_ELECTION_MS": "2000"})  # so long the old leader takes what it cannot commit
         self.put(20)
         old = c.leader(1)
         others = c.followers(1)
         c.kill(*others)
-        with c.wire(old) as w:  # never committed: there is no quorum
-            for i in range(400):
+        commit = c.status_of(old).commit
+        with c.wire(old) as w:  # never committed: there is no quorum; a session between two puts parts their entries
+            for i in range(200):
                 w.send(request(1, put=(b"lost%04d" % i, b"x" * 100), deadline_ms=300))
-            wait_for(lambda: f"a longer log: {c.status_of(old)}", 20, lambda: c.status_of(old).last > c.status_of(old).commit)
+                w.send(request(1, session_open=True, deadline_ms=300))
+            wait_for(lambda: f"a longer log: {c.status_of(old)}", 20, lambda: c.status_of(old).last >= commit + 400)
         longer = c.status_of(old).last
+        self.assertLess(c.status_of(old).commit, commit + 100)
         c.kill(old)
         c.start_in_background(*others)
         leader = c.leader(1)
         self.trims(leader, 1)
+        wait_for("a log that begins behind what both hold", 30, lambda: c.status_of(leader).log_first > commit + 1)
         since = self.log_since(old)
         c.start(old)
-        self.assertIn("installed index=", since())
+        installed = re.search(r"installed index=(\d+)", since())
+        self.assertIsNotNone(installed, since())
+        self.assertEqual(self.cold_last(since), longer, "its own log was not what it found")
+        self.assertLess(int(installed.group(1)), longer, "its own log ended before what it was given")
         self.whole(old)
-        self.assertGreater(longer, 0)
         with c.wire(c.leader(1)) as w:
-            self.assertNotEqual(w.ask(request(1, get=b"lost0399"), 20).code, wire.OK)
+            for i in range(200):
+                self.assertEqual(w.ask(request(1, get=b"lost%04d" % i), 20).code, wire.NOT_FOUND)
+        c.kill(old)
+        since = self.log_since(old)
+        c.start(old)
+        self.assertLess(self.cold_last(since), longer, "the longer log is still there")
+        self.whole(old)
         self.everything_is_there()
 
     def test_a_lagging_replica_never_leads(self):
