@@ -13,24 +13,26 @@
 
 #define PATH_BYTES 128
 
-/* The oldest segment. */
-static void note_first(void *ctx, const char *name)
+struct segments {
+    struct random *random;
+    uint64_t seen;
+    char path[PATH_BYTES]; /* one of them */
+};
+
+static void note(void *ctx, const char *name)
 {
-    char *path = ctx, this[PATH_BYTES];
-    if (strncmp(name, "seg-", 4) != 0)
-        return;
-    snprintf(this, sizeof this, LOG "/%.64s", name);
-    if (path[0] == 0 || strcmp(this, path) < 0)
-        memcpy(path, this, sizeof this);
+    struct segments *s = ctx;
+    if (strncmp(name, "seg-", 4) == 0 && random_below(s->random, ++s->seen) == 0)
+        snprintf(s->path, sizeof s->path, LOG "/%.64s", name);
 }
 
 static void flip(struct process *p)
 {
     struct disk *d = simdisk_disk(p->disk);
-    char path[PATH_BYTES] = "";
-    must(d->ops->list(d, LOG, note_first, path) == 0);
-    if (path[0] != 0)
-        must(simdisk_flip(p->disk, path, random_below(&p->random, HEADER_BYTES),
+    struct segments s = {.random = &p->random};
+    must(d->ops->list(d, LOG, note, &s) == 0);
+    if (s.seen > 0)
+        must(simdisk_flip(p->disk, s.path, random_below(&p->random, HEADER_BYTES),
                           (unsigned)random_below(&p->random, 8)) == 0);
 }
 
