@@ -199,9 +199,19 @@ class Partitions(netns.NetTest):
             try:
                 for h in made:
                     h.await_acks(100 if FULL else 10, seconds=120)
+                self.lossy(c, percent)
             finally:
                 c.net.heal()
         self.judge(c, made)
+
+    def lossy(self, c, percent):
+        """Packets were really lost, at every replica: by chance, so far less than the share asked for is enough."""
+        wait_for("packets enough to judge by", 120, lambda: all(c.net.lost().get(n, (0, 0))[0] > 300 for n in c.names()), 0.2)
+        lost = c.net.lost()
+        print(f"{percent} %: packets arrived and dropped: {lost}", file=sys.stderr)
+        for name in c.names():
+            arrived, dropped = lost[name]
+            self.assertGreater(dropped, arrived * percent / 400, name)
 
     # ---- reads of a leader that was cut off
 
