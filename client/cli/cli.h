@@ -58,8 +58,13 @@ enum cli_exit cli_exit_of(int code);
 
 /* Argument i as bytes (with --hex: decoded into c->arena). False: said, exit 2. */
 HF_CHECKED bool cli_bytes(struct cli *c, const char *text, struct hf_bytes *out);
-/* A decimal or 0x number. False: said, exit 2. */
-HF_CHECKED bool cli_number(const struct cli *c, const char *what, const char *text, uint64_t max, uint64_t *out);
+struct cli_range {
+    uint64_t min, max;
+};
+
+/* A decimal or 0x number in `range`. False: said, exit 2. */
+HF_CHECKED bool cli_number(const struct cli *c, const char *what, const char *text, struct cli_range range,
+                           uint64_t *out);
 /* A request failed: its message, and, when nobody was reached, who was asked. */
 int cli_failed(const struct cli *c, int code, const char *message);
 /* Nobody told the routes. */

@@ -80,9 +80,10 @@ static int transfer(struct cli *c, struct admin *a, const struct hf_cluster_stat
 
 int transfer_leader(struct cli *c)
 {
+    static const struct cli_range ids = {1, UINT32_MAX};
     uint64_t shard, to = 0;
-    if (!cli_number(c, "SHARD", c->arguments[0].text, UINT32_MAX, &shard) ||
-        (c->count > 1 && !cli_number(c, "REPLICA", c->arguments[1].text, UINT32_MAX, &to)))
+    if (!cli_number(c, "SHARD", c->arguments[0].text, ids, &shard) ||
+        (c->count > 1 && !cli_number(c, "REPLICA", c->arguments[1].text, ids, &to)))
         return CLI_USAGE;
     return cluster_act(c, transfer, &(struct order){(uint32_t)shard, (uint32_t)to});
 }

@@ -152,6 +152,38 @@ class Refusals(ClusterTest):
         self.refused(command, "--insecure", change={"--raft-listen": "tcp://*:21999"})
         self.refused([tool("holdfast-coordinator"), "--listen", "tcp://*:21999", "--seeds", "tcp://127.0.0.1:1"],
                      "--insecure")
+        self.refused(command, "--http-endpoint 0.0.0.0:21999", "--insecure", change={"--http-endpoint": "0.0.0.0:21999"})
+        self.refused([tool("holdfast-coordinator"), "--listen", "tcp://127.0.0.1:21999", "--http-endpoint", "[::]:21998",
+                      "--seeds", "tcp://127.0.0.1:1"], "--http-endpoint [::]:21998", "--insecure")
+
+    def test_options_say_what_they_take(self):
+        """A word that an option does not take is refused, with the option, the word and what is taken: never guessed."""
+        c, command = self.one()
+        c.kill("1/1")
+
+        def value(option):
+            return command[command.index(option) + 1]
+        raft, client = value("--raft-endpoint"), value("--client-endpoint")
+        for option, given, words in (
+                ("--log-level", "loud", ["debug, info, warn or error"]),
+                ("--cluster", "zz", ["16 hexadecimal digits"]),
+                ("--cluster", "0000000000000000", ["16 hexadecimal digits"]),
+                ("--cluster", "00000000000000ff0", ["16 hexadecimal digits"]),
+                ("--snapshot-endpoint", raft, ["--raft-endpoint", "need one each"]),
+                ("--snapshot-endpoint", client, ["--client-endpoint", "need one each"]),
+                ("--snapshot-listen", client, ["need one each"]),
+                ("--snapshot-endpoint", "nonsense", ["no endpoint", "tcp://HOST:PORT"]),
+                ("--raft-endpoint", "http://x", ["no endpoint", "tcp://HOST:PORT"]),
+                ("--client-listen", "tcp://127.0.0.1:70000", ["no endpoint", "tcp://HOST:PORT"]),
+                ("--client-endpoint", "tcp://127.0.0.1:*", ["no endpoint", "tcp://HOST:PORT"]),
+                ("--http-endpoint", "http://127.0.0.1:21999", ["no address", "HOST:PORT"])):
+            named = f"{option} {given}" if option != "--snapshot-listen" else "--snapshot-endpoint"
+            self.refused(command, named, *words, change={option: given}, code=2)
+        for command in (("backup", "create", os.path.join(c.dir, "b")), ("verify",), ("snapshot",)):
+            said = c.cli(*command, "--shard", "0", code=2).stderr
+            self.assertIn("--shard \"0\" is not a number from 1", said)
+        self.assertFalse(os.path.exists(os.path.join(c.dir, "b")))
+        self.assertIn("from 1 to 600000", c.cli("--timeout", "0", "get", "k", code=2).stderr)
 
     def test_usage(self):
         for arguments in (["--nonsense"], ["--dir", "x"], ["--dir", "x", "--shard", "one"]):
