@@ -325,6 +325,58 @@ class Log(Cold):
         c.kill(a)  # what A had is on the others
         self.assertIn(c.leader(1), (b, last))
 
+    def borrow(self, own, other):
+        """The machine of another replica of the group, which is stopped, in place of one's own, whose owner is stopped too."""
+        fsm = os.path.join(self.c.data(own), "fsm")
+        shutil.rmtree(fsm)
+        shutil.copytree(os.path.join(self.c.data(other), "fsm"), fsm)
+
+    def serves_all(self, name):
+        self.c.transfer(1, name)
+        with self.c.wire(name) as w:
+            for key, value in self.puts.items():
+                self.assertEqual(w.ask(request(1, get=key), 20).value, value, key)
+
+    def test_an_older_machine_of_another_replica(self):
+        """It is of this very log: one's own log brings it up, with an alarm."""
+        c = self.group(sets=["snapshot-entries=40", "snapshot-trailing-entries=100000"])
+        own, other = c.followers(1)
+        self.put(20)
+        c.script("kill", other, "-TERM")
+        c.await_end(other)
+        applied = c.status_of(own).applied
+        self.put(100)
+        self.published(own, applied + 50)
+        c.kill(own)
+        self.borrow(own, other)
+        c.start(other)
+        said = self.restart(own, "behind_covered", "skipped", "behind")
+        line = self.begun(said)
+        self.assertLess(int(line["applied"]), int(line["snapshot"]))
+        self.assertIn(" WARN ", next(x for x in said().splitlines() if "cold start state=" in x))
+        self.assertNotIn("installed index=", said())
+        self.assertEqual(self.quarantined(own, ""), [])
+        self.serves_all(own)
+
+    def test_a_newer_machine_of_another_replica(self):
+        """It holds what one's own log does not: the log counts as one that lost entries (I13)."""
+        c = self.group()
+        own, other = c.followers(1)
+        self.put(20)
+        c.kill(own)
+        self.put(60)
+        c.script("kill", other, "-TERM")
+        c.await_end(other)
+        self.borrow(own, other)
+        c.start(other)
+        said = self.restart(own, "corrupt_log", "fallback", "corrupt_log")
+        line = self.begun(said)
+        self.assertGreater(int(line["applied"]), int(line["last"]))
+        self.assertEqual(self.quarantined(own, "log"), ["log-1"])
+        self.assertEqual(self.quarantined(own, "fsm"), [])
+        wait_for(lambda: f"it votes again: {said()}", 30, lambda: "this replica votes again" in said())
+        self.serves_all(own)
+
 
 class Traced(Cold):
     def test_a_skip_opens_no_snapshot_body(self):
