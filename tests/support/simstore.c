@@ -7,45 +7,11 @@
 
 #include "common/base/error.h"
 #include "common/base/hashmap.h"
-#include "common/base/random.h"
 #include "common/sys/failpoint.h"
 #include "tests/support/simstore_batch.h"
+#include "tests/support/simstore_internal.h"
 
 #define FLUSH_OPERATIONS 6 /* a flush that was begun takes effect within so many */
-
-struct version_of {           /* of one key */
-    struct version_of *older; /* owned */
-    uint64_t batch;
-    uint64_t hash; /* of key and value; 0: deleted */
-    size_t size;
-    bool deleted;
-    uint8_t value[];
-};
-
-struct entry {
-    struct version_of *newest; /* owned */
-    size_t size;
-    uint8_t key[];
-};
-
-struct simstore {
-    struct simstore *next; /* of all media */
-    char dir[256];
-    struct random random;
-    bool created, halted, damaged;
-    struct store *open;     /* borrowed; NULL: nobody has it open */
-    struct entry **entries; /* owned, by key */
-    size_t count, cap;
-    uint64_t inserts; /* into `entries`: iterators find their place again */
-    uint64_t batch, durable_batch;
-    uint64_t flushing;   /* batch that a flush that was begun covers; 0: none */
-    uint64_t flush_left; /* operations until it takes effect */
-    uint32_t flush_permille;
-    int fail_code;
-    uint64_t fail_times, misread_times;
-    uint64_t content;
-    struct store_iterator *iterators; /* borrowed: what is open */
-};
 
 struct store {
     struct simstore *medium;
@@ -349,32 +315,6 @@ void simstore_copy(struct simstore *to, const struct simstore *from)
         if (v != NULL)
             set(to, key_of(e), slice_make(v->value, v->size), false);
     }
-}
-
-void simstore_flush_permille(struct simstore *m, uint32_t permille)
-{
-    m->flush_permille = permille;
-}
-
-void simstore_misread(struct simstore *m, uint64_t times)
-{
-    m->misread_times = times;
-}
-
-bool simstore_misreads(const struct simstore *m)
-{
-    return m->misread_times > 0;
-}
-
-void simstore_damage(struct simstore *m)
-{
-    m->damaged = true;
-}
-
-void simstore_fail(struct simstore *m, int code, uint64_t times)
-{
-    m->fail_code = code;
-    m->fail_times = times;
 }
 
 uint64_t simstore_content(const struct simstore *m)
