@@ -181,6 +181,7 @@ class Fetched(Crashes):
             self.dies_at(name, point)
             self.assertFalse(os.path.exists(os.path.join(self.c.data(name), "fsm")), "it is not used before it is whole")
             self.assertFalse(os.path.exists(os.path.join(self.c.data(name), "INSTALL")))
+            self.assertTrue(self.left_behind(name), "what had arrived")
         said = self.healed(name)
         self.assertIn("state=missing", said)
         self.assertIn("installed index=", said)
@@ -198,6 +199,7 @@ class Fetched(Crashes):
                 damage.launch(c, name)
                 wait_for(lambda: f"the end of {sender} at {point}: {c.log(name)[-2000:]}", 60,  # noqa: B023
                          lambda: c.pid(sender) is None)  # noqa: B023
+                self.assertTrue(self.left_behind(sender), "the checkpoint it sent")
                 self.assertNotEqual(c.leader(1), sender)
                 self.whole_but(sender, name)
                 c.start(sender)
