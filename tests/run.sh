@@ -138,6 +138,6 @@ if ((full)); then # full disks and cut networks are about other things than thre
     ctest_stage tsan-integration "$tsan" -L '^integration$' -E 'isolation|network|disks|space|powercut'
     ctest_stage tsan-chaos "$tsan" -L '^chaos$' -R 'kills_nosync|kills_sync$|paused_leaders|canary_repeated_requests'
 else
-    ctest_stage tsan-integration "$tsan" -R '^integration_(contract|commands)$'
+    ctest_stage tsan-integration "$tsan" -R '^integration_(contract|commands|transfer|cold_start_local)$'
 fi
 finish
