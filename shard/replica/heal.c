@@ -46,6 +46,8 @@ struct heal {
         _Atomic bool done;
         int code; /* the thread's until done */
     } discard;
+    char failed[256];   /* why the last stream did; "": it did not */
+    char trouble[1024]; /* of heal_trouble */
 };
 
 struct heal *heal_new(const struct heal_config *config)
@@ -122,6 +124,11 @@ static bool discard_runs(struct heal *h)
         diag(DIAG_WARN, "what was fetched and is not used cannot be removed: %s; the next start does",
              disk_error_text(h->discard.code));
     return false;
+}
+
+static void note_failure(struct heal *h, const char *text)
+{
+    snprintf(h->failed, sizeof h->failed, "%s", text);
 }
 
 static void again_later(struct heal *h, uint64_t now_ns)
@@ -229,6 +236,7 @@ static void finish(struct heal *h, const struct engine_status *s, uint64_t now_n
         diag(DIAG_WARN, "a state of index=%" PRIu64 " was fetched and is not used: %s: %s", t->index, error_text(rc),
              where);
         metric_add(&metrics[M_FAILED], 1);
+        note_failure(h, where[0] ? where : error_text(rc));
         again_later(h, now_ns);
         return;
     }
@@ -244,6 +252,7 @@ static void finish(struct heal *h, const struct engine_status *s, uint64_t now_n
          record.index, record.term, h->from, before, bytes, (uint64_t)(took / CLOCK_NS_PER_MS));
     h->needed_ns = 0;
     h->damaged = false;
+    h->failed[0] = 0;
     h->retry_ns = 0;
     h->pause_ns = PAUSE_NS_MIN;
 }
@@ -266,6 +275,7 @@ static void follow(struct heal *h, const struct engine_status *s, uint64_t now_n
              h->from, receiver_bytes(h->receiver), receiver_text(h->receiver),
              (uint64_t)(h->pause_ns / CLOCK_NS_PER_MS));
         metric_add(&metrics[M_FAILED], 1);
+        note_failure(h, receiver_text(h->receiver));
         again_later(h, now_ns);
         return;
     }
@@ -276,12 +286,32 @@ bool heal_running(const struct heal *h)
     return h->receiver || h->needed_ns || h->damaged || !h->config.directory->fsm;
 }
 
+const char *heal_trouble(struct heal *h)
+{
+    const char *what = h->config.directory->trouble;
+    if (!heal_running(h))
+        return what;
+    if (!what[0])
+        what = "the others' logs begin too late for it, a state is fetched from another replica";
+    uint64_t bytes = h->receiver ? receiver_bytes(h->receiver) : 0;
+    if (bytes > 0)
+        snprintf(h->trouble, sizeof h->trouble, "%s: %" PRIu64 " of %" PRIu64 " bytes came", what, bytes,
+                 receiver_total(h->receiver));
+    else if (h->failed[0])
+        snprintf(h->trouble, sizeof h->trouble, "%s: this failed and is tried again: %s", what, h->failed);
+    else
+        snprintf(h->trouble, sizeof h->trouble, "%s", what);
+    return h->trouble;
+}
+
 void heal_turn(struct heal *h, uint64_t now_ns)
 {
     const struct directory *d = h->config.directory;
     if (h->needed_ns && now_ns - h->needed_ns > NEED_NS && !h->receiver)
         h->needed_ns = 0;
     metric_set(&metrics[M_RUNNING], heal_running(h));
+    if (!heal_running(h))
+        h->failed[0] = 0;
     if (discard_runs(h) || !heal_running(h))
         return;
     struct engine_status s = d->ops->status(d->engine);

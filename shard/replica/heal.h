@@ -33,3 +33,5 @@ void heal_damaged(struct heal *h);
 /* Between turns. */
 void heal_turn(struct heal *h, uint64_t now_ns);
 bool heal_running(const struct heal *h); /* a stream is under way, or should be */
+/* For people: what is being healed, how far that is or why it stands still. Borrowed until the next call; "": nothing. */
+const char *heal_trouble(struct heal *h);

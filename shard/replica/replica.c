@@ -331,7 +331,7 @@ struct hlc replica_clock(const struct replica *r)
 
 static const char *trouble(const struct replica *r)
 {
-    const char *text = r->config.directory->trouble;
+    const char *text = snapshots_trouble(r->snapshots, r->config.directory);
     return r->held_log     ? "no space for the raft log, writes wait for room"
            : r->held_apply ? "no space for the state machine, writes wait for room"
            : text[0]       ? text

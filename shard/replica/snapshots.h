@@ -34,3 +34,5 @@ bool snapshots_damaged(struct snapshots *s); /* false: nobody to take another st
 /* The machine waits to be replaced at the next start: nobody else is given it. */
 void snapshots_distrusted(struct snapshots *s);
 bool snapshots_healing(const struct snapshots *s);
+/* As heal_trouble; `s` NULL: what the directory says. */
+const char *snapshots_trouble(struct snapshots *s, const struct directory *d);
