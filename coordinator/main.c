@@ -43,7 +43,7 @@ static int serve(const struct coordinator_options *options, int stop_fd)
     struct http *http = NULL;
     if (coordinator_open(options, &coordinator))
         return EXIT_REFUSED;
-    int rc = http_start(options->http_endpoint, &coordinator->ready, &http);
+    int rc = http_start(options->http_endpoint, &coordinator->ready, NET_LISTEN_MS, &http);
     if (rc) {
         diag(DIAG_ERROR, "cannot listen: http-endpoint=%s: %s", options->http_endpoint, net_listen_text(rc));
         coordinator_close(&coordinator);

@@ -11,7 +11,9 @@
 #include <unistd.h>
 
 #include "common/base/error.h"
+#include "common/sys/clock.h"
 #include "common/sys/metrics.h"
+#include "common/sys/net.h"
 
 #define HTTP_CONNECTIONS_MAX 32u
 #define HTTP_TIMEOUT_S 10u
@@ -138,10 +140,13 @@ static int listen_on(const char *endpoint, int *out_fd)
     return rc;
 }
 
-int http_start(const char *endpoint, const _Atomic bool *ready, struct http **out)
+int http_start(const char *endpoint, const _Atomic bool *ready, uint32_t patience_ms, struct http **out)
 {
-    int fd = -1;
-    int rc = listen_on(endpoint, &fd);
+    uint64_t end_ns = clock_boot_ns() + patience_ms * CLOCK_NS_PER_MS;
+    int rc, fd = -1;
+    do
+        rc = listen_on(endpoint, &fd);
+    while (net_listen_again(rc, end_ns));
     if (rc != 0)
         return rc;
     struct http *h = malloc(sizeof *h);

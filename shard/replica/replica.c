@@ -227,7 +227,7 @@ struct replica *replica_open(const struct replica_config *config)
     int rc = transport_open(config->net, d->config.raft_listen, &d->id, &r->transport);
     if (rc)
         refuse("cannot listen for replicas on %s (--raft-listen, else --raft-endpoint): %s", d->config.raft_listen,
-               error_text(rc));
+               net_listen_text(rc));
     transport_members(r->transport, directory_members(d));
     r->check = check_new(d->config.disk, d->config.dir);
     writes_init(&r->writes, config->front.write_done, config->front.ctx);

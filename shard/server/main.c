@@ -246,7 +246,7 @@ static struct net_socket *listen_clients(struct net *net, const char *endpoint)
     struct net_options options = {
         .hwm = CLIENT_HWM, .message_bytes = REQUEST_BYTES_MAX, .connections_max = connections_init()};
     struct net_socket *socket = NULL;
-    int rc = net_listen(net, endpoint, &options, &socket);
+    int rc = net_serve(net, endpoint, &options, &socket);
     if (rc)
         refuse("cannot listen for clients on %s (--client-listen, else --client-endpoint): %s", endpoint,
                net_listen_text(rc));
@@ -307,7 +307,7 @@ int main(int argc, char **argv)
     static _Atomic(const char *) unready;
     metrics_register(build, 1);
     struct http *http = NULL;
-    if (o.http_endpoint && (rc = http_start(o.http_endpoint, &ready, &http)))
+    if (o.http_endpoint && (rc = http_start(o.http_endpoint, &ready, NET_LISTEN_MS, &http)))
         refuse("cannot listen on --http-endpoint %s: %s", o.http_endpoint, net_listen_text(rc));
     if (http)
         http_explain(http, &unready);

@@ -2,14 +2,16 @@
 # refusals.py: a replica that must not start does not: exit code 6, one line that says what, where and what to do.
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from cluster import ClusterTest, tool  # noqa: E402
+from cluster import ClusterTest, tool, wait_for  # noqa: E402
 from damage import crc32c, edit_lines  # noqa: E402
 
 
@@ -143,6 +145,39 @@ class Refusals(ClusterTest):
         c, command = self.one()
         with tempfile.TemporaryDirectory() as folder:
             self.refused(command, "--client-endpoint", change={"--dir": os.path.join(folder, "fresh")})
+
+    def test_ports_that_connections_have(self):
+        """A port within the kernel's range for outgoing connections may be one's: waited for, at each of the four sockets."""
+        c, command = self.one()
+        c.kill("1/1")
+        for option in ("--client-listen", "--http-endpoint", "--raft-listen", "--snapshot-listen"):
+            with self.subTest(option), socket.create_server(("127.0.0.1", 0)) as other, socket.socket() as taker:
+                taker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends without TIME-WAIT
+                taker.connect(other.getsockname())
+                port = taker.getsockname()[1]
+                here = ("" if option == "--http-endpoint" else "tcp://") + f"127.0.0.1:{port}"
+                started = subprocess.Popen([*command, option, here], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                           stdin=subprocess.DEVNULL)
+                try:
+                    time.sleep(1)  # in which it refused, when it did not wait
+                    taker.close()
+                    wait_for(f"{option} to be served", 30, lambda: started.poll() is not None or self.served(port))  # noqa: B023
+                    self.assertIsNone(started.poll(), "it did not wait")
+                finally:
+                    started.kill()
+                    started.communicate()
+        with socket.create_server(("127.0.0.1", 0)) as other, socket.socket() as taker:
+            taker.connect(other.getsockname())
+            mine = f"tcp://127.0.0.1:{taker.getsockname()[1]}"
+            self.refused(command, mine, "is in use", "ip_local_port_range", change={"--snapshot-endpoint": mine})
+
+    @staticmethod
+    def served(port):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return True
+        except OSError:
+            return False
 
     def test_clear_text_beyond_loopback(self):
         c, command = self.one()
