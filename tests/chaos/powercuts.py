@@ -49,7 +49,7 @@ class PowerCluster(cluster.Cluster):
     def bootstrap_and_cut(self, crash_point):
         """Makes the cluster until a replica passes the crash point; then the power fails."""
         with contextlib.suppress(StartFailed):
-            self.up(env={"HOLDFAST_CRASH_POINT": crash_point, "HOLDFAST_START_SECONDS": "3"})
+            self.up(env={"HOLDFAST_CRASH_POINT": crash_point, "HOLDFAST_START_SECONDS": "3"}, leave=True)
         self.processes = {row["name"]: row for row in json.loads(self.script("ps", "--json").stdout)}
         assert set(self.alive()) != set(self.names()), f"{crash_point} was not passed"
         self.just_kill(*self.alive())

@@ -116,8 +116,8 @@ class Cluster:
             raise StartFailed(done.returncode, done.stderr.strip())
         return done
 
-    def up(self, env=None):
-        arguments = ["up", "--port-base", str(self.ports.base)]
+    def up(self, env=None, leave=False):
+        arguments = ["up", *(["--leave"] if leave else []), "--port-base", str(self.ports.base)]
         for key, value in self.shape.items():
             arguments += ["--" + key, str(value)]
         for pair in self.sets:
