@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import unittest
+import urllib.error
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import damage  # noqa: E402
@@ -396,6 +397,40 @@ class Traced(Cold):
         opened = [x for x in re.findall(r'"([^"]*)"', "\n".join(trap.lines())) if "/snapshots/" in x]
         self.assertIn(os.path.join(folder, "token"), opened)
         self.assertEqual([x for x in opened if ".stream" in x], [])
+
+    def ready_page(self, name):
+        try:
+            return 200 if damage.http_get(self.c.processes[name]["http"], "/readyz") else 0
+        except urllib.error.HTTPError as refused:
+            return refused.code
+        except OSError:
+            return 0  # not there yet
+
+    def test_not_ready_before_it_applied_what_its_leader_had_committed(self):
+        """A replica that missed a lot hears its leader; each piece is slow to be durable, and so to be applied."""
+        c = self.group(sets=[])
+        name = c.followers(1)[0]
+        command = faults.command_of(c.pid(name))
+        self.put(5)
+        c.kill(name)
+        self.put(80, size=100000)
+        commit = c.status_of(c.leader(1)).commit
+        trap = faults.Trap(os.path.join(c.dir, "trace"), "fdatasync:delay_enter=400000", command=command, trace="fdatasync",
+                           only=[faults.segment_in_use(c.data(name))])
+        self.addCleanup(trap.detach)
+        pages = []  # (the page, before it: was a leader heard, was "ready" said)
+
+        def look():
+            said = trap.output()
+            pages.append((self.ready_page(name), re.search(r" leader=[1-9]", said) is not None, " ready applied=" in said))
+            return pages[-1][0] == 200
+        wait_for(lambda: f"it is ready: {trap.output()}", 120, look, 0.01)
+        ready = re.search(r" ready applied=(\d+)", trap.output())
+        self.assertIsNotNone(ready, trap.output())
+        self.assertGreaterEqual(int(ready.group(1)), commit, "it was ready too early")
+        self.assertIn((503, True, False), pages, "no page was seen between its leader's first word and its being ready")
+        self.assertEqual({page for page, _, said in pages if said} - {200}, set())
+        self.assertGreater(len(trap.hits()), 1, "it came in one piece")
 
 
 class Refused(Cold):

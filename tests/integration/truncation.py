@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import signal
 import sys
 import unittest
 import urllib.request
@@ -295,6 +296,40 @@ class Faults(Base):
         self.assertEqual(total, short, "a step held up the loop")
         trap.detach()
         self.judge(c, made)
+
+    def test_a_restart_replays_no_more_than_the_budget(self):
+        """A flush hangs, writes are refused at the budget, all are killed: what the next start replays is within it."""
+        budget, size = 256 << 10, 4000
+        c = self.cluster(shards=1, sets=[f"replay-budget={budget}"]).up()
+        leader = c.leader(1)
+        trap = self.trap(c, leader, "fdatasync:delay_enter=60000000:when=1", self.next_tables(c, leader))
+        puts = {}
+        with c.wire(leader) as w:
+            while True:
+                key = b"k%05d" % len(puts)
+                code = w.ask(wire.request(1, put=(key, key + b"." * size), deadline_ms=20000), 60).code
+                if code == wire.BUSY:
+                    break
+                self.assertEqual(code, wire.OK)
+                puts[key] = key + b"." * size
+                self.assertLess(len(puts), 4 * budget // size, "nothing is refused")
+        self.assertGreaterEqual(metrics(c, leader)["holdfast_fsm_replay_pending_bytes"], budget)
+        since = len(c.log(leader))
+        for n in c.names(1):
+            c.send_signal(n, signal.SIGKILL)
+        trap.detach()  # what it delays does not end before
+        c.await_end(*c.names(1))
+        c.start_in_background(*c.names(1))
+        found = re.search(r"cold start .*outcome=skipped .* applied=(\d+) .*last=(\d+)", c.log(leader)[since:])
+        self.assertIsNotNone(found, c.log(leader)[since:])
+        applied, last = map(int, found.groups())
+        replayed = (last - applied) * size  # each put is an entry; a lease a second is among them
+        print(f"replayed {last - applied} entries, {replayed} bytes at most of a budget of {budget}", file=sys.stderr)
+        self.assertGreater(replayed, budget // 2, "there was nothing to replay")
+        self.assertLess(replayed, 2 * budget)
+        with c.wire(c.leader(1)) as w:
+            for key, value in puts.items():
+                self.assertEqual(w.ask(wire.request(1, get=key), 20).value, value, key)
 
 
 if __name__ == "__main__":
