@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # truncation.py: the snapshot pointer moves, the log is cut and recycled behind it, never ahead of what is durable (I4).
+import collections
 import glob
 import os
 import re
@@ -178,6 +179,7 @@ class Truncation(Base):
             self.assertGreaterEqual(s.durable_applied, index)
             self.assertGreater(s.log_first, before[n], "nothing is kept behind it")
             self.assertEqual(metrics(c, n)['holdfast_snapshots_published_total{trigger="operator"}'], 1)
+            self.assertEqual(self.lines_as_counted(c, n), {"operator": 1})
         gone = c.followers(2)[0]
         c.kill(gone)
         done = wait_for("an answer", 30, lambda: next((d for d in [c.cli("--json", "snapshot", "--shard", "2", code=3)]
@@ -209,6 +211,42 @@ class Truncation(Base):
             for h in made:
                 h.await_acks(20)
         self.judge(c, made)
+
+
+    def lines_as_counted(self, c, name):
+        """How often each trigger published, as the lines say and the metric counts."""
+        said = collections.Counter(re.findall(r"snapshot published index=\d+ kind=(\w+) ", c.log(name)))
+        now = metrics(c, name)
+        for kind in ("entries", "bytes", "config", "operator"):
+            self.assertEqual(said[kind], now[f'holdfast_snapshots_published_total{{trigger="{kind}"}}'], kind)
+        return said
+
+    def test_a_configuration_publishes(self):
+        """No command changes members yet, so the test speaks as the leader, which is down: an entry with a configuration is
+        applied, and moves the pointer though no other trigger is set."""
+        c = self.cluster(shards=1, sets=["snapshot-entries=0", "snapshot-log-bytes=0", "snapshot-trailing-entries=0"]).up()
+        for i in range(5):
+            c.cli("put", f"key{i:03}", "value")
+        leader = c.leader(1)
+        name = c.followers(1)[0]
+        c.kill(*[n for n in c.names(1) if n != name])
+        s = c.status_of(name)
+        member = {f"1/{m.replica}": m for m in s.members.members}
+        raft, term, index = wire.module("raft"), s.term + 1, s.applied + 1
+        members = wire.catalog.Members()
+        members.CopyFrom(s.members)
+        members.index = index
+        e = raft.Envelope(version=1, cluster=s.cluster, group=1, log_epoch=1, engine="native", commit=index,
+                          to=member[name].replica, to_incarnation=member[name].incarnation, **{"from": member[leader].replica},
+                          from_incarnation=member[leader].incarnation)
+        entry = raft.Entry(term=term, kind=2, data=members.SerializeToString())
+        e.raft.CopyFrom(raft.Raft(kind=5, term=term, index=s.applied, log_term=s.applied_term, commit=index, entries=[entry]))
+        with wire.Wire(member[name].raft_endpoint) as w:
+            w.socket.send(e.SerializeToString())
+            wait_for(lambda: f"a publish: {c.log(name)[-2000:]}", 30, lambda: "snapshot published index=" in c.log(name))
+        self.assertIn(f"snapshot published index={index} kind=config ", c.log(name))
+        self.assertEqual(self.lines_as_counted(c, name), {"config": 1})
+        self.assertEqual((index_of(c, name), c.status_of(name).members.index), (index, index))
 
 
 class Faults(Base):
