@@ -191,9 +191,9 @@ class Disks(ClusterTest):
                 found = [c.status_of(n, 0.5) for n in c.names(1) if n != old]
                 return next((s for s in found if s is not None and s.role == "leader" and s.state == "ready"), None)
             wait_for("another leader", TAKEN_OVER_S, elsewhere)
+            self.assertTrue(self.in_sync(c.pid(old)), "the sync came back before another led")
             for h in made:
                 h.await_acks(30)
-            self.assertTrue(self.in_sync(c.pid(old)), "the sync came back before another led and went on")
             line = trap.await_hit()
             stalled_until = faults.seconds_of(line) + float(re.search(r"<([\d.]+)>$", line).group(1))
             took_over = self.first_ack_elsewhere(c, old, faults.seconds_of(line))
