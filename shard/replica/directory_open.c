@@ -70,8 +70,32 @@ static bool ours(const struct directory *d, uint64_t cluster, uint32_t group, ui
     return cluster == d->id.cluster && group == d->id.group && log_epoch == d->id.log_epoch;
 }
 
+static bool put_aside(struct directory *d, const char *from, const char *what, const char *why);
+
+/* The record is not used where it is damaged. As long as a machine that was put in place is not followed by its log, it
+ * still tells that much, and goes when that is done; otherwise it is put aside. */
+static void damaged_record(struct directory *d)
+{
+    struct disk *disk = d->config.disk;
+    struct install_record record;
+    char staged[PATH_BYTES];
+    bool placed = false;
+    if (install_read(disk, d->config.dir, &record) != HF_E_CORRUPT)
+        return;
+    path_of(d, INSTALL_MACHINE "/" INSTALL_STAGED, staged);
+    int rc = disk->ops->exists(disk, staged, &placed);
+    if (rc)
+        refuse("%s: %s; %s", staged, disk_error_text(rc), advice(rc));
+    if (placed)
+        diag(DIAG_WARN, "%s/" INSTALL_NAME " is damaged and not used: the state that was put in place says what it is",
+             d->config.dir);
+    else
+        put_aside(d, INSTALL_NAME, "install", "it is damaged, and no state was being put in place");
+}
+
 static void finish_install(struct directory *d)
 {
+    damaged_record(d);
     int rc = install_finish(d->config.disk, d->config.dir, &d->install_pending, &d->install);
     if (rc == HF_E_CORRUPT) /* the record is lost; the machine says what it is */
         d->install_pending = true;
@@ -175,6 +199,15 @@ static void look_at_fsm(struct directory *d)
              "it is of cluster %016" PRIx64 " shard %u log epoch %u, one of them was copied from elsewhere",
              info->cluster, info->group, info->applied.epoch);
     fsm_close(&d->fsm);
+}
+
+static bool is_voter(const struct directory *d)
+{
+    const Hf__Catalog__Members *members = directory_members(d);
+    for (size_t i = 0; i < members->n_members; i++)
+        if (members->members[i]->replica == d->id.replica)
+            return members->members[i]->role == HF__CATALOG__ROLE__VOTER;
+    return false;
 }
 
 static uint32_t other_voters(const struct directory *d)
@@ -580,6 +613,7 @@ int directory_recovered(struct directory *d)
     d->id = id;
     if (d->fsm)
         d->trouble[0] = 0;
-    diag(DIAG_INFO, "the raft log holds again what it lost; this replica votes again");
+    diag(DIAG_INFO, "the raft log holds again what it lost; this %s again",
+         is_voter(d) ? "replica votes" : "learner, which has no vote, is whole");
     return HF_OK;
 }

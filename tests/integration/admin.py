@@ -10,7 +10,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -121,6 +123,31 @@ class Inspect(ClusterTest):
         os.makedirs(fresh)
         self.assertEqual(len(c.cli("inspect", fresh, code=1).stderr.splitlines()), 1)
         self.assertIn("error", json.loads(c.cli("--json", "inspect", fresh, code=1).stderr))
+
+    def test_what_is_no_replicas_directory(self):
+        """1: there is none; 6: there may be one, which must not be read."""
+        c = self.c = self.cluster(shards=1, replicas=1).up()
+        with tempfile.TemporaryDirectory() as folder:
+            for program in ("holdfast", "holdfast-shard"):
+                shutil.copy(tool(program), folder)
+            os.chmod(folder, 0o755)
+            file, data = os.path.join(folder, "file"), os.path.join(folder, "data")
+            shutil.copy(os.path.join(c.data("1/1"), "identity"), file)
+            os.mkdir(data)
+            shutil.copy(file, os.path.join(data, "identity"))
+            os.chmod(data, 0)
+            plain = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"] if os.geteuid() == 0 else []
+            for path, code, name, words in ((file, 1, "ABSENT", [file, "no directory"]), ("", 1, "ABSENT", ["no directory"]),
+                                            (file + "/x", 1, "ABSENT", [file]),
+                                            (data, 6, "REFUSED", [data, "ermission denied"])):
+                for json_option in ([], ["--json"]):
+                    done = subprocess.run([*plain, os.path.join(folder, "holdfast"), *json_option, "inspect", path],
+                                          capture_output=True, text=True, timeout=60)
+                    self.assertEqual((done.returncode, done.stdout, len(done.stderr.splitlines())), (code, "", 1), done.stderr)
+                    for word in words:
+                        self.assertIn(word, done.stderr)
+                self.assertEqual(json.loads(done.stderr)["error"]["code"], name)
+            os.chmod(data, 0o755)
 
     def damages(self):
         def damaged(name, word, damage):
@@ -273,6 +300,17 @@ class Verify(ClusterTest):
 
 
 class Backup(ClusterTest):
+    def test_ended_by_a_signal(self):
+        """Ctrl-C ends the program beside the command, too: no number of a signal."""
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(tool("holdfast"), folder)
+            with open(os.path.join(folder, "holdfast-shard"), "w", encoding="ascii") as f:
+                f.write("#!/bin/sh\nkill -INT $$\n")
+            os.chmod(f.name, 0o755)
+            done = subprocess.run([os.path.join(folder, "holdfast"), "backup", "verify", f.name], capture_output=True,
+                                  text=True, timeout=60)
+            self.assertEqual((done.returncode, done.stderr), (3, "holdfast: stopped by a signal\n"))
+
     def create(self, c, path, *arguments, **how):
         return c.cli("--json", "backup", "create", path, *arguments, **how)
 

@@ -101,6 +101,24 @@ class Machine(Cold):
         self.whole(name)
         self.assertNotIn("fetching", said())
 
+    def test_a_record_of_an_install_that_says_nothing(self):
+        """Garbage in INSTALL while no state was being put in place: told, put aside, and the start goes on."""
+        c = self.group(replicas=1)
+        self.put(20)
+        name = "1/1"
+        c.kill(name)
+        record = os.path.join(c.data(name), "INSTALL")
+        with open(record, "wb") as f:
+            f.write(b"garbage" * 10)
+        said = self.log_since(name)
+        c.start(name)
+        self.assertRegex(said(), r"WARN .*put aside .*/quarantine/install-1: it is damaged")
+        self.assertFalse(os.path.exists(record))
+        with open(os.path.join(c.data(name), "quarantine", "install-1"), "rb") as f:
+            self.assertEqual(f.read(), b"garbage" * 10)
+        self.assertEqual(self.begun(said)["outcome"], "skipped")
+        self.whole(name)
+
     def test_each_unusable_machine_is_replaced(self):
         c = self.group()
         self.put(60)
@@ -475,6 +493,9 @@ class Refused(Cold):
         self.started("1/4", "missing", "fallback", "missing", said)
         self.whole("1/4")
         self.assertEqual(c.status_of("1/4").role, "learner")
+        wait_for("its log is whole", 30, lambda: "the raft log holds again what it lost" in said())
+        self.assertIn("this learner, which has no vote, is whole again", said())
+        self.assertNotIn("votes again", said())
         with open(os.path.join(c.data("1/4"), "identity"), encoding="ascii") as f:
             identity = f.read()
         self.assertNotIn("recovering", identity)
