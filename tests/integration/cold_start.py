@@ -85,6 +85,26 @@ class Cold(ClusterTest):
 
 
 class Machine(Cold):
+    def test_fresh_at_the_pointer_and_ahead_of_it(self):
+        """RocksDB's own log (sync) makes all that was applied durable, and without a coordinator nothing is but what we put."""
+        c = self.group(replicas=1, sets=["fsm-sync-mode=sync"])
+        name = "1/1"
+        self.assertIn(" fresh incarnation=", c.log(name))
+        c.kill("coordinator/1")
+        self.put(20)
+        with c.wire(name) as w:
+            ask = request(1)
+            ask.snapshot.SetInParent()
+            self.assertEqual(w.ask(ask, 30).code, wire.OK)
+        for state, count in (("equal", 5), ("ahead", 0)):
+            c.kill(name)
+            said = self.log_since(name)
+            c.start(name)
+            line = self.started(name, state, "skipped", state, said)
+            self.assertEqual(int(line["applied"]) == int(line["snapshot"]), state == "equal", line)
+            self.put(count)
+        self.assertNotIn("fetching", said())
+
     def test_what_is_whole_is_skipped(self):
         """Ahead of the pointer and at it; without reading a snapshot, of which there is none."""
         c = self.group()
