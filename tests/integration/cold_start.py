@@ -463,8 +463,7 @@ class Traced(Cold):
             pages.append((self.ready_page(name), re.search(r" leader=[1-9]", said) is not None, " ready applied=" in said))
             return pages[-1][0] == 200
         wait_for(lambda: f"it is ready: {trap.output()}", 120, look, 0.01)
-        ready = re.search(r" ready applied=(\d+)", trap.output())
-        self.assertIsNotNone(ready, trap.output())
+        ready = wait_for("its line", 30, lambda: re.search(r" ready applied=(\d+) ", trap.output()))  # a moment after the page
         self.assertGreaterEqual(int(ready.group(1)), commit, "it was ready too early")
         self.assertIn((503, True, False), pages, "no page was seen between its leader's first word and its being ready")
         self.assertEqual({page for page, _, said in pages if said} - {200}, set())
