@@ -272,7 +272,7 @@ static bool may_be_damaged(const struct sim *sim)
     uint32_t impaired = 0;
     for (uint32_t id = 1; id <= sim->replicas; id++) {
         const struct node *n = &sim->nodes[id];
-        impaired += n->damaged || n->machine_lost || n->recovering != 0 || n->status.held;
+        impaired += n->damaged || n->machine_lost || n->lost_log || n->recovering != 0 || n->status.held;
     }
     return impaired < (sim->replicas - 1) / 2;
 }

@@ -121,6 +121,7 @@ struct node {
     bool damaged;        /* its log, not rebuilt yet */
     bool rebuilding;     /* that was begun */
     uint64_t recovering; /* as the disk says (I13) */
+    bool lost_log;       /* rebuilt, and a power loss may bring back the word that it is not whole */
 
     struct engine_status status; /* as of the last look */
     bool was_serving;

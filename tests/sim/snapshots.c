@@ -319,6 +319,7 @@ bool snapshots_rebuild_log(struct node *n)
         return false;
     }
     n->rebuilding = n->damaged = false;
+    n->lost_log = true;
     shadow_lose(&n->shadow, index, term);
     return true;
 }
@@ -332,6 +333,7 @@ int snapshots_recovered(struct node *n)
     if (rc == 0) {
         sim_trace(n->sim, n->id, "recovered", n->recovering, 0, 0);
         n->recovering = 0;
+        n->lost_log = false;
     }
     return rc;
 }
