@@ -155,13 +155,14 @@ static void unmark(struct directory *d)
 {
     struct disk *disk = d->config.disk;
     char path[PATH_BYTES];
-    if (!marked(d))
-        return;
+    int rc = HF_OK;
     path_of(d, CHECK_MARK_NAME, path);
-    int rc = d->facts.healers > 0 ? keep_forget(disk, d->config.dir) : HF_OK;
-    if (!rc)
-        rc = disk->ops->remove(disk, path);
-    if (!rc)
+    if (marked(d)) {
+        rc = d->facts.healers > 0 ? keep_forget(disk, d->config.dir) : HF_OK;
+        if (!rc)
+            rc = disk->ops->remove(disk, path);
+    }
+    if (!rc) /* also what an earlier life removed: a power loss must not bring it back, the machine is another by then */
         rc = disk->ops->sync_dir(disk, d->config.dir);
     if (rc)
         diag(DIAG_WARN, "cannot remove %s: %s; the state machine will be replaced once more", path,

@@ -291,7 +291,7 @@ static void what_does_not_fit_is_not_begun(void)
     rig_fetch(&rig, 0, RIG_LONG_MS);
     CU_ASSERT_EQUAL(rig_await(&rig), RECEIVER_FAILED);
     CU_ASSERT_EQUAL(receiver_code(rig.receiver), HF_E_NO_SPACE);
-    CU_ASSERT_STRING_EQUAL(receiver_text(rig.receiver), "the state is larger than the room on the disk");
+    CU_ASSERT_PTR_NOT_NULL(strstr(receiver_text(rig.receiver), "there is no room for it: it takes "));
     CU_ASSERT_EQUAL(receiver_bytes(rig.receiver), 0); /* not one of its bytes is written */
     receiver_stop(&rig.receiver);
     rig_await_checkpoints(&rig, 0); /* and the sender is not kept */
