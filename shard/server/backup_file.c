@@ -2,6 +2,7 @@
 #include "shard/server/backup_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,15 +171,14 @@ static int print(FILE *file, bool records, const char **out_what)
 int backup_file_print(const char *path, bool records, bool json)
 {
     struct stat st;
-    FILE *file = fopen(path, "rb");
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* to open a pipe would wait for its writer */
+        return offline_error(path, HF_E_INVALID, "no regular file", json);
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    FILE *file = fd >= 0 ? fdopen(fd, "rb") : NULL;
     if (!file)
         return offline_error(path, errno == ENOENT ? HF_E_ABSENT : HF_E_IO, strerror(errno), json);
     const char *what = NULL;
-    int rc = fstat(fileno(file), &st) == 0 && !S_ISREG(st.st_mode) ? HF_E_INVALID : HF_OK;
-    if (rc)
-        what = "no regular file";
-    else
-        rc = print(file, records, &what);
+    int rc = print(file, records, &what);
     fclose(file);
     return rc ? offline_error(path, rc, what ? what : error_text(rc), json) : 0;
 }
