@@ -1,7 +1,7 @@
 /* backup.c: backup create DIR | backup create FILE --shard N, backup verify DIR|FILE.
  *
  * The shard's leader makes the stream; it is written beside its final name, synced, read again and checked whole, and only
- * then gets its name. */
+ * then gets its name. A directory has a manifest, so that a file that goes missing later is missed. */
 #include "client/cli/backup.h"
 
 #include <dirent.h>
@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "client/cli/manifest.h"
 #include "client/cli/progress.h"
 #include "client/cli/stop.h"
 #include "client/status.h"
@@ -28,7 +29,6 @@
 #define POLL_MS 100
 #define TRIES_MAX 100 /* of one part, in a row: with the pauses about ten seconds */
 #define BEGINS_MAX 10 /* a view is lost with its leader */
-#define FILES_MAX 4096u
 
 struct making { /* one file */
     struct cli *c;
@@ -232,7 +232,26 @@ static int fill_directory(struct cli *c, struct admin *a, const struct hf_cluste
         file_name(dir, s->shards[i].shard, file);
         rc = create_file(c, a, s->cluster, s->shards[i].shard, file, &heads[i]);
     }
-    return rc;
+    if (rc || stop_asked())
+        return rc;
+    rc = manifest_write(dir, heads, s->shards_count); /* last: who finds it finds all of them */
+    return rc ? cli_error(c, rc, "backup: cannot write %s/" MANIFEST_NAME ": %s", dir, hf_error_text(rc)) : HF_OK;
+}
+
+/* The directory did not become a backup. */
+static void clear_directory(const struct hf_cluster_status *s, const char *dir)
+{
+    static const char *const others[] = {MANIFEST_NAME, MANIFEST_NAME ".tmp"};
+    char file[PATH_BYTES];
+    for (size_t i = 0; i < s->shards_count; i++) {
+        file_name(dir, s->shards[i].shard, file);
+        (void)unlink(file);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        must(snprintf(file, sizeof file, "%s/%s", dir, others[i]) < (int)sizeof file);
+        (void)unlink(file);
+    }
+    (void)rmdir(dir);
 }
 
 /* The directory gets its name when all shards are in it. */
@@ -254,12 +273,8 @@ static int create_directory(struct cli *c, struct admin *a, const struct hf_clus
         rc = cli_error(c, HF_E_IO, "backup: cannot name the directory %s: %s", path, strerror(errno));
     else if (!rc && !stop_asked())
         rc = sync_parent(c, path);
-    for (size_t i = 0; i < s->shards_count && (rc || stop_asked()); i++) {
-        file_name(temp, s->shards[i].shard, file);
-        (void)unlink(file);
-    }
     if (rc || stop_asked()) {
-        (void)rmdir(temp);
+        clear_directory(s, temp);
         return rc;
     }
     fputs(c->json ? "{\"files\":[" : "", stdout);
@@ -335,57 +350,154 @@ static int list_shards(struct cli *c, const char *path, DIR *dir, uint32_t *out,
         snprintf(again, sizeof again, "shard-%u.backup", shard);
         if (strcmp(again, entry->d_name) != 0)
             continue;
-        if (count == FILES_MAX)
-            return cli_error(c, HF_E_LIMIT, "backup: more than %u files in %s", FILES_MAX, path);
+        if (count == MANIFEST_SHARDS_MAX)
+            return cli_error(c, HF_E_LIMIT, "backup: more than %u files in %s", MANIFEST_SHARDS_MAX, path);
         out[count++] = shard;
     }
     qsort(out, count, sizeof *out, by_shard);
     *out_count = count;
+    return HF_OK;
+}
+
+/* What the directory says of itself. */
+struct contents {
+    Hf__Client__BackupHead *heads; /* NULL: nothing */
+    size_t count;
+};
+
+static const Hf__Client__BackupHead *head_of(const struct contents *all, uint32_t shard)
+{
+    for (size_t i = 0; i < all->count; i++)
+        if (all->heads[i].shard == shard)
+            return &all->heads[i];
+    return NULL;
+}
+
+static int read_contents(struct cli *c, const char *path, struct contents *out)
+{
+    *out = (struct contents){0};
+    int rc = manifest_read(path, &c->arena, &out->heads, &out->count);
+    if (rc == HF_OK || rc == HF_E_ABSENT)
+        return HF_OK;
+    const char *what = rc == HF_E_FORMAT ? "a later version of holdfast made this backup" : hf_error_text(rc);
+    return cli_error(c, rc, "backup: %s/" MANIFEST_NAME ": %s", path, what);
+}
+
+/* Is there a file for each shard, and no other? `shards` is sorted. */
+static int check_names(const struct cli *c, const char *path, const struct contents *all, const uint32_t *shards,
+                       size_t count)
+{
+    char missing[256] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < all->count; i++)
+        if (!bsearch(&all->heads[i].shard, shards, count, sizeof *shards, by_shard) && used < sizeof missing - 40)
+            used += (size_t)snprintf(missing + used, sizeof missing - used, "%sshard-%" PRIu32 ".backup",
+                                     used > 0 ? ", " : "", all->heads[i].shard);
+    if (used > 0)
+        return cli_error(c, HF_E_ABSENT, "backup: %s is not whole: it was made of %zu shards; missing: %s", path,
+                         all->count, missing);
+    for (size_t i = 0; i < count && all->heads; i++)
+        if (!head_of(all, shards[i]))
+            return cli_error(c, HF_E_CORRUPT, "backup: %s/shard-%" PRIu32 ".backup is no part of this backup", path,
+                             shards[i]);
     return count ? HF_OK : cli_error(c, HF_E_ABSENT, "backup: %s holds no file shard-N.backup", path);
 }
 
-int backup_files(struct cli *c, const char *path, struct backup_file **out, size_t *out_count)
+/* Checked whole. `shard`: what its name says, with `all`; 0: it stands alone. */
+static int check_file(struct cli *c, const char *path, uint32_t shard, const struct contents *all,
+                      struct backup_file *out)
+{
+    out->path = (const char *)arena_copy(&c->arena, slice_make(path, strlen(path) + 1)).data;
+    int rc = child_head(c, out->path, &out->head);
+    if (rc || shard == 0)
+        return rc;
+    const Hf__Client__BackupHead *head = &out->head, *was = head_of(all, shard);
+    if (head->shard != shard)
+        return cli_error(c, HF_E_REFUSED, "backup: %s holds shard %" PRIu32 "; the file was renamed", path,
+                         head->shard);
+    if (was && (was->cluster != head->cluster || was->bytes != head->bytes || was->records != head->records ||
+                was->index != head->index || was->term != head->term))
+        return cli_error(c, HF_E_CORRUPT, "backup: %s is whole, but of another backup than the rest of its directory",
+                         path);
+    return HF_OK;
+}
+
+static int check_directory(struct cli *c, const char *path, DIR *dir, struct backup_set *out)
+{
+    struct contents all;
+    uint32_t *shards = arena_alloc(&c->arena, MANIFEST_SHARDS_MAX * sizeof *shards);
+    int rc = read_contents(c, path, &all);
+    if (!rc)
+        rc = list_shards(c, path, dir, shards, &out->count);
+    if (!rc)
+        rc = check_names(c, path, &all, shards, out->count);
+    if (rc)
+        return rc;
+    out->scope = all.heads ? BACKUP_CLUSTER : BACKUP_UNKNOWN;
+    out->files = arena_zalloc(&c->arena, out->count * sizeof *out->files);
+    for (size_t i = 0; i < out->count && !rc; i++) {
+        char name[PATH_BYTES];
+        if ((size_t)snprintf(name, sizeof name, "%s/shard-%" PRIu32 ".backup", path, shards[i]) >= sizeof name)
+            return cli_usage(c, "backup: the path is too long");
+        rc = check_file(c, name, shards[i], &all, &out->files[i]);
+    }
+    return rc;
+}
+
+int backup_files(struct cli *c, const char *path, struct backup_set *out)
 {
     DIR *dir = opendir(path);
-    uint32_t *shards = arena_alloc(&c->arena, FILES_MAX * sizeof *shards);
-    size_t count = 1;
     if (!dir && errno != ENOTDIR)
         return cli_error(c, errno == ENOENT ? HF_E_ABSENT : HF_E_IO, "backup: cannot open %s: %s", path,
                          strerror(errno));
-    int rc = dir ? list_shards(c, path, dir, shards, &count) : HF_OK;
-    struct backup_file *files = arena_zalloc(&c->arena, count * sizeof *files + 1);
-    for (size_t i = 0; i < count && !rc; i++) {
-        char name[PATH_BYTES];
-        int n = dir ? snprintf(name, sizeof name, "%s/shard-%" PRIu32 ".backup", path, shards[i])
-                    : snprintf(name, sizeof name, "%s", path);
-        if (n < 0 || (size_t)n >= sizeof name)
-            rc = cli_usage(c, "backup: the path is too long");
-        files[i].path = rc ? NULL : (const char *)arena_copy(&c->arena, slice_make(name, (size_t)n + 1)).data;
-        if (!rc)
-            rc = child_head(c, files[i].path, &files[i].head);
-        if (!rc && dir && files[i].head.shard != shards[i])
-            rc = cli_error(c, HF_E_REFUSED, "backup: %s holds shard %" PRIu32 "; the file was renamed", files[i].path,
-                           files[i].head.shard);
+    *out = (struct backup_set){.scope = BACKUP_SHARD, .count = 1};
+    if (!dir) {
+        out->files = arena_zalloc(&c->arena, sizeof *out->files);
+        return check_file(c, path, 0, NULL, out->files);
     }
-    if (dir)
-        closedir(dir);
-    *out = files;
-    *out_count = count;
+    int rc = check_directory(c, path, dir, out);
+    closedir(dir);
     return rc;
+}
+
+const char *backup_scope_name(enum backup_scope scope)
+{
+    switch (scope) {
+    case BACKUP_CLUSTER:
+        return "cluster";
+    case BACKUP_SHARD:
+        return "shard";
+    case BACKUP_UNKNOWN:
+        return "unknown";
+    }
+    must(false); /* one of the above */
+}
+
+const char *backup_scope_text(const struct backup_set *set, char out[128])
+{
+    out[0] = 0;
+    if (set->scope == BACKUP_SHARD)
+        snprintf(out, 128, "; this is shard %" PRIu32 " alone", set->files[0].head.shard);
+    else if (set->scope == BACKUP_UNKNOWN)
+        snprintf(out, 128, "; whether all shards are there cannot be told: there is no file \"" MANIFEST_NAME "\"");
+    return out;
 }
 
 int backup_verify(struct cli *c)
 {
-    struct backup_file *files;
-    size_t count;
-    int rc = backup_files(c, c->arguments[0].text, &files, &count);
+    struct backup_set set;
+    int rc = backup_files(c, c->arguments[0].text, &set);
     if (rc)
         return rc;
     const char *comma = "";
+    char scope[128];
     if (c->json)
-        fputs("{\"intact\":true,\"files\":[", stdout);
-    for (size_t i = 0; i < count; i++)
-        say_file(c, files[i].path, &files[i].head, &comma);
-    fputs(c->json ? "]}\n" : "intact\n", stdout);
+        printf("{\"intact\":true,\"scope\":\"%s\",\"files\":[", backup_scope_name(set.scope));
+    for (size_t i = 0; i < set.count; i++)
+        say_file(c, set.files[i].path, &set.files[i].head, &comma);
+    if (c->json)
+        fputs("]}\n", stdout);
+    else
+        printf("intact%s\n", backup_scope_text(&set, scope));
     return cli_flush(c, CLI_OK);
 }

@@ -1,4 +1,4 @@
-/* backup.h: what backup.c and restore.c share: where backups are. */
+/* backup.h: what backup.c and restore.c share: where backups are, and how much of a cluster they hold. */
 #pragma once
 
 #include "client/cli/child.h"
@@ -8,6 +8,22 @@ struct backup_file {
     Hf__Client__BackupHead head;
 };
 
-/* FILE, or what is called shard-N.backup in DIR, in the order of N; each checked whole. HF_OK, or an exit code after saying
- * why. */
-HF_CHECKED int backup_files(struct cli *c, const char *path, struct backup_file **out, size_t *out_count);
+enum backup_scope {
+    BACKUP_CLUSTER, /* all shards of a cluster, as the file `backup` beside them says (manifest.h) */
+    BACKUP_SHARD,   /* a single file */
+    BACKUP_UNKNOWN, /* a directory without that file, as earlier versions made them */
+};
+
+struct backup_set {
+    struct backup_file *files; /* in the run's arena, in the order of their shards */
+    size_t count;
+    enum backup_scope scope;
+};
+
+/* FILE, or what is called shard-N.backup in DIR; each checked whole, and that none is missing. HF_OK, or an exit code after
+ * saying why. */
+HF_CHECKED int backup_files(struct cli *c, const char *path, struct backup_set *out);
+/* For scripts: "cluster", "shard", "unknown". */
+const char *backup_scope_name(enum backup_scope scope);
+/* Behind the last line of a command; "" of a cluster. In `out`. */
+const char *backup_scope_text(const struct backup_set *set, char out[128]);

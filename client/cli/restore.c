@@ -1,6 +1,6 @@
 /* restore.c: backup restore DIR|FILE: the content of a backup into a fresh cluster.
  *
- *   1. check every file whole
+ *   1. check every file whole, and that none is missing
  *   2. the cluster must be another than the backup's, have leaders, and hold no key
  *   3. its clock must be above every timestamp of the backup: the oracle's ceiling is raised if it is not, and every shard
  *      must have heard of a later timestamp. None is ever issued at or below the backup's from then on (I8)
@@ -35,8 +35,7 @@
 
 struct restore {
     struct cli *c;
-    struct backup_file *files;
-    size_t count;
+    struct backup_set from;
     uint64_t records; /* of all files */
     struct hlc above; /* every timestamp to come is to be */
     struct hf_queue *queue;
@@ -56,12 +55,12 @@ static void pause_ms(long ms)
 
 static int check_files(struct restore *r)
 {
-    for (size_t i = 0; i < r->count; i++) {
-        const Hf__Client__BackupHead *head = &r->files[i].head;
-        if (head->cluster != r->files[0].head.cluster)
+    for (size_t i = 0; i < r->from.count; i++) {
+        const Hf__Client__BackupHead *head = &r->from.files[i].head;
+        if (head->cluster != r->from.files[0].head.cluster)
             return cli_error(r->c, HF_E_REFUSED,
                              "restore: %s is of cluster %016" PRIx64 ", the others are of %016" PRIx64,
-                             r->files[i].path, head->cluster, r->files[0].head.cluster);
+                             r->from.files[i].path, head->cluster, r->from.files[0].head.cluster);
         r->records += head->records;
         r->above = hlc_max(r->above, (struct hlc){head->ceiling});
     }
@@ -175,7 +174,7 @@ static int check_target(const struct restore *r, const struct hf_cluster_status 
 {
     if (!s->routes)
         return cli_no_routes(r->c);
-    if (s->cluster == r->files[0].head.cluster)
+    if (s->cluster == r->from.files[0].head.cluster)
         return cli_error(r->c, HF_E_REFUSED,
                          "restore: this is the cluster the backup was made of (%016" PRIx64
                          "); a backup is restored into a fresh cluster with an id of its own",
@@ -299,8 +298,8 @@ static int load_all(struct restore *r)
 {
     int rc = HF_OK;
     progress_start(&r->progress, clock_boot_ns());
-    for (size_t i = 0; i < r->count && !rc && !stop_asked(); i++)
-        rc = restore_file(r, &r->files[i]);
+    for (size_t i = 0; i < r->from.count && !rc && !stop_asked(); i++)
+        rc = restore_file(r, &r->from.files[i]);
     while (r->outstanding > 0 && !stop_asked())
         collect(r, WAIT_MS);
     progress_end(&r->progress);
@@ -325,19 +324,20 @@ static int run(struct restore *r, struct admin *a)
     if (begun)
         rc = load_all(r);
     bool whole = begun && !rc && !stop_asked();
+    char scope[128];
     if (c->json && begun)
-        printf("{\"restored\":%" PRIu64 ",\"expired\":%" PRIu64 ",\"whole\":%s}\n", r->done, r->expired,
-               whole ? "true" : "false");
+        printf("{\"restored\":%" PRIu64 ",\"expired\":%" PRIu64 ",\"whole\":%s,\"scope\":\"%s\"}\n", r->done,
+               r->expired, whole ? "true" : "false", backup_scope_name(r->from.scope));
     else if (begun)
         printf("restored %" PRIu64 " expired %" PRIu64 "%s\n", r->done, r->expired,
-               whole ? "" : ": NOT WHOLE; make the cluster anew and begin again");
+               whole ? backup_scope_text(&r->from, scope) : ": NOT WHOLE; make the cluster anew and begin again");
     return cli_flush_done(c, rc);
 }
 
 int restore_run(struct cli *c)
 {
     struct restore r = {.c = c};
-    int rc = backup_files(c, c->arguments[0].text, &r.files, &r.count);
+    int rc = backup_files(c, c->arguments[0].text, &r.from);
     if (rc)
         return rc;
     struct admin *a = admin_open();

@@ -235,14 +235,15 @@ class Backup(ClusterTest):
         path = os.path.join(c.dir, "backup")
         made = json.loads(self.create(c, path).stdout)["files"]
         hammer.stop()
-        self.assertEqual(sorted(os.listdir(path)), ["shard-1.backup", "shard-2.backup"])
+        self.assertEqual(sorted(os.listdir(path)), ["backup", "shard-1.backup", "shard-2.backup"])
         self.assertEqual([f["shard"] for f in made], [1, 2])
         told = json.loads(c.cli("--json", "backup", "verify", path).stdout)
         self.assertEqual(told["files"], made)
-        self.assertTrue(told["intact"])
+        self.assertEqual((told["intact"], told["scope"]), (True, "cluster"))
         self.assertEqual(len(self.create(c, path, code=4).stderr.splitlines()), 1, "never over what is there")
         self.assertEqual([n for n in os.listdir(c.dir) if n.endswith(".tmp")], [])
         self.damaged(c, os.path.join(path, "shard-2.backup"))
+        self.incomplete(c, path)
         self.assertIn("restored into a fresh cluster", c.cli("backup", "restore", path, code=6).stderr)
         self.restored(c, path, made)
 
@@ -269,12 +270,80 @@ class Backup(ClusterTest):
         self.assertEqual(len(c.cli("backup", "verify", wrong + "-absent", code=6).stderr.splitlines()), 1)
         os.unlink(wrong)
 
+    def incomplete(self, c, path):
+        """Files that are intact each, but not what the backup was made of. Nothing of it is restored."""
+        other, later = os.path.join(c.dir, "other"), os.path.join(c.dir, "later")
+        self.create(c, later)
+
+        def refused(word, code, change):
+            shutil.copytree(path, other)
+            change(other)
+            for command in ("verify", "restore"):
+                done = c.cli("--json", "backup", command, other, code=6)
+                error = json.loads(done.stderr)["error"]
+                self.assertEqual((done.stdout, error["code"]), ("", code), command)
+                self.assertIn(word, error["message"])
+            shutil.rmtree(other)
+
+        def manifest(change):
+            def of(folder):
+                with open(os.path.join(folder, "backup"), "r+b") as f:
+                    text = change(f.read())
+                    f.seek(0)
+                    f.truncate()
+                    f.write(text)
+            return of
+
+        def pipe(folder):
+            os.unlink(os.path.join(folder, "backup"))
+            os.mkfifo(os.path.join(folder, "backup"))
+
+        def both(folder):
+            os.unlink(os.path.join(folder, "shard-1.backup"))
+            os.unlink(os.path.join(folder, "shard-2.backup"))
+
+        refused("missing: shard-1.backup", "ABSENT", lambda d: os.unlink(os.path.join(d, "shard-1.backup")))
+        refused("missing: shard-1.backup, shard-2.backup", "ABSENT", both)
+        refused("shard-7.backup is no part", "CORRUPT",
+                lambda d: shutil.copy(os.path.join(d, "shard-2.backup"), os.path.join(d, "shard-7.backup")))
+        refused("shard-2.backup is whole, but of another backup", "CORRUPT",
+                lambda d: shutil.copy(os.path.join(later, "shard-2.backup"), os.path.join(d, "shard-2.backup")))
+        with open(os.path.join(path, "backup"), "rb") as f:
+            whole = f.read()
+        version = whole.index(b"\n") - 1
+        for at in range(0, len(whole), 1 if FULL else 7):
+            refused("/backup: ", "FORMAT" if at == version else "CORRUPT",
+                    manifest(lambda text, at=at: text[:at] + bytes([text[at] ^ 2]) + text[at + 1:]))
+        refused("damaged", "CORRUPT", manifest(lambda text: text[:-1]))
+        refused("damaged", "CORRUPT", manifest(lambda text: text + b"\n"))
+        refused("damaged", "CORRUPT", manifest(lambda text: b""))
+        refused("later version", "FORMAT", manifest(lambda text: text.replace(b"backup 1\n", b"backup 2\n")))
+        refused("damaged", "CORRUPT", pipe)
+        shutil.copytree(path, other)  # as it was made before there was such a file
+        os.unlink(os.path.join(other, "backup"))
+        self.assertEqual(json.loads(c.cli("--json", "backup", "verify", other).stdout)["scope"], "unknown")
+        self.assertIn("intact; whether all shards are there cannot be told", c.cli("backup", "verify", other).stdout)
+        self.assertEqual(c.cli("backup", "verify", path).stdout.splitlines()[-1], "intact")
+        one = os.path.join(path, "shard-2.backup")
+        self.assertEqual(json.loads(c.cli("--json", "backup", "verify", one).stdout)["scope"], "shard")
+        self.assertIn("intact; this is shard 2 alone", c.cli("backup", "verify", one).stdout)
+
+    def test_what_is_no_file(self):
+        """Nothing waits for somebody at the other end of a pipe."""
+        c = self.cluster(shards=1, replicas=1)
+        os.makedirs(os.path.join(c.dir, "b", "shard-2.backup"))
+        os.mkfifo(os.path.join(c.dir, "pipe"))
+        os.mkfifo(os.path.join(c.dir, "b", "shard-1.backup"))
+        for path in ("pipe", "b", "/dev/zero", "/dev/tty", "b/shard-2.backup"):
+            done = c.cli("--json", "backup", "verify", os.path.join(c.dir, path), code=6, seconds=20)
+            self.assertEqual(len(done.stderr.splitlines()), 1, path)
+
     def restored(self, c, path, made):
         """Into a fresh cluster of another shape: the same content, another id, a later clock."""
         lines = c.cli("dump", "--prefix", "k").stdout + c.cli("dump", "--prefix", "zz").stdout + c.cli("dump", "--prefix", "empty").stdout
         other = self.cluster(shards=1, replicas=1).up()
         done = json.loads(other.cli("--json", "backup", "restore", path, seconds=120).stdout)
-        self.assertTrue(done["whole"])
+        self.assertEqual((done["whole"], done["scope"]), (True, "cluster"))
         self.assertEqual(done["restored"] + done["expired"], sum(f["records"] for f in made))
         self.assertEqual(other.cli("dump", "--prefix", "k").stdout + other.cli("dump", "--prefix", "zz").stdout
                          + other.cli("dump", "--prefix", "empty").stdout, lines)
@@ -305,7 +374,8 @@ class Backup(ClusterTest):
         made = json.loads(self.create(c, path, "--shard", "1").stdout)["files"][0]
         self.assertGreaterEqual(made["ceiling"], ahead)
         other = self.cluster(shards=2, replicas=1).up()
-        other.cli("backup", "restore", path, seconds=120)
+        done = other.cli("backup", "restore", path, seconds=120)
+        self.assertEqual(done.stdout, "restored 1 expired 0; this is shard 1 alone\n")
         self.assertEqual(other.cli("get", "k").stdout, "v\n")
         version = json.loads(other.cli("--json", "dump").stdout.splitlines()[0])["version"]
         self.assertGreater(int(version.split(".")[0]), made["ceiling"])
