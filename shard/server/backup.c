@@ -14,9 +14,10 @@
 #include "shard/snapshot/stream.h"
 
 #define VIEWS_MAX 2
-#define IDLE_NS (60 * 1000 * CLOCK_NS_PER_MS)
-#define PART_BYTES ((size_t)512 * 1024) /* about; at least one record */
-#define PART_STEPS_MAX 20000            /* records looked at: a few milliseconds of the loop */
+#define IDLE_NS (20 * 1000 * CLOCK_NS_PER_MS) /* a disk that a part is written to may be that slow */
+#define YIELD_NS (5 * 1000 * CLOCK_NS_PER_MS) /* its client may be gone: it makes room for another */
+#define PART_BYTES ((size_t)512 * 1024)       /* about; at least one record */
+#define PART_STEPS_MAX 20000                  /* records looked at: a few milliseconds of the loop */
 
 enum { M_BEGUN, M_BYTES, M_COUNT };
 static struct metric metrics[M_COUNT] = {
@@ -38,12 +39,14 @@ struct view {
 struct backup {
     struct view views[VIEWS_MAX];
     struct buf records; /* of the section being made */
+    uint64_t now_ns;    /* as of this turn */
 };
 
 struct backup *backup_new(void)
 {
     struct backup *b = calloc(1, sizeof *b);
     must(b != NULL); /* out of memory */
+    b->now_ns = clock_boot_ns();
     metrics_register(metrics, M_COUNT);
     return b;
 }
@@ -74,6 +77,7 @@ void backup_free(struct backup **b)
 
 void backup_expire(struct backup *b, uint64_t now_ns)
 {
+    b->now_ns = now_ns;
     for (size_t i = 0; i < VIEWS_MAX; i++)
         if (b->views[i].id != 0 && now_ns - b->views[i].used_ns > IDLE_NS)
             drop(&b->views[i]);
@@ -153,18 +157,37 @@ static struct view *view_of(struct backup *b, uint64_t id)
     return NULL;
 }
 
-/* A free one; else the finished one whose last part was asked for longest ago: it is kept only to be asked again. */
+/* A free one; else one that came to its end and is kept only to be asked again, else one that nobody went on with for a
+ * while; of several the one asked for longest ago. */
 static struct view *view_free(struct backup *b)
 {
     struct view *found = view_of(b, 0);
     if (found != NULL)
         return found;
-    for (size_t i = 0; i < VIEWS_MAX; i++)
-        if (b->views[i].finished && (found == NULL || b->views[i].used_ns < found->used_ns))
-            found = &b->views[i];
+    for (size_t i = 0; i < VIEWS_MAX; i++) {
+        struct view *v = &b->views[i];
+        if (!v->finished && b->now_ns - v->used_ns < YIELD_NS)
+            continue;
+        if (found == NULL || v->finished > found->finished ||
+            (v->finished == found->finished && v->used_ns < found->used_ns))
+            found = v;
+    }
     if (found != NULL)
         drop(found);
     return found;
+}
+
+static int refuse_third(const struct backup *b, char where[256])
+{
+    uint64_t oldest_ns = b->now_ns;
+    for (size_t i = 0; i < VIEWS_MAX; i++)
+        if (b->views[i].used_ns < oldest_ns)
+            oldest_ns = b->views[i].used_ns;
+    snprintf(where, 256,
+             "%d backups are under way here, the one idle longest for %.1f s; one that nobody goes on with for %d s "
+             "makes room",
+             VIEWS_MAX, (double)(b->now_ns - oldest_ns) / 1e9, (int)(YIELD_NS / CLOCK_NS_PER_MS / 1000));
+    return HF_E_BUSY;
 }
 
 int backup_part(struct backup *b, struct fsm *fsm, struct hlc now, uint64_t id, uint64_t offset,
@@ -172,11 +195,13 @@ int backup_part(struct backup *b, struct fsm *fsm, struct hlc now, uint64_t id, 
 {
     where[0] = 0;
     struct view *v = id == 0 ? view_free(b) : view_of(b, id);
-    if (v == NULL && id == 0)
-        snprintf(where, 256, "%d backups are under way here; one that nobody goes on with ends after %d s", VIEWS_MAX,
-                 (int)(IDLE_NS / CLOCK_NS_PER_MS / 1000));
     if (v == NULL)
-        return id == 0 ? HF_E_BUSY : HF_E_ABSENT;
+        return id == 0 ? refuse_third(b, where) : HF_E_ABSENT;
+    if (id != 0 && offset == BACKUP_GIVEN_UP) {
+        drop(v);
+        *out = (struct backup_part){.view = id};
+        return HF_OK;
+    }
     int rc = HF_OK;
     if (id == 0) {
         v->id = digest_random_u64();
@@ -194,7 +219,7 @@ int backup_part(struct backup *b, struct fsm *fsm, struct hlc now, uint64_t id, 
         drop(v);
         return rc;
     }
-    v->used_ns = clock_boot_ns();
+    v->used_ns = b->now_ns;
     *out = (struct backup_part){.view = v->id, .bytes = buf_slice(&v->part), .more = !v->finished};
     return HF_OK;
 }

@@ -135,7 +135,7 @@ static void two_at_once(void)
     CU_ASSERT_EQUAL(backup_part(b, m.fsm, (struct hlc){m.t}, 0, 0, &third, where), HF_E_BUSY);
     backup_expire(b, clock_boot_ns());
     CU_ASSERT_EQUAL(backup_part(b, m.fsm, (struct hlc){m.t}, one.view, size, &third, where), HF_OK);
-    backup_expire(b, clock_boot_ns() + 61 * 1000 * (uint64_t)CLOCK_NS_PER_MS);
+    backup_expire(b, clock_boot_ns() + 21 * 1000 * (uint64_t)CLOCK_NS_PER_MS);
     CU_ASSERT_EQUAL(backup_part(b, m.fsm, (struct hlc){m.t}, one.view, size, &third, where), HF_E_ABSENT);
     CU_ASSERT_EQUAL(backup_part(b, m.fsm, (struct hlc){m.t}, 0, 0, &third, where), HF_OK);
     backup_stop(b); /* the machine may be closed */
@@ -177,12 +177,65 @@ static void many_in_a_row(void)
     machine_stop(&m);
 }
 
+#define SECOND_NS ((uint64_t)1000 * CLOCK_NS_PER_MS)
+
+/* Begins one; its code. *out_size: of its first part. */
+static int begin_one(struct backup *b, struct machine *m, uint64_t *out_view, char where[256])
+{
+    struct backup_part part = {0};
+    int rc = backup_part(b, m->fsm, (struct hlc){m->t}, 0, 0, &part, where);
+    *out_view = part.view;
+    return rc;
+}
+
+static int end_one(struct backup *b, struct machine *m, uint64_t view)
+{
+    struct backup_part part;
+    char where[256];
+    int rc = backup_part(b, m->fsm, (struct hlc){m->t}, view, BACKUP_GIVEN_UP, &part, where);
+    CU_ASSERT(rc != HF_OK || (part.view == view && part.bytes.size == 0 && !part.more));
+    return rc;
+}
+
+/* Clients that end early: one that can say so gives its view back, one that cannot is in the way for some seconds. */
+static void interrupted(void)
+{
+    struct machine m;
+    char where[256];
+    uint64_t now_ns = clock_boot_ns(), one, other, third;
+    machine_start(&m, "", "", true);
+    put_many(&m, COUNT);
+    struct backup *b = backup_new();
+    backup_expire(b, now_ns);
+    for (int i = 0; i < 5; i++) {
+        CU_ASSERT_EQUAL(begin_one(b, &m, &one, where), HF_OK);
+        CU_ASSERT_EQUAL(end_one(b, &m, one), HF_OK);
+        CU_ASSERT_EQUAL(end_one(b, &m, one), HF_E_ABSENT);
+    }
+    CU_ASSERT_EQUAL(begin_one(b, &m, &one, where), HF_OK);
+    backup_expire(b, now_ns += 3 * SECOND_NS);
+    CU_ASSERT_EQUAL(begin_one(b, &m, &other, where), HF_OK);
+    CU_ASSERT_EQUAL(begin_one(b, &m, &third, where), HF_E_BUSY);
+    CU_ASSERT_PTR_NOT_NULL(strstr(where, "2 backups are under way here, the one idle longest for 3.0 s"));
+    backup_expire(b, now_ns += 3 * SECOND_NS);
+    CU_ASSERT_EQUAL(begin_one(b, &m, &third, where), HF_OK);
+    CU_ASSERT_EQUAL(end_one(b, &m, one), HF_E_ABSENT); /* it was idle longest */
+    CU_ASSERT_EQUAL(begin_one(b, &m, &one, where), HF_E_BUSY);
+    backup_expire(b, now_ns += 19 * SECOND_NS); /* idle, but nobody wants its place */
+    CU_ASSERT_EQUAL(end_one(b, &m, third), HF_OK);
+    backup_expire(b, now_ns + 21 * SECOND_NS);
+    CU_ASSERT_EQUAL(end_one(b, &m, other), HF_E_ABSENT);
+    backup_free(&b);
+    machine_stop(&m);
+}
+
 int main(void)
 {
     static const struct unit_case cases[] = {
         {"part by part", part_by_part},
         {"two at once", two_at_once},
         {"many in a row", many_in_a_row},
+        {"interrupted", interrupted},
     };
     return UNIT_MAIN("backup", cases);
 }
