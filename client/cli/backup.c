@@ -25,10 +25,14 @@
 #include "proto/pack.h"
 
 #define PATH_BYTES 4096
-#define PART_MS 30000u /* an answer may wait for an election */
+#define PART_MS 5000u                                   /* for an answer: a leader that went gives none */
+#define CONNECT_MS 1000u                                /* a process that is gone takes no question */
+#define PATIENCE_NS ((uint64_t)15000 * CLOCK_NS_PER_MS) /* without a part: some elections */
+#define SILENCE_NS ((uint64_t)2000 * CLOCK_NS_PER_MS)   /* then it is said that we wait */
 #define POLL_MS 100
-#define TRIES_MAX 100 /* of one part, in a row: with the pauses about ten seconds */
 #define BEGINS_MAX 10 /* a view is lost with its leader */
+#define GIVE_BACK_MS 1000u
+#define GIVEN_UP UINT64_MAX /* as an offset (client.proto): nobody goes on with the view */
 
 struct making { /* one file */
     struct cli *c;
@@ -37,28 +41,19 @@ struct making { /* one file */
     uint32_t shard;
     const char *temp; /* its name until it is whole */
     int fd;
+    char leader[LIMIT_TEXT_BYTES + 1]; /* endpoint; of the view, if there is one */
+    bool known;                        /* that it leads */
     uint64_t view, offset;
+    int begins;
+    uint64_t heard_ns; /* when the last part came */
+    char why[512];     /* no further one comes */
+    bool told;         /* that we wait */
     struct progress progress;
 };
 
 static void pause_ms(long ms)
 {
     nanosleep(&(struct timespec){.tv_nsec = ms * 1000000L}, NULL);
-}
-
-/* The endpoint of the shard's leader in `out`; false: none known now. */
-static bool find_leader(const struct making *m, char out[LIMIT_TEXT_BYTES + 1])
-{
-    struct hf_cluster_status *s = NULL;
-    bool found = false;
-    if (status_collect(m->a, m->c->endpoints, m->c->timeout_ms, &s) == HF_OK) {
-        const char *endpoint = status_leader_endpoint(s, m->shard);
-        found = endpoint != NULL && s->cluster == m->cluster;
-        if (found)
-            snprintf(out, LIMIT_TEXT_BYTES + 1, "%s", endpoint);
-    }
-    status_free(&s);
-    return found;
 }
 
 static int write_all(const struct making *m, const uint8_t *data, size_t size)
@@ -80,72 +75,144 @@ static int write_all(const struct making *m, const uint8_t *data, size_t size)
 static int begin_again(struct making *m)
 {
     m->view = m->offset = 0;
+    if (m->begins++ == BEGINS_MAX)
+        return cli_error(m->c, HF_E_UNAVAILABLE,
+                         "backup: shard %" PRIu32 ": begun %d times and lost each time, last: %s; is its leader stable "
+                         "(holdfast status)?",
+                         m->shard, BEGINS_MAX, m->why);
     if (ftruncate(m->fd, 0) != 0 || lseek(m->fd, 0, SEEK_SET) != 0)
         return cli_error(m->c, HF_E_IO, "backup: cannot write %s: %s", m->temp, strerror(errno));
     return HF_OK;
 }
 
-static int ask(struct making *m, const char *leader, Hf__Client__Reply **reply)
+static void explain_no_leader(struct making *m, const struct hf_cluster_status *s)
+{
+    size_t silent = 0, all = 0;
+    for (size_t i = 0; i < s->shards_count; i++)
+        for (size_t k = 0; s->shards[i].shard == m->shard && k < s->shards[i].count; k++, all++)
+            silent += s->shards[i].replicas[k].said == NULL;
+    int n = snprintf(m->why, sizeof m->why, "it has no leader");
+    if (silent > 0)
+        snprintf(m->why + n, sizeof m->why - (size_t)n, "; %zu of its %zu replicas do not answer", silent, all);
+}
+
+/* Who leads now. *out_said: exit code after an error was said. HF_E_UNAVAILABLE: nobody known, m->why. */
+static int find_leader(struct making *m, int *out_said)
+{
+    struct hf_cluster_status *s = NULL;
+    const char *endpoint = NULL;
+    int rc = status_collect(m->a, m->c->endpoints, m->c->timeout_ms, &s);
+    if (rc != HF_OK || s->cluster == 0)
+        snprintf(m->why, sizeof m->why, "nobody at %.400s tells who leads it", m->c->endpoints);
+    else if (s->cluster != m->cluster)
+        snprintf(m->why, sizeof m->why, "another cluster answers at %.400s", m->c->endpoints);
+    else if ((endpoint = status_leader_endpoint(s, m->shard)) == NULL)
+        explain_no_leader(m, s);
+    m->known = endpoint != NULL;
+    if (endpoint && strcmp(endpoint, m->leader) != 0) {
+        if (m->view != 0)
+            *out_said = begin_again(m); /* the view is the old one's */
+        snprintf(m->leader, sizeof m->leader, "%s", endpoint);
+    }
+    status_free(&s);
+    return endpoint ? HF_OK : HF_E_UNAVAILABLE;
+}
+
+static int ask(struct making *m, uint64_t offset, uint32_t deadline_ms, Hf__Client__Reply **reply)
 {
     Hf__Client__Backup part = HF__CLIENT__BACKUP__INIT;
     Hf__Client__Request request = HF__CLIENT__REQUEST__INIT;
     part.view = m->view;
-    part.offset = m->offset;
+    part.offset = offset;
     request.cluster = m->cluster;
     request.shard = m->shard;
     request.op_case = HF__CLIENT__REQUEST__OP_BACKUP;
     request.backup = &part;
-    return admin_ask_one(m->a, leader, &request, m->c->timeout_given ? m->c->timeout_ms : PART_MS, reply);
+    struct admin_question q = {.endpoint = m->leader, .request = &request};
+    admin_ask(m->a, &q, 1, (struct admin_patience){.deadline_ms = deadline_ms, .connect_ms = CONNECT_MS});
+    *reply = q.reply;
+    return q.code == HF_OK ? q.reply->code : q.code;
 }
 
-static bool may_ask_again(int rc)
+/* Ended early: the next backup need not wait until the server thinks so itself. */
+static void give_back(struct making *m)
 {
-    return rc == HF_E_ABSENT || rc == HF_E_TIMEOUT || rc == HF_E_IO || hf_error_class(rc) != HF_CLASS_GIVE_UP;
+    Hf__Client__Reply *reply = NULL;
+    if (m->view != 0 && ask(m, GIVEN_UP, GIVE_BACK_MS, &reply) != HF_OK)
+        m->known = false; /* nobody there, or of an earlier version: it ends by itself */
+    if (reply)
+        hf__client__reply__free_unpacked(reply, NULL);
+}
+
+/* The next part into the file. *out_said: exit code after an error was said. Else an error, m->why, when none came. */
+static int take_part(struct making *m, bool *out_more, int *out_said)
+{
+    int rc = m->known ? HF_OK : find_leader(m, out_said);
+    if (rc || *out_said)
+        return rc;
+    Hf__Client__Reply *reply = NULL;
+    rc = ask(m, m->offset, m->c->timeout_given ? m->c->timeout_ms : PART_MS, &reply);
+    if (rc == HF_OK && reply->view == 0)
+        rc = HF_E_PROTOCOL;
+    if (rc == HF_OK) {
+        m->view = reply->view;
+        *out_said = write_all(m, reply->value.data, reply->value.len);
+        m->offset += reply->value.len;
+        m->heard_ns = clock_boot_ns();
+        m->told = false;
+        *out_more = reply->more;
+        progress_bytes(&m->progress, m->heard_ns, m->offset, 0);
+    } else if (!reply) {
+        snprintf(m->why, sizeof m->why, "its leader at %.400s does not answer", m->leader);
+        rc = HF_E_UNAVAILABLE;
+    } else {
+        snprintf(m->why, sizeof m->why, "%s", *reply->message ? reply->message : hf_error_text(rc));
+        if (rc == HF_E_TIMEOUT || rc == HF_E_OUTCOME_UNKNOWN)
+            rc = HF_E_UNAVAILABLE; /* it had to wait too long there; whoever leads may be asked again */
+    }
+    if (reply)
+        hf__client__reply__free_unpacked(reply, NULL);
+    return rc;
+}
+
+/* Says after a while that we wait, after a longer one that we do not. HF_OK, or an exit code. */
+static int wait_on(struct making *m, int rc)
+{
+    uint64_t wait_ns = clock_boot_ns() - m->heard_ns, timeout_ns = (uint64_t)m->c->timeout_ms * CLOCK_NS_PER_MS;
+    uint64_t patience_ns = timeout_ns > PATIENCE_NS ? timeout_ns : PATIENCE_NS;
+    if (wait_ns > patience_ns)
+        return cli_error(m->c, rc, "backup: shard %" PRIu32 ": for %.0f s no part of it came: %s; %s", m->shard,
+                         (double)wait_ns / 1e9, m->why,
+                         rc == HF_E_BUSY ? "begin again when another one ended"
+                                         : "see holdfast status; begin again when the shard has a leader");
+    if (wait_ns > SILENCE_NS && !m->told && !m->c->json) { /* there, an error is all that standard error has */
+        progress_clear(&m->progress);
+        fprintf(stderr, "holdfast: backup: shard %" PRIu32 ": %s; waiting, up to %.0f s\n", m->shard, m->why,
+                (double)patience_ns / 1e9);
+        m->told = true;
+    }
+    pause_ms(POLL_MS);
+    return HF_OK;
 }
 
 /* All parts into the file. HF_OK, or an exit code after saying why; after a signal HF_OK, too. */
 static int fetch(struct making *m)
 {
-    char leader[LIMIT_TEXT_BYTES + 1], text[512] = "it has no leader";
-    int begins = 0, tries = 0, rc = HF_E_UNAVAILABLE;
-    for (bool known = false, more = true; more && !stop_asked();) {
-        if (tries++ == TRIES_MAX || begins == BEGINS_MAX)
-            return cli_error(m->c, rc, "backup: shard %" PRIu32 ": %s", m->shard, text);
-        known = known || find_leader(m, leader);
-        Hf__Client__Reply *reply = NULL;
-        rc = known ? ask(m, leader, &reply) : HF_E_UNAVAILABLE;
-        int wrote = HF_OK;
-        if (rc == HF_OK && reply->view != 0) {
-            wrote = write_all(m, reply->value.data, reply->value.len);
-            m->view = reply->view;
-            m->offset += reply->value.len;
-            more = reply->more;
-            tries = 0;
-            progress_bytes(&m->progress, clock_boot_ns(), m->offset, 0);
-        } else if (rc == HF_OK) {
-            rc = HF_E_PROTOCOL;
-        }
-        if (rc && known)
-            snprintf(text, sizeof text, "%s", reply && *reply->message ? reply->message : hf_error_text(rc));
-        if (reply)
-            hf__client__reply__free_unpacked(reply, NULL);
-        if (wrote)
-            return wrote;
-        if (rc == HF_OK)
+    int said = HF_OK;
+    m->heard_ns = clock_boot_ns();
+    for (bool more = true; more && !said && !stop_asked();) {
+        int rc = take_part(m, &more, &said);
+        if (rc == HF_OK || said)
             continue;
-        if (!may_ask_again(rc))
-            return cli_error(m->c, rc, "backup: shard %" PRIu32 ": %s", m->shard, text);
-        bool lost = rc == HF_E_ABSENT || hf_error_class(rc) == HF_CLASS_RETRY_ELSEWHERE || rc == HF_E_TIMEOUT;
-        known &= !lost;
-        if (lost && m->view != 0) {
-            begins++;
-            wrote = begin_again(m);
-            if (wrote)
-                return wrote;
-        }
-        pause_ms(POLL_MS);
+        if (rc != HF_E_ABSENT && hf_error_class(rc) == HF_CLASS_GIVE_UP)
+            return cli_error(m->c, rc, "backup: shard %" PRIu32 ": %s", m->shard, m->why);
+        m->known &= hf_error_class(rc) == HF_CLASS_RETRY_SAME;
+        if (rc == HF_E_ABSENT)
+            said = begin_again(m);
+        if (!said && !stop_asked())
+            said = wait_on(m, rc);
     }
-    return HF_OK;
+    return said;
 }
 
 static int sync_parent(const struct cli *c, const char *path)
@@ -170,6 +237,8 @@ static int make_file(struct making *m, const char *path, Hf__Client__BackupHead 
     progress_start(&m->progress, clock_boot_ns());
     int rc = fetch(m);
     progress_end(&m->progress);
+    if (rc || stop_asked())
+        give_back(m);
     if (!rc && !stop_asked() && fsync(m->fd) != 0)
         rc = cli_error(m->c, errno == ENOSPC ? HF_E_NO_SPACE : HF_E_IO, "backup: cannot sync %s: %s", m->temp,
                        strerror(errno));

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # admin.py: what an operator asks: inspect of whole, running and damaged directories, which it never changes; verify under
 # load and of a replica that differs; backups made under load, checked, damaged, restored into a fresh cluster.
+import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -8,14 +10,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+import threading
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import damage  # noqa: E402
+import faults  # noqa: E402
 import wire  # noqa: E402
-from cluster import FULL, ClusterTest, Hammer, tool, wait_for  # noqa: E402
+from cluster import FULL, PATIENCE, ClusterTest, Hammer, tool, wait_for  # noqa: E402
 
 COUNT = 20000 if FULL else 3000
+LARGE_COUNT, LARGE_BYTES = 4000, 10000  # a stream of many parts
 CLOCK_AHEAD_MS = 30000
 
 
@@ -43,6 +48,31 @@ def flip(path, at):
         byte = f.read(1)
         f.seek(at)
         f.write(bytes([byte[0] ^ 0x10]))
+
+
+class Terminal:
+    """One that a command's standard error goes to; what it shows is read all the time."""
+
+    def __init__(self):
+        self.master, self.end = os.openpty()
+        self.shown = b""
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        with contextlib.suppress(OSError):  # its last writer went
+            while True:
+                self.shown += os.read(self.master, 4096)
+
+    def await_text(self, word):
+        wait_for(lambda: f"{word} in {self.shown}", 60, lambda: word.encode() in self.shown)
+
+    def text(self):
+        """All of it, when its writer has ended."""
+        os.close(self.end)
+        self.reader.join()
+        os.close(self.master)
+        return self.shown.decode()
 
 
 def stop(c, name):
@@ -384,29 +414,141 @@ class Backup(ClusterTest):
                 w.try_ask(wire.request(timestamp=True), 2.0)))
         self.assertGreater(reply.timestamp, made["ceiling"])
 
-    def test_the_leader_goes_and_no_room(self):
-        c = self.cluster(shards=1, replicas=3).up()
-        load(c, COUNT)
-        path = os.path.join(c.dir, "b")
-        c.kill(c.leader(1))
-        self.create(c, path, seconds=120)
-        c.cli("backup", "verify", path)
-        self.assertEqual(len(self.create(c, "/no/such/folder/b", code=6).stderr.splitlines()), 1)
-        with open("/dev/full", "wb"):
-            pass
-        tiny = subprocess.run(["bash", "-c", f"ulimit -f 64; exec {tool('holdfast')} backup create {path}2"], env=c.env,
-                              capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
-        self.assertNotEqual(tiny.returncode, 0)
-        self.assertEqual([n for n in os.listdir(c.dir) if n.startswith("b2")], [], "no half file stays")
-        process = subprocess.Popen([tool("holdfast"), "backup", "create", path + "3"], env=c.env, stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(0.05)  # somewhere in between, or done
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-        left = [n for n in os.listdir(c.dir) if n.startswith("b3")]
-        self.assertIn(left, ([], ["b3"]))
-        if left:
-            c.cli("backup", "verify", path + "3")
+
+class Interrupted(ClusterTest):
+    """Backups that meet something in their middle: the process is held there while it comes."""
+
+    def up(self, **shape):
+        c = self.cluster(shards=1, **shape).up()
+        load(c, LARGE_COUNT, size=LARGE_BYTES)
+        return c
+
+    def held(self, c, path, *options, error=subprocess.PIPE):
+        """`backup create`, stopped when it has some of the stream and not all."""
+        def file():
+            return glob.glob(path + ".*.tmp/shard-1.backup.*.tmp")
+
+        def size():
+            with contextlib.suppress(OSError, IndexError):
+                return os.path.getsize(file()[0])
+            return 0
+
+        for _ in range(20):
+            process = subprocess.Popen([tool("holdfast"), *options, "backup", "create", path], env=c.env, text=True,
+                                       stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=error)
+            wait_for("a part", 60, lambda: size() >= 1 << 20 or process.poll() is not None, 0.001)
+            if process.poll() is None:
+                process.send_signal(signal.SIGSTOP)
+                os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+                if (1 << 20) <= size() < LARGE_COUNT * LARGE_BYTES // 2:
+                    return process
+                process.send_signal(signal.SIGCONT)
+            process.communicate(timeout=120)
+            shutil.rmtree(path)
+        raise AssertionError("it was always too late")
+
+    def end(self, process, code, number=None):
+        """Goes on, with a signal; what it said."""
+        if number is not None:
+            process.send_signal(number)
+        process.send_signal(signal.SIGCONT)
+        out, error = process.communicate(timeout=90 * PATIENCE)
+        self.assertEqual(process.returncode, code, (out, error))
+        return out, error
+
+    def left(self, c):
+        return [n for n in os.listdir(c.dir) if n.startswith("made")]
+
+    def test_the_leader_goes(self):
+        """In the middle of a stream: another one leads, and gives all of it."""
+        c = self.up(replicas=3)
+        path, terminal = os.path.join(c.dir, "made"), Terminal()
+        old = c.leader(1)
+        process = self.held(c, path, error=terminal.end)
+        c.kill(old)
+        new = c.leader(1)
+        self.assertNotEqual(new, old)
+        self.end(process, 0)
+        self.assertRegex(terminal.text(), r"\r\x1b\[K\d+\.\d MiB  \d+\.\d MiB/s")  # how far it is
+        self.assertIn("\nholdfast_backups_begun_total 1\n", damage.http_get(c.processes[new]["http"], "/metrics"))
+        self.assertEqual(c.cli("backup", "verify", path).stdout.splitlines()[-1], "intact")
+        self.assertEqual(self.left(c), ["made"])
+
+    def test_nobody_leads(self):
+        """It says that it waits, and then what is the matter, and ends."""
+        c = self.up(replicas=3)
+        path = os.path.join(c.dir, "made")
+        processes = [self.held(c, path), self.held(c, path + "2", "--json")]
+        c.kill(*c.names())
+        for process in processes:
+            process.send_signal(signal.SIGCONT)
+        out, error = self.end(processes[0], 3)
+        waits, failed = error.splitlines()
+        self.assertIn("shard 1", waits)
+        self.assertIn("waiting", waits)
+        for word in ("shard 1", "no leader", "3 of its 3 replicas do not answer", "holdfast status"):
+            self.assertIn(word, failed)
+        out2, error = self.end(processes[1], 3)
+        self.assertEqual((out, out2), ("", ""))
+        self.assertEqual(json.loads(error)["error"]["code"], "UNAVAILABLE")
+        self.assertEqual(self.left(c), [])
+
+    def views(self, c, count):
+        """What the leader says to so many that begin."""
+        begin = wire.request(1)
+        begin.backup.SetInParent()
+        with c.wire(c.leader(1)) as w:
+            return [w.ask(begin, 20.0) for _ in range(count)]
+
+    def test_who_ends_early_is_in_nobodys_way(self):
+        c = self.up(replicas=1)
+        path = os.path.join(c.dir, "made")
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            self.end(self.held(c, path), -number, number)
+            self.assertEqual(self.left(c), [], "nothing is left behind")
+        replies = self.views(c, 3)
+        self.assertEqual([r.code for r in replies], [0, 0, wire.BUSY])
+        self.assertIn("2 backups are under way here", replies[2].message)
+        done = c.cli("backup", "create", path)  # those two are never asked for again
+        self.assertIn("2 backups are under way here", done.stderr)
+        for _ in range(2):
+            self.end(self.held(c, path + "2"), -signal.SIGKILL, signal.SIGKILL)
+        c.cli("backup", "create", path + "3")
+        c.cli("backup", "verify", path + "3")
+
+    def test_no_room(self):
+        c = self.up(replicas=1)
+        folder = os.path.join(c.dir, "small")
+        os.makedirs(folder)
+        disk = faults.Tmpfs(4)
+        disk.mount(folder)
+        self.addCleanup(disk.unmount)
+        path = os.path.join(folder, "b")
+        for _ in range(3):
+            done = c.cli("--json", "backup", "create", path, code=3)
+            error = json.loads(done.stderr)["error"]
+            self.assertEqual((done.stdout, error["code"]), ("", "NO_SPACE"))
+            self.assertIn("No space left", error["message"])
+            self.assertEqual(os.listdir(folder), [], "no half file stays")
+        self.assertEqual([r.code for r in self.views(c, 2)], [0, 0], "no view either")
+        done = c.cli("--json", "backup", "create", "/no/such/folder/b", code=6)
+        self.assertEqual(json.loads(done.stderr)["error"]["code"], "REFUSED")
+
+    def test_a_restore_is_interrupted(self):
+        c = self.up(replicas=1)
+        path, terminal = os.path.join(c.dir, "made"), Terminal()
+        c.cli("backup", "create", path)
+        other = self.cluster(shards=1, replicas=1).up()
+        before = other.status_of("1/1").applied
+        process = subprocess.Popen([tool("holdfast"), "backup", "restore", path], env=other.env, text=True,
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=terminal.end)
+        wait_for("the first records", 60, lambda: other.status_of("1/1").applied > before + 20, 0.001)
+        other.send_signal("1/1", signal.SIGSTOP)
+        terminal.await_text("records")
+        out, _ = self.end(process, -signal.SIGINT, signal.SIGINT)
+        other.send_signal("1/1", signal.SIGCONT)
+        self.assertRegex(out, r"^restored \d+ expired 0: NOT WHOLE; make the cluster anew and begin again\n$")
+        self.assertLess(int(out.split()[1]), LARGE_COUNT)
 
 
 if __name__ == "__main__":
