@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-# golden.py: a replica's directory, the command's outputs and a dump as earlier versions made them (tests/golden) are good today.
+# golden.py: a replica's directory, a backup, the command's outputs and a dump as earlier versions made them (tests/golden) are
+# good today.
 #
-# golden.py --generate VERSION makes tests/golden/{replica,cli}/VERSION with these programs; a file that is there is never
-# written again.
+# golden.py --generate VERSION [KIND…] makes tests/golden/{replica,cli,backup}/VERSION with these programs; a file that is there
+# is never written again.
 import fcntl
 import json
 import os
@@ -19,7 +20,7 @@ from cluster import BUILD, PATIENCE, ROOT, Ports, tool, wait_for  # noqa: E402
 GOLDEN = os.path.join(ROOT, "tests", "golden")
 PLACE = "/tmp/holdfast-golden"  # its sockets: a directory's endpoints are part of it
 SEGMENT = 1 << 20
-BACKUP = PLACE + "/backup"
+BACKUP, BACKUPS = PLACE + "/backup", PLACE + "/backups"
 CLUSTER_FILE = f"""cluster
     heartbeat_ms = "100"
     election_ms = "500"
@@ -39,7 +40,7 @@ LOADED = b"a\tone\nb\\t\\n\\\\\ttab, line feed, backslash\nc\\x00\\x7f\t\\x01byt
 OUTPUTS = [["status"], ["members"], ["routes"], ["get", "a"], ["put", "g", "new"], ["del", "g"], ["cas", "g", "--absent", "x"],
            ["scan", "--limit", "1"], ["scan", "--prefix", "f"], ["scan", "--keys-only", "--limit", "1"],
            ["leader", "transfer", "1", "1"], ["verify"], ["snapshot"], ["backup", "create", BACKUP, "--shard", "1"],
-           ["backup", "verify", BACKUP]]
+           ["backup", "verify", BACKUP], ["backup", "create", BACKUPS], ["backup", "verify", BACKUPS]]
 ERRORS = [["get", "missing"], ["cas", "a", "two", "three"], ["get"], ["put", "k", "v", "--limit", "1"], ["nonsense"],
           ["put", "k" * 16385, "v"], ["get", ""], ["get", "a", "--at", "5"], ["--timeout", "0", "get", "a"],
           ["leader", "transfer", "9"], ["load", "/no/such/file"], ["inspect", "/no/such/directory"],
@@ -47,7 +48,8 @@ ERRORS = [["get", "missing"], ["cas", "a", "two", "three"], ["get"], ["put", "k"
           ["-c", "tcp://127.0.0.1:1", "--timeout", "300", "put", "a", "b"], ["-c", "nonsense", "get", "a"],
           ["-c", "tcp://127.0.0.1:1", "--timeout", "300", "members"],
           ["verify", "--shard", "9"], ["backup", "verify", "/no/such/file"], ["backup", "verify", "/bin/sh"],
-          ["backup", "create", "/no/such/folder/file", "--shard", "1"], ["backup", "restore", "/bin/sh"]]
+          ["backup", "create", "/no/such/folder/file", "--shard", "1"], ["backup", "restore", "/bin/sh"],
+          ["backup", "verify", "/dev/null"]]
 BENCH = ["--records", "100", "--workload", "mixed", "--seconds", "1", "--json"]
 
 
@@ -122,6 +124,7 @@ class OneReplica:
         """{command: [its JSON lines]}"""
         if os.path.exists(BACKUP):
             os.unlink(BACKUP)
+        shutil.rmtree(BACKUPS, ignore_errors=True)
         made = {" ".join(a): [json.loads(line) for line in self.cli("--json", *a, code=None).stdout.splitlines()] for a in OUTPUTS}
         made["inspect"] = [json.loads(self.cli("--json", "inspect", self.data).stdout)]
         made["holdfast-bench"] = [json.loads(self.cli(*BENCH, command="holdfast-bench").stdout)]
@@ -219,6 +222,17 @@ class Golden(unittest.TestCase):
             one.cli("delprefix", "")
 
 
+    def test_a_backup_of_each_version_is_read(self):
+        for version in versions("backup"):
+            folder = os.path.join(GOLDEN, "backup", version)
+            known = json.loads(self.text("backup", version, "known.json"))
+            for path, scope in ((folder, known["scope"]), (os.path.join(folder, "shard-1.backup"), "shard")):
+                done = subprocess.run([tool("holdfast"), "--json", "backup", "verify", path], capture_output=True, timeout=60 * PATIENCE,
+                                      check=True)
+                told = json.loads(done.stdout)
+                self.assertEqual((told["intact"], told["scope"], told["files"]), (True, scope, known["files"]), path)
+
+
 def write_new(path, content):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "xb") as f:  # never again
@@ -240,7 +254,7 @@ def keep(data, target):
                       content.rstrip(b"\0") if name.startswith("seg-") else content)
 
 
-def generate(version):
+def generate(version, kinds):
     place = tempfile.mkdtemp(prefix="golden-")
     one = OneReplica(os.path.join(place, "data"))
     try:
@@ -251,34 +265,51 @@ def generate(version):
         wait_for("a bootstrap", 30, lambda: one.cli("bootstrap", conf, code=None).returncode == 0, 0.1)
         one.await_healthy()
         one.cli("load", "-", stdin=LOADED)
-        one.end(signal.SIGTERM)  # what was written so far is in RocksDB's files
-        one.start()
-        one.await_healthy()
-        one.cli("load", "-", stdin=b"a\tanother\nlog/1\tin the log only\nlog/2\tdeleted\n")
-        one.cli("del", "log/2")
-        dump = one.cli("dump").stdout
-        status = json.loads(one.cli("--json", "status").stdout)
-        one.end(signal.SIGKILL)
-        inspect = json.loads(one.cli("--json", "inspect", one.data).stdout)
-        target = os.path.join(GOLDEN, "replica", version)
-        known = {"cluster": status["cluster"], "applied": status["shards"][0]["replicas"][0]["applied"], "inspect": inspect}
-        write_new(os.path.join(target, "known.json"), as_json(known))
-        write_new(os.path.join(target, "dump.txt"), dump)
-        keep(one.data, os.path.join(target, "data"))
-        one.start()
-        one.await_healthy()
-        one.cli("delprefix", "")
-        one.cli("load", "-", stdin=LOADED)
-        write_new(os.path.join(GOLDEN, "cli", version, "dump.txt"), one.cli("dump").stdout)
-        write_new(os.path.join(GOLDEN, "cli", version, "outputs.json"), as_json(one.outputs()))
-        write_new(os.path.join(GOLDEN, "cli", version, "errors.json"), as_json(one.errors()))
+        if "backup" in kinds:
+            generate_backup(one, os.path.join(GOLDEN, "backup", version))
+        if "replica" in kinds:
+            generate_replica(one, os.path.join(GOLDEN, "replica", version))
+        if "cli" in kinds:
+            one.cli("delprefix", "")
+            one.cli("load", "-", stdin=LOADED)
+            write_new(os.path.join(GOLDEN, "cli", version, "dump.txt"), one.cli("dump").stdout)
+            write_new(os.path.join(GOLDEN, "cli", version, "outputs.json"), as_json(one.outputs()))
+            write_new(os.path.join(GOLDEN, "cli", version, "errors.json"), as_json(one.errors()))
     finally:
         one.close()
         shutil.rmtree(place)
 
 
+def generate_backup(one, target):
+    made = json.loads(one.cli("--json", "backup", "create", BACKUPS).stdout)
+    told = json.loads(one.cli("--json", "backup", "verify", BACKUPS).stdout)
+    known = {"scope": told.get("scope", "unknown"), "files": made["files"]}
+    for name in os.listdir(BACKUPS):
+        with open(os.path.join(BACKUPS, name), "rb") as f:
+            write_new(os.path.join(target, name), f.read())
+    write_new(os.path.join(target, "known.json"), as_json(known))
+
+
+def generate_replica(one, target):
+    one.end(signal.SIGTERM)  # what was written so far is in RocksDB's files
+    one.start()
+    one.await_healthy()
+    one.cli("load", "-", stdin=b"a\tanother\nlog/1\tin the log only\nlog/2\tdeleted\n")
+    one.cli("del", "log/2")
+    dump = one.cli("dump").stdout
+    status = json.loads(one.cli("--json", "status").stdout)
+    one.end(signal.SIGKILL)
+    inspect = json.loads(one.cli("--json", "inspect", one.data).stdout)
+    known = {"cluster": status["cluster"], "applied": status["shards"][0]["replicas"][0]["applied"], "inspect": inspect}
+    write_new(os.path.join(target, "known.json"), as_json(known))
+    write_new(os.path.join(target, "dump.txt"), dump)
+    keep(one.data, os.path.join(target, "data"))
+    one.start()
+    one.await_healthy()
+
+
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--generate"]:
-        generate(sys.argv[2])
+    if sys.argv[1:2] == ["--generate"]:  # N, and what of it: replica, cli, backup
+        generate(sys.argv[2], sys.argv[3:] or ["replica", "cli", "backup"])
     else:
         unittest.main(verbosity=2)
