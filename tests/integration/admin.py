@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # admin.py: what an operator asks: inspect of whole, running and damaged directories, which it never changes; verify under
-# load and of a replica that differs; backups made under load, checked, damaged, restored into a fresh cluster.
+# load and of a replica that differs; backups made under load, checked, damaged, restored into a fresh cluster, interrupted.
 import contextlib
 import glob
 import hashlib
