@@ -24,7 +24,7 @@ int front_open(struct front *f, struct net *net, const char *listen, size_t conn
     *f = (struct front){0};
     struct net_options options = {
         .hwm = FRONT_HWM, .message_bytes = LIMIT_REQUEST_BYTES, .connections_max = connections_max};
-    return net_listen(net, listen, &options, &f->socket);
+    return net_serve(net, listen, &options, &f->socket);
 }
 
 void front_close(struct front *f)

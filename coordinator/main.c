@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/endpoint.h"
 #include "common/base/error.h"
 #include "common/sys/connections.h"
 #include "common/sys/diag.h"
@@ -36,24 +37,13 @@ static const struct option_spec specs[] = {
     {"insecure", OPTION_FLAG, FIELD(insecure), NULL, 0, 0, "serve in the clear beyond loopback"},
 };
 
-static bool begins(const char *text, const char *with)
-{
-    return strncmp(text, with, strlen(with)) == 0;
-}
-
-static bool loopback(const char *endpoint)
-{
-    return !begins(endpoint, "tcp://") || begins(endpoint, "tcp://127.") || begins(endpoint, "tcp://localhost:") ||
-           begins(endpoint, "tcp://[::1]:");
-}
-
 static int serve(const struct coordinator_options *options, int stop_fd)
 {
     struct coordinator *coordinator = NULL;
     struct http *http = NULL;
     if (coordinator_open(options, &coordinator))
         return EXIT_REFUSED;
-    int rc = http_start(options->http_endpoint, &coordinator->ready, &http);
+    int rc = http_start(options->http_endpoint, &coordinator->ready, NET_LISTEN_MS, &http);
     if (rc) {
         diag(DIAG_ERROR, "cannot listen: http-endpoint=%s: %s", options->http_endpoint, net_listen_text(rc));
         coordinator_close(&coordinator);
@@ -81,7 +71,16 @@ int main(int argc, char **argv)
     }
     if (options.listen == NULL)
         options.listen = options.endpoint ? options.endpoint : LISTEN_DEFAULT;
-    if (!loopback(options.listen) && !options.insecure)
+    if (!endpoint_http(slice_text(options.http_endpoint))) {
+        fprintf(stderr,
+                "holdfast-coordinator: --http-endpoint %s: this is no address: it takes " ENDPOINT_HTTP_FORM "\n",
+                options.http_endpoint);
+        return EXIT_USAGE;
+    }
+    if (!options.insecure && !endpoint_http_loopback(options.http_endpoint))
+        refuse("coordinator --http-endpoint %s: whoever reaches it reads it; beyond loopback --insecure must say so",
+               options.http_endpoint);
+    if (!endpoint_loopback(options.listen) && !options.insecure)
         refuse("coordinator %s: listening beyond loopback without keys; use a loopback address or add --insecure",
                options.listen);
     char role[32];

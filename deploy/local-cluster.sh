@@ -9,7 +9,8 @@ usage() {
 usage: local-cluster.sh COMMAND --dir D [options]        NAME is SHARD/REPLICA or coordinator/N
   up     [--shards 2] [--replicas 3] [--learners 0] [--coordinators 1] [--engine native|libraft] [--port-base 7400]
          [--splits K1,K2…] [--set KEY=VALUE …] [--coordinator-set KEY=VALUE …]
-         builds if needed, bootstraps at first, starts what is down, returns when every shard is ready.
+         builds if needed, bootstraps at first, starts what is down, returns when every shard is ready;
+         when that fails, ends what it started, unless [--leave] says to leave it for a look.
          What is given at first is remembered in D; later only --set and --coordinator-set may change.
          --set: long options of holdfast-shard. --splits: where the key space is cut (\xHH for other bytes).
   down   [--wipe]           stop all (SIGTERM, after 30 s SIGKILL); --wipe also removes D
@@ -31,11 +32,12 @@ die_usage() {
 
 # ---- settings -------------------------------------------------------------------------------------------------------
 
-dir='' wipe=0 json=0 name='' signal=KILL
+dir='' wipe=0 json=0 leave=0 name='' signal=KILL
 shards='' replicas='' learners='' coordinators='' engine='' port_base='' splits=''
 set_given=0 coordinator_set_given=0
 sets=() coordinator_sets=()
 start_seconds=${HOLDFAST_START_SECONDS:-60}
+launched_all=() # pids
 
 want_number() { # OPTION VALUE MIN MAX
     if ! [[ $2 =~ ^[0-9]{1,6}$ ]] || ((10#$2 < $3 || 10#$2 > $4)); then
@@ -73,6 +75,7 @@ parse() {
             shift 2
             ;;
         --wipe) wipe=1 && shift ;;
+        --leave) leave=1 && shift ;;
         --json) json=1 && shift ;;
         -h | --help) usage && exit 0 ;;
         --*) die_usage "unknown option \"$1\"" ;;
@@ -264,6 +267,7 @@ launch() {
     log_from=$(stat -c %s "$log" 2>/dev/null || echo 0)
     setsid "${command[@]}" </dev/null >>"$log" 2>&1 9>&- 8>&- &
     launched=$!
+    launched_all+=("$launched")
     printf '%d %s\n' "$launched" "$(hf_start_time "$launched")" >"$dir/run/$shard-$replica.pid.new"
     mv "$dir/run/$shard-$replica.pid.new" "$dir/run/$shard-$replica.pid"
 }
@@ -290,6 +294,32 @@ await_ready() {
         fi
         sleep 0.02
     done
+}
+
+# Ends what this run started: an `up` that fails leaves what it found.
+stop_launched() {
+    local pid until=$((SECONDS + 30)) file
+    for pid in "${launched_all[@]+"${launched_all[@]}"}"; do
+        kill -TERM "$pid" 2>/dev/null
+    done
+    for pid in "${launched_all[@]+"${launched_all[@]}"}"; do
+        while [[ -n $(hf_start_time "$pid") ]]; do
+            ((SECONDS <= until)) || kill -KILL "$pid" 2>/dev/null
+            sleep 0.02
+        done
+    done
+    for file in "$dir"/run/*.pid; do
+        [[ ! -e $file || -n $(hf_pid_of "$file") ]] || rm -f "$file"
+    done
+}
+
+# Ports that the kernel gives to outgoing connections, too, may be taken whenever a process is down.
+warn_of_ports() {
+    local low high last=$((port_base + 10 + ports_each * width * shards))
+    read -r low high 2>/dev/null </proc/sys/net/ipv4/ip_local_port_range || return 0
+    ((port_base > high || last < low)) ||
+        hf_say "warning: ports $port_base to $last are among those the kernel gives to outgoing connections ($low to $high," \
+            "net.ipv4.ip_local_port_range): a process that was down may find its port taken; choose another --port-base"
 }
 
 # ---- commands -------------------------------------------------------------------------------------------------------
@@ -360,8 +390,10 @@ do_up() {
     else
         settings_first
     fi
+    warn_of_ports
     exec 9>"$dir/.lock"
     flock 9
+    trap 'code=$?; ((code == 0 || leave)) || stop_launched; exit "$code"' EXIT
     mapfile -t all < <(names)
     mapfile -t replica_names < <(printf '%s\n' "${all[@]}" | grep -v coordinator)
     mapfile -t coordinator_names < <(printf '%s\n' "${all[@]}" | grep coordinator)

@@ -120,10 +120,11 @@ ctest_stage asan-integration "$asan" -L '^integration$'
 ctest_stage asan-chaos "$asan" -L '^chaos$'
 
 # Threads. Of each process every report ends it (exit code 66) and stands in its log, which fails the test.
-tsan_units='test_(support_races|sys_mailbox|sys_http|sys_metrics|client_.*)'
+tsan_units='test_(support_races|sys_mailbox|sys_http|sys_metrics|client_.*|snapshot_transfer.*|snapshot_checkpoint|check|publish)'
 tsan_programs=(holdfast-shard holdfast-coordinator holdfast-cli hammer racy test_sys_mailbox test_sys_http test_sys_metrics
     test_client_session test_client_retry test_client_callbacks test_client_process test_client_cuts test_client_text
-    test_client_bench test_client_abi test_client_oom)
+    test_client_bench test_client_abi test_client_oom test_snapshot_transfer test_snapshot_transfer_messages
+    test_snapshot_checkpoint test_check test_publish)
 unset ASAN_OPTIONS UBSAN_OPTIONS
 export TSAN_OPTIONS="suppressions=$HF_ROOT/tests/tsan.supp halt_on_error=1 history_size=7 second_deadlock_stack=1 die_after_fork=0"
 stage tsan-configure configure tsan "$tsan" || finish
@@ -137,6 +138,6 @@ if ((full)); then # full disks and cut networks are about other things than thre
     ctest_stage tsan-integration "$tsan" -L '^integration$' -E 'isolation|network|disks|space|powercut'
     ctest_stage tsan-chaos "$tsan" -L '^chaos$' -R 'kills_nosync|kills_sync$|paused_leaders|canary_repeated_requests'
 else
-    ctest_stage tsan-integration "$tsan" -R '^integration_(contract|commands)$'
+    ctest_stage tsan-integration "$tsan" -R '^integration_(contract|commands|transfer|cold_start_local)$'
 fi
 finish

@@ -363,7 +363,7 @@ static int create_one(struct cli *c, struct admin *a, const struct hf_cluster_st
     for (size_t i = 0; i < s->shards_count; i++)
         found |= s->shards[i].shard == c->shard;
     if (!found)
-        return cli_error(c, HF_E_ABSENT, "there is no shard %" PRIu64 "; holdfast routes lists them", c->shard);
+        return cli_no_shard(c, c->shard);
     int rc = create_file(c, a, s->cluster, (uint32_t)c->shard, c->arguments[0].text, &head);
     if (rc || stop_asked())
         return rc;
@@ -373,27 +373,17 @@ static int create_one(struct cli *c, struct admin *a, const struct hf_cluster_st
     return HF_OK;
 }
 
+static int create(struct cli *c, struct admin *a, const struct hf_cluster_status *s, const void *ctx)
+{
+    (void)ctx;
+    stop_on_signals();
+    signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is an error like a full disk */
+    return cli_flush_done(c, (c->shard ? create_one : create_directory)(c, a, s));
+}
+
 int backup_create(struct cli *c)
 {
-    int rc = cli_check_endpoints(c);
-    if (rc)
-        return rc;
-    struct admin *a = admin_open();
-    if (!a)
-        return cli_error(c, HF_E_NO_MEMORY, NULL);
-    struct hf_cluster_status *s = NULL;
-    rc = status_find(a, c->endpoints, c->timeout_ms, &s);
-    if (rc) {
-        rc = cli_error(c, rc, NULL);
-    } else if (!s->routes) {
-        rc = cli_no_routes(c);
-    } else {
-        stop_on_signals();
-        signal(SIGXFSZ, SIG_IGN); /* a limit on the size of files is an error like a full disk */
-        rc = cli_flush_done(c, (c->shard ? create_one : create_directory)(c, a, s));
-    }
-    status_free(&s);
-    admin_close(&a);
+    int rc = cluster_act(c, create, NULL);
     stop_end(); /* does not return after a signal */
     return rc;
 }

@@ -101,6 +101,8 @@ int child_close(const struct cli *c, struct child_backup *b)
         return WEXITSTATUS(status);
     if (WTERMSIG(status) == SIGPIPE)
         return HF_OK;
+    if (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGTERM) /* Ctrl-C reaches both */
+        return cli_error(c, HF_E_CLOSED, "stopped by a signal");
     return cli_error(c, HF_E_IO, SHARD_PROGRAM " was ended by signal %d", WTERMSIG(status));
 }
 

@@ -2,6 +2,7 @@
 #include "client/cli/cli.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 
 #include "client/cli/text.h"
+#include "common/base/endpoint.h"
 
 enum cli_exit cli_exit_of(int code)
 {
@@ -80,28 +82,12 @@ int cli_usage(const struct cli *c, const char *format, ...)
     return CLI_USAGE;
 }
 
-/* tcp://HOST:PORT with a port of 1 to 65535, or ipc://PATH. */
-static bool usable(const char *text, size_t size)
-{
-    if (size > 6 && strncmp(text, "ipc://", 6) == 0)
-        return true;
-    if (size < 9 || strncmp(text, "tcp://", 6) != 0 || text[6] == '*')
-        return false;
-    const char *end = text + size, *colon = end;
-    while (colon > text + 6 && colon[-1] != ':')
-        colon--;
-    uint32_t port = 0;
-    for (const char *at = colon; at < end && port <= UINT16_MAX; at++)
-        port = *at >= '0' && *at <= '9' ? port * 10 + (uint32_t)(*at - '0') : UINT32_MAX / 16;
-    return colon > text + 7 && port > 0 && port <= UINT16_MAX;
-}
-
 int cli_check_endpoints(const struct cli *c)
 {
     bool any = false;
     for (const char *at = c->endpoints; *at;) {
         size_t size = strcspn(at, ",");
-        if (size > 0 && !usable(at, size))
+        if (size > 0 && !endpoint_to_connect(slice_make(at, size)))
             return cli_usage(c, "\"%.*s\" is no endpoint: give tcp://HOST:PORT, several with commas", (int)size, at);
         any |= size > 0;
         at += size + (at[size] == ',');
@@ -122,6 +108,11 @@ int cli_no_routes(const struct cli *c)
                      "nobody at %s told the routes: are the endpoints right, is one of them up, is the cluster "
                      "bootstrapped? A replica's client endpoint tells them too",
                      c->endpoints);
+}
+
+int cli_no_shard(const struct cli *c, uint64_t shard)
+{
+    return cli_error(c, HF_E_ABSENT, "there is no shard %" PRIu64 "; holdfast routes lists them", shard);
 }
 
 int cli_open(struct cli *c)
@@ -154,13 +145,14 @@ bool cli_bytes(struct cli *c, const char *text, struct hf_bytes *out)
     return false;
 }
 
-bool cli_number(const struct cli *c, const char *what, const char *text, uint64_t max, uint64_t *out)
+bool cli_number(const struct cli *c, const char *what, const char *text, struct cli_range range, uint64_t *out)
 {
     char *end;
     errno = 0;
     unsigned long long n = strtoull(text, &end, 0);
-    if (text[0] < '0' || text[0] > '9' || *end || errno || n > max) {
-        cli_usage(c, "%s \"%s\" is not a number from 0 to %llu", what, text, (unsigned long long)max);
+    if (text[0] < '0' || text[0] > '9' || *end || errno || n < range.min || n > range.max) {
+        cli_usage(c, "%s \"%s\" is not a number from %llu to %llu", what, text, (unsigned long long)range.min,
+                  (unsigned long long)range.max);
         return false;
     }
     *out = n;

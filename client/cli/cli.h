@@ -58,12 +58,19 @@ enum cli_exit cli_exit_of(int code);
 
 /* Argument i as bytes (with --hex: decoded into c->arena). False: said, exit 2. */
 HF_CHECKED bool cli_bytes(struct cli *c, const char *text, struct hf_bytes *out);
-/* A decimal or 0x number. False: said, exit 2. */
-HF_CHECKED bool cli_number(const struct cli *c, const char *what, const char *text, uint64_t max, uint64_t *out);
+struct cli_range {
+    uint64_t min, max;
+};
+
+/* A decimal or 0x number in `range`. False: said, exit 2. */
+HF_CHECKED bool cli_number(const struct cli *c, const char *what, const char *text, struct cli_range range,
+                           uint64_t *out);
 /* A request failed: its message, and, when nobody was reached, who was asked. */
 int cli_failed(const struct cli *c, int code, const char *message);
 /* Nobody told the routes. */
 int cli_no_routes(const struct cli *c);
+/* The routes know of no such shard. */
+int cli_no_shard(const struct cli *c, uint64_t shard);
 
 /* The output of a command that only reads: stdout could not take everything: said, exit 3. When its reader went away
  * (| head) the process ends by SIGPIPE without a word. */
@@ -91,6 +98,12 @@ int load_run(struct cli *c);
 int cluster_status(struct cli *c);
 int cluster_members(struct cli *c);
 int cluster_routes(struct cli *c);
+/* For a command that does something to the cluster: calls `act` with its status, which has routes and is there until `act`
+ * returns. The exit code is what `act` returned, or of why it was not called, which was said. */
+struct admin;
+struct hf_cluster_status;
+typedef int cluster_act_fn(struct cli *c, struct admin *a, const struct hf_cluster_status *s, const void *ctx);
+int cluster_act(struct cli *c, cluster_act_fn *act, const void *ctx);
 /* transfer.c */
 int transfer_leader(struct cli *c);
 /* snapshot.c */

@@ -204,6 +204,23 @@ int cluster_status(struct cli *c)
     }
 }
 
+int cluster_act(struct cli *c, cluster_act_fn *act, const void *ctx)
+{
+    int rc = cli_check_endpoints(c);
+    if (rc)
+        return rc;
+    struct hf_cluster_status *s = NULL;
+    struct admin *a = admin_open();
+    rc = a ? status_find(a, c->endpoints, c->timeout_ms, &s) : HF_E_NO_MEMORY;
+    if (rc)
+        rc = cli_error(c, rc, NULL);
+    else
+        rc = s->routes ? act(c, a, s, ctx) : cli_no_routes(c);
+    status_free(&s);
+    admin_close(&a);
+    return rc;
+}
+
 /* ---- members and routes ---- */
 
 /* The cluster's routes, or an exit code after saying that nobody told them. */

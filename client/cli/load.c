@@ -65,13 +65,13 @@ struct load {
     uint8_t *decoded;
 };
 
-static void say(struct load *l, uint64_t line, const char *what)
+static void say(struct load *l, uint64_t line, int code, const char *what)
 {
     if (l->said++ >= ERRORS_SAID_MAX)
         return;
     progress_clear(&l->progress);
-    fprintf(stderr, "holdfast: load: line %" PRIu64 ": %s%s\n", line, what,
-            l->said == ERRORS_SAID_MAX ? " (further failures are counted, not shown)" : "");
+    (void)cli_error(l->c, code, "load: line %" PRIu64 ": %s%s", line, what,
+                    l->said == ERRORS_SAID_MAX ? " (further failures are counted, not shown)" : "");
 }
 
 static void save_place(struct load *l, uint64_t now_ns, bool force)
@@ -82,7 +82,7 @@ static void save_place(struct load *l, uint64_t now_ns, bool force)
     l->saved_records = l->place.records;
     int rc = resume_write(l->c->resume, &l->place);
     if (rc)
-        say(l, l->place.lines, "the place for --resume could not be written");
+        say(l, l->place.lines, rc, "the place for --resume could not be written");
 }
 
 /* ---- answers ---- */
@@ -108,7 +108,7 @@ static void not_loaded(struct load *l, struct slot *s, int code, const char *mes
     l->fruitless++;
     if (!l->worst || unknown)
         l->worst = (int)cli_exit_of(code);
-    say(l, s->line, message);
+    say(l, s->line, code, message);
 }
 
 static void answered(struct load *l, struct hf_future *f)
@@ -211,7 +211,10 @@ static void put(struct load *l, struct slot *s, struct hf_bytes key, struct hf_b
         collect(l, WAIT_MS); /* too many bytes out */
     l->sent++;
     if (rc) {
-        not_loaded(l, s, rc, hf_error_text(rc));
+        char text[160];
+        snprintf(text, sizeof text, "the key has %zu bytes, the limit is %u; the value %zu, the limit is %u", key.size,
+                 (unsigned)LIMIT_KEY_BYTES, value.size, (unsigned)LIMIT_VALUE_BYTES);
+        not_loaded(l, s, rc, rc == HF_E_LIMIT ? text : hf_error_text(rc));
         return;
     }
     l->outstanding++;
@@ -343,10 +346,12 @@ int load_run(struct cli *c)
         drain(&l);
         save_place(&l, clock_boot_ns(), true);
         progress_end(&l.progress);
-        printf("loaded %" PRIu64 " failed %" PRIu64 " unknown %" PRIu64 "\n", l.loaded, l.failed, l.unknown);
+        printf(c->json ? "{\"loaded\":%" PRIu64 ",\"failed\":%" PRIu64 ",\"unknown\":%" PRIu64 "}\n"
+                       : "loaded %" PRIu64 " failed %" PRIu64 " unknown %" PRIu64 "\n",
+               l.loaded, l.failed, l.unknown);
         if (stop_asked())
-            fprintf(stderr, "holdfast: load: stopped by a signal at line %" PRIu64 "%s\n", l.line,
-                    c->resume ? "; the same command goes on" : "");
+            (void)cli_error(c, HF_E_CLOSED, "load: stopped by a signal at line %" PRIu64 "%s", l.line,
+                            c->resume ? "; the same command goes on" : "");
         rc = cli_flush_done(c, l.worst ? l.worst : rc);
         stop_end(); /* does not return after a signal */
     }

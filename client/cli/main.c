@@ -34,11 +34,12 @@ static const char help[] =
     "with \\t \\n \\\\ escaped, other bytes below 0x20 and 0x7f as \\xHH, and everything else as it is. With --json "
     "keys and\n"
     "values are strings; where one of an item's is no UTF-8 both are hexadecimal and the item says \"hex\":true.\n"
-    "load ends with \"loaded N failed N unknown N\"; its puts are given 30 s each unless --timeout says otherwise.\n"
+    "load ends with \"loaded N failed N unknown N\", with --json as an object.\n"
+    "Its puts are given 30 s each unless --timeout says otherwise.\n"
     "Ctrl-C ends it after what is out was answered; with --resume the same command goes on where it stopped.\n"
     "\n"
     "exit: 0 ok, 1 not found or compare failed, 2 usage, 3 surely not done, 4 conflict, 5 outcome unknown,\n"
-    "      6 refused (identity, limit), 7 degraded (status, verify)\n";
+    "      6 refused (identity, limit), 7 degraded (status), not equal or not all compared (verify)\n";
 
 enum { /* which single-command options a command takes */
        TAKES_TTL = 1,
@@ -86,27 +87,27 @@ struct option {
     const char *name;
     enum option_kind kind;
     size_t offset;
-    int taken_by; /* 0: every command */
-    uint64_t max;
+    int taken_by;           /* 0: every command */
+    struct cli_range range; /* of a number */
 };
 
 #define AT(field) offsetof(struct cli, field)
 static const struct option options[] = {
-    {"-c", KIND_TEXT, AT(endpoints), 0, 0},
-    {"--json", KIND_FLAG, AT(json), 0, 0},
-    {"--hex", KIND_FLAG, AT(hex), 0, 0},
-    {"--routed", KIND_FLAG, AT(routed), 0, 0},
-    {"--ttl", KIND_NUMBER, AT(ttl_ms), TAKES_TTL, INT64_MAX},
-    {"--at", KIND_NUMBER, AT(at), TAKES_AT, UINT64_MAX},
-    {"--prefix", KIND_TEXT, AT(prefix), TAKES_PREFIX, 0},
-    {"--limit", KIND_NUMBER, AT(limit), TAKES_SCAN, INT64_MAX},
-    {"--reverse", KIND_FLAG, AT(reverse), TAKES_SCAN, 0},
-    {"--keys-only", KIND_FLAG, AT(keys_only), TAKES_SCAN, 0},
-    {"--rate", KIND_NUMBER, AT(rate), TAKES_LOAD, 100000000},
-    {"--outstanding", KIND_NUMBER, AT(outstanding), TAKES_LOAD, UINT32_MAX},
-    {"--resume", KIND_TEXT, AT(resume), TAKES_LOAD, 0},
-    {"--watch", KIND_FLAG, AT(watch), TAKES_WATCH, 0},
-    {"--shard", KIND_NUMBER, AT(shard), TAKES_SHARD, UINT32_MAX},
+    {"-c", KIND_TEXT, AT(endpoints), 0, {0, 0}},
+    {"--json", KIND_FLAG, AT(json), 0, {0, 0}},
+    {"--hex", KIND_FLAG, AT(hex), 0, {0, 0}},
+    {"--routed", KIND_FLAG, AT(routed), 0, {0, 0}},
+    {"--ttl", KIND_NUMBER, AT(ttl_ms), TAKES_TTL, {0, INT64_MAX}},
+    {"--at", KIND_NUMBER, AT(at), TAKES_AT, {0, UINT64_MAX}},
+    {"--prefix", KIND_TEXT, AT(prefix), TAKES_PREFIX, {0, 0}},
+    {"--limit", KIND_NUMBER, AT(limit), TAKES_SCAN, {0, INT64_MAX}},
+    {"--reverse", KIND_FLAG, AT(reverse), TAKES_SCAN, {0, 0}},
+    {"--keys-only", KIND_FLAG, AT(keys_only), TAKES_SCAN, {0, 0}},
+    {"--rate", KIND_NUMBER, AT(rate), TAKES_LOAD, {0, 100000000}},
+    {"--outstanding", KIND_NUMBER, AT(outstanding), TAKES_LOAD, {0, UINT32_MAX}},
+    {"--resume", KIND_TEXT, AT(resume), TAKES_LOAD, {0, 0}},
+    {"--watch", KIND_FLAG, AT(watch), TAKES_WATCH, {0, 0}},
+    {"--shard", KIND_NUMBER, AT(shard), TAKES_SHARD, {1, UINT32_MAX}},
 };
 
 struct parse {
@@ -156,7 +157,7 @@ static int set_option(struct parse *p, const struct option *o, const char *value
         *(bool *)field = true;
     else if (o->kind == KIND_TEXT)
         *(const char **)field = value;
-    else if (!cli_number(p->c, o->name, value, o->max, field))
+    else if (!cli_number(p->c, o->name, value, o->range, field))
         return CLI_USAGE;
     return HF_OK;
 }
@@ -164,10 +165,8 @@ static int set_option(struct parse *p, const struct option *o, const char *value
 static int set_timeout(struct cli *c, const char *value)
 {
     uint64_t ms;
-    if (!cli_number(c, "--timeout", value, 600000, &ms))
+    if (!cli_number(c, "--timeout", value, (struct cli_range){1, 600000}, &ms))
         return CLI_USAGE;
-    if (ms == 0)
-        return cli_usage(c, "--timeout is at least 1 ms, and it bounds one request");
     c->timeout_ms = (uint32_t)ms;
     c->timeout_given = true;
     return HF_OK;

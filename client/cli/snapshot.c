@@ -77,15 +77,14 @@ static void print(const struct cli *c, const struct asked *all, size_t count)
     fputs(c->json ? "]}\n" : "", stdout);
 }
 
-static int snapshot(struct cli *c, struct admin *a, uint32_t only, const struct hf_cluster_status *s)
+static int snapshot(struct cli *c, struct admin *a, const struct hf_cluster_status *s, const void *ctx)
 {
-    if (!s->routes)
-        return cli_no_routes(c);
+    (void)ctx;
     struct asked *all;
-    size_t count = collect(c, s, only, &all), missing = 0;
+    size_t count = collect(c, s, (uint32_t)c->shard, &all), missing = 0;
     const struct asked *worst = NULL;
     if (count == 0)
-        return cli_error(c, HF_E_ABSENT, "there is no shard %" PRIu32 "; holdfast routes lists them", only);
+        return cli_no_shard(c, c->shard);
     ask(c, a, all, count);
     print(c, all, count);
     for (size_t i = 0; i < count; i++)
@@ -105,16 +104,5 @@ static int snapshot(struct cli *c, struct admin *a, uint32_t only, const struct 
 
 int snapshot_run(struct cli *c)
 {
-    int rc = cli_check_endpoints(c);
-    if (rc)
-        return rc;
-    struct admin *a = admin_open();
-    if (!a)
-        return cli_error(c, HF_E_NO_MEMORY, NULL);
-    struct hf_cluster_status *s = NULL;
-    rc = status_find(a, c->endpoints, c->timeout_ms, &s);
-    rc = rc ? cli_error(c, rc, NULL) : snapshot(c, a, (uint32_t)c->shard, s);
-    status_free(&s);
-    admin_close(&a);
-    return rc;
+    return cluster_act(c, snapshot, NULL);
 }

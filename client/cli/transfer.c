@@ -35,26 +35,30 @@ static uint32_t await_leader(struct cli *c, struct admin *a, uint32_t shard, uin
     return 0;
 }
 
-static int transfer(struct cli *c, struct admin *a, uint32_t shard, uint32_t to, const struct hf_cluster_status *s)
+struct order {
+    uint32_t shard, to; /* to: a replica; 0: any */
+};
+
+static int transfer(struct cli *c, struct admin *a, const struct hf_cluster_status *s, const void *ctx)
 {
+    const struct order *order = ctx;
+    uint32_t shard = order->shard;
     const struct status_shard *one = shard_of(s, shard);
-    if (!s->routes)
-        return cli_no_routes(c);
     if (!one)
-        return cli_error(c, HF_E_ABSENT, "there is no shard %" PRIu32 "; holdfast routes lists them", shard);
+        return cli_no_shard(c, shard);
     const char *endpoint = status_leader_endpoint(s, shard);
     if (!endpoint)
         return cli_error(c, HF_E_UNAVAILABLE, "shard %" PRIu32 " has no leader", shard);
     uint64_t deadline_ns = clock_boot_ns() + c->timeout_ms * CLOCK_NS_PER_MS;
     uint32_t leader = one->leader;
-    if (to != leader) {
-        Hf__Client__Transfer order = HF__CLIENT__TRANSFER__INIT;
+    if (order->to != leader) {
+        Hf__Client__Transfer body = HF__CLIENT__TRANSFER__INIT;
         Hf__Client__Request request = HF__CLIENT__REQUEST__INIT;
-        order.to = to;
+        body.to = order->to;
         request.cluster = s->cluster;
         request.shard = shard;
         request.op_case = HF__CLIENT__REQUEST__OP_TRANSFER;
-        request.transfer = &order;
+        request.transfer = &body;
         Hf__Client__Reply *reply;
         int rc = admin_ask_one(a, endpoint, &request, c->timeout_ms, &reply);
         if (rc)
@@ -76,20 +80,10 @@ static int transfer(struct cli *c, struct admin *a, uint32_t shard, uint32_t to,
 
 int transfer_leader(struct cli *c)
 {
+    static const struct cli_range ids = {1, UINT32_MAX};
     uint64_t shard, to = 0;
-    if (!cli_number(c, "SHARD", c->arguments[0].text, UINT32_MAX, &shard) ||
-        (c->count > 1 && !cli_number(c, "REPLICA", c->arguments[1].text, UINT32_MAX, &to)))
+    if (!cli_number(c, "SHARD", c->arguments[0].text, ids, &shard) ||
+        (c->count > 1 && !cli_number(c, "REPLICA", c->arguments[1].text, ids, &to)))
         return CLI_USAGE;
-    int rc = cli_check_endpoints(c);
-    if (rc)
-        return rc;
-    struct admin *a = admin_open();
-    if (!a)
-        return cli_error(c, HF_E_NO_MEMORY, NULL);
-    struct hf_cluster_status *s = NULL;
-    rc = status_find(a, c->endpoints, c->timeout_ms, &s);
-    rc = rc ? cli_error(c, rc, NULL) : transfer(c, a, (uint32_t)shard, (uint32_t)to, s);
-    status_free(&s);
-    admin_close(&a);
-    return rc;
+    return cluster_act(c, transfer, &(struct order){(uint32_t)shard, (uint32_t)to});
 }

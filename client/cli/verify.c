@@ -5,7 +5,7 @@
  *   3. compare. What more than half of the voters have is right; a replica that has something else is told so, marks its
  *      state machine, and takes the state from another at its next start
  *
- * Exit 0: all replicas of all shards were compared and are equal; 7: otherwise. */
+ * Exit 0: all replicas of all shards were compared and are equal; 7: otherwise, also where only some were compared. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +26,10 @@
 enum verdict { WAITING, EQUAL, DIFFERS, FAILED, UNCHECKED, UNREACHABLE };
 static const char *const verdict_names[] = {"waiting", "equal", "differs", "failed", "unchecked", "unreachable"};
 
+enum result { ALL_EQUAL, NOT_ALL_COMPARED, NOT_EQUAL }; /* of a shard, or of all: the worst of them */
+static const char *const result_names[] = {"equal", "incomplete", "different"};
+static const char *const result_texts[] = {"equal", "NOT ALL COMPARED", "NOT EQUAL"};
+
 struct checked { /* one replica */
     const Hf__Catalog__Member *member;
     enum verdict verdict;
@@ -44,7 +48,7 @@ struct verify {
     struct checked replicas[LIMIT_PEERS];
     size_t count, voters;
     const uint8_t *majority; /* a digest, or NULL */
-    bool equal;
+    enum result result;
 };
 
 static void pause_ms(long ms)
@@ -186,19 +190,52 @@ static void tell(struct verify *v, struct checked *r)
         hf__client__reply__free_unpacked(reply, NULL);
 }
 
+/* Two that were compared have something else. */
+static bool any_differ(const struct verify *v)
+{
+    const uint8_t *first = NULL;
+    for (size_t i = 0; i < v->count; i++) {
+        const struct checked *r = &v->replicas[i];
+        if (r->has_digest && first && memcmp(r->digest, first, DIGEST_BYTES) != 0)
+            return true;
+        if (r->has_digest)
+            first = r->digest;
+    }
+    return false;
+}
+
+static enum result result_of(enum verdict verdict)
+{
+    switch (verdict) {
+    case EQUAL:
+        return ALL_EQUAL;
+    case DIFFERS:
+    case FAILED:
+        return NOT_EQUAL;
+    case WAITING:
+    case UNCHECKED:
+    case UNREACHABLE:
+        break;
+    }
+    return NOT_ALL_COMPARED;
+}
+
 static void judge(struct verify *v)
 {
     for (size_t i = 0; i < v->count && !v->majority; i++)
         if (v->replicas[i].has_digest && votes_for(v, v->replicas[i].digest) > v->voters / 2)
             v->majority = v->replicas[i].digest;
-    v->equal = v->majority != NULL;
+    bool differ = any_differ(v);
     for (size_t i = 0; i < v->count; i++) {
         struct checked *r = &v->replicas[i];
-        if (r->has_digest)
-            r->verdict = !v->majority ? DIFFERS : memcmp(r->digest, v->majority, DIGEST_BYTES) == 0 ? EQUAL : DIFFERS;
+        if (r->has_digest && v->majority)
+            r->verdict = memcmp(r->digest, v->majority, DIGEST_BYTES) == 0 ? EQUAL : DIFFERS;
+        else if (r->has_digest)
+            r->verdict = differ ? DIFFERS : UNCHECKED;
         if (r->verdict == DIFFERS && v->majority)
             tell(v, r);
-        v->equal &= r->verdict == EQUAL;
+        enum result one = result_of(r->verdict);
+        v->result = one > v->result ? one : v->result;
     }
 }
 
@@ -216,7 +253,8 @@ static const char *explain(const struct checked *r, bool majority)
     case FAILED:
         return "FAILED to read its whole state; its log says which file";
     case UNCHECKED:
-        return "not compared: it had not caught up; verify again";
+        return r->has_digest ? "not compared: too few others told what they have; verify again"
+                             : "not compared: it had not caught up; verify again";
     case UNREACHABLE:
     case WAITING:
         break;
@@ -226,22 +264,24 @@ static const char *explain(const struct checked *r, bool majority)
 
 static void print_table(const struct verify *v)
 {
-    printf("shard %" PRIu32 " at index %" PRIu64 ": %s\n", v->shard, v->index, v->equal ? "equal" : "NOT EQUAL");
+    printf("shard %" PRIu32 " at index %" PRIu64 ": %s\n", v->shard, v->index, result_texts[v->result]);
     for (size_t i = 0; i < v->count; i++) {
         const struct checked *r = &v->replicas[i];
-        char hex[2 * DIGEST_BYTES + 1] = "";
-        if (r->has_digest)
+        char hex[2 * DIGEST_BYTES + 1] = "", records[32] = "";
+        if (r->has_digest) {
             digest_hex(r->digest, 8, hex);
-        printf("  %" PRIu32 "/%-4" PRIu32 " %-16s %12" PRIu64 " records  %s\n", v->shard, r->member->replica, hex,
-               r->records, explain(r, v->majority != NULL));
+            snprintf(records, sizeof records, "%" PRIu64 " records", r->records);
+        }
+        printf("  %" PRIu32 "/%-4" PRIu32 " %-16s %20s  %s\n", v->shard, r->member->replica, hex, records,
+               explain(r, v->majority != NULL));
     }
 }
 
 static void print_json(const struct verify *v)
 {
     char hex[2 * DIGEST_BYTES + 1];
-    printf("{\"shard\":%" PRIu32 ",\"index\":%" PRIu64 ",\"equal\":%s,\"replicas\":[", v->shard, v->index,
-           v->equal ? "true" : "false");
+    printf("{\"shard\":%" PRIu32 ",\"index\":%" PRIu64 ",\"equal\":%s,\"result\":\"%s\",\"replicas\":[", v->shard,
+           v->index, v->result == ALL_EQUAL ? "true" : "false", result_names[v->result]);
     for (size_t i = 0; i < v->count; i++) {
         const struct checked *r = &v->replicas[i];
         printf("%s{\"name\":\"%" PRIu32 "/%" PRIu32 "\",\"replica\":%" PRIu32 ",\"state\":\"%s\",\"digest\":",
@@ -272,9 +312,9 @@ static int check_levels(const struct verify *v, const struct status_shard *s)
     return HF_OK;
 }
 
-/* One shard. HF_OK and *equal, or an exit code after saying why. */
+/* One shard. HF_OK and *worst, or an exit code after saying why. */
 static int verify_shard(struct cli *c, struct admin *a, const struct hf_cluster_status *s,
-                        const struct status_shard *one, bool first, bool *equal)
+                        const struct status_shard *one, bool first, enum result *worst)
 {
     struct verify v = {.c = c, .a = a, .cluster = s->cluster, .shard = one->shard, .count = one->count};
     must(one->count <= LIMIT_PEERS);
@@ -292,48 +332,35 @@ static int verify_shard(struct cli *c, struct admin *a, const struct hf_cluster_
     if (c->json)
         fputs(first ? "{\"shards\":[" : ",", stdout);
     (c->json ? print_json : print_table)(&v);
-    *equal &= v.equal;
+    *worst = v.result > *worst ? v.result : *worst;
     return HF_OK;
 }
 
-static int verify_all(struct cli *c, struct admin *a, const struct hf_cluster_status *s)
+static int verify_all(struct cli *c, struct admin *a, const struct hf_cluster_status *s, const void *ctx)
 {
-    bool equal = true, found = false;
+    (void)ctx;
+    enum result worst = ALL_EQUAL;
+    bool found = false;
     int rc = HF_OK;
+    stop_on_signals();
     for (size_t i = 0; i < s->shards_count && !rc && !stop_asked(); i++) {
         if (c->shard != 0 && s->shards[i].shard != c->shard)
             continue;
-        rc = verify_shard(c, a, s, &s->shards[i], !found, &equal);
+        rc = verify_shard(c, a, s, &s->shards[i], !found, &worst);
         found |= !rc && !stop_asked();
     }
+    if ((rc || stop_asked()) && worst == ALL_EQUAL)
+        worst = NOT_ALL_COMPARED; /* the shards behind this one were not asked */
     if (c->json && found)
-        printf("],\"equal\":%s}\n", equal && !rc && !stop_asked() ? "true" : "false");
+        printf("],\"equal\":%s,\"result\":\"%s\"}\n", worst == ALL_EQUAL ? "true" : "false", result_names[worst]);
     if (!found && !rc && !stop_asked())
-        rc = cli_error(c, HF_E_ABSENT, "there is no shard %" PRIu64 "; holdfast routes lists them", c->shard);
-    rc = cli_flush(c, rc ? rc : equal ? CLI_OK : CLI_DEGRADED);
-    stop_end(); /* does not return after a signal */
-    return rc;
+        rc = cli_no_shard(c, c->shard);
+    return cli_flush(c, rc ? rc : worst == ALL_EQUAL ? CLI_OK : CLI_DEGRADED);
 }
 
 int verify_run(struct cli *c)
 {
-    int rc = cli_check_endpoints(c);
-    if (rc)
-        return rc;
-    struct admin *a = admin_open();
-    if (!a)
-        return cli_error(c, HF_E_NO_MEMORY, NULL);
-    struct hf_cluster_status *s = NULL;
-    rc = status_find(a, c->endpoints, c->timeout_ms, &s);
-    if (rc) {
-        rc = cli_error(c, rc, NULL);
-    } else if (!s->routes) {
-        rc = cli_no_routes(c);
-    } else {
-        stop_on_signals();
-        rc = verify_all(c, a, s);
-    }
-    status_free(&s);
-    admin_close(&a);
+    int rc = cluster_act(c, verify_all, NULL);
+    stop_end(); /* does not return after a signal */
     return rc;
 }

@@ -4,24 +4,29 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/base/error.h"
+#include "common/sys/clock.h"
 #include "common/sys/metrics.h"
+#include "common/sys/net.h"
 
 #define HTTP_CONNECTIONS_MAX 32u
 #define HTTP_TIMEOUT_S 10u
 #define HTTP_BACKLOG 64
 #define HTTP_HOST_BYTES 256
+#define HTTP_REASON_BYTES 256
 #define HTTP_TEXT_TYPE "text/plain; charset=utf-8"
 #define HTTP_METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 struct http {
-    struct MHD_Daemon *daemon; /* owned */
-    const _Atomic bool *ready; /* borrowed; outlives us */
+    struct MHD_Daemon *daemon;                  /* owned */
+    const _Atomic bool *ready;                  /* borrowed; outlives us */
+    _Atomic(const _Atomic(const char *) *) why; /* likewise; NULL: nobody says */
 };
 
 static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, const char *type, struct slice body,
@@ -45,6 +50,18 @@ static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned s
     return answer(connection, status, HTTP_TEXT_TYPE, slice_text(text), NULL);
 }
 
+static enum MHD_Result answer_ready(const struct http *h, struct MHD_Connection *connection)
+{
+    char text[HTTP_REASON_BYTES];
+    if (atomic_load(h->ready))
+        return answer_text(connection, MHD_HTTP_OK, "ready\n");
+    const _Atomic(const char *) *slot = atomic_load(&h->why);
+    const char *why = slot != NULL ? atomic_load(slot) : NULL;
+    bool said = why != NULL && why[0] != '\0';
+    snprintf(text, sizeof text, "not ready%s%s\n", said ? ": " : "", said ? why : "");
+    return answer_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE, text);
+}
+
 static enum MHD_Result handle(void *ctx, struct MHD_Connection *connection, const char *url, const char *method,
                               const char *version, const char *upload, size_t *upload_size, void **request)
 {
@@ -66,8 +83,7 @@ static enum MHD_Result handle(void *ctx, struct MHD_Connection *connection, cons
     if (strcmp(url, "/healthz") == 0)
         return answer_text(connection, MHD_HTTP_OK, "ok\n");
     if (strcmp(url, "/readyz") == 0)
-        return atomic_load(h->ready) ? answer_text(connection, MHD_HTTP_OK, "ready\n")
-                                     : answer_text(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "not ready\n");
+        return answer_ready(h, connection);
     if (strcmp(url, "/metrics") != 0)
         return answer_text(connection, MHD_HTTP_NOT_FOUND, "not found\n");
     struct buf text = {0};
@@ -124,15 +140,19 @@ static int listen_on(const char *endpoint, int *out_fd)
     return rc;
 }
 
-int http_start(const char *endpoint, const _Atomic bool *ready, struct http **out)
+int http_start(const char *endpoint, const _Atomic bool *ready, uint32_t patience_ms, struct http **out)
 {
-    int fd = -1;
-    int rc = listen_on(endpoint, &fd);
+    uint64_t end_ns = clock_boot_ns() + patience_ms * CLOCK_NS_PER_MS;
+    int rc, fd = -1;
+    do
+        rc = listen_on(endpoint, &fd);
+    while (net_listen_again(rc, end_ns));
     if (rc != 0)
         return rc;
     struct http *h = malloc(sizeof *h);
     must(h != NULL); /* out of memory */
     h->ready = ready;
+    atomic_init(&h->why, NULL);
     h->daemon = MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL, 0, NULL, NULL, handle, h,
                                  MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, HTTP_CONNECTIONS_MAX,
                                  MHD_OPTION_CONNECTION_TIMEOUT, HTTP_TIMEOUT_S, MHD_OPTION_END);
@@ -143,6 +163,11 @@ int http_start(const char *endpoint, const _Atomic bool *ready, struct http **ou
     }
     *out = h;
     return 0;
+}
+
+void http_explain(struct http *h, const _Atomic(const char *) *why)
+{
+    atomic_store(&h->why, why);
 }
 
 void http_stop(struct http **h)

@@ -33,6 +33,9 @@ void metric_observe_ns(struct metric_histogram *h, uint64_t ns)
 void metrics_register(struct metric *table, size_t count)
 {
     size_t used = tables_used;
+    for (size_t i = 0; i < used; i++)
+        if (tables[i].table == table)
+            return; /* of a module that was opened before */
     must(used < METRICS_TABLES_MAX);
     tables[used].table = table;
     tables[used].count = count;
@@ -42,6 +45,9 @@ void metrics_register(struct metric *table, size_t count)
 void metrics_register_histogram(struct metric_histogram *h)
 {
     size_t used = histograms_used;
+    for (size_t i = 0; i < used; i++)
+        if (histograms[i] == h)
+            return;
     must(used < METRICS_HISTOGRAMS_MAX);
     histograms[used] = h;
     histograms_used = used + 1;

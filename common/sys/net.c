@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <zmq.h>
 
 #include "common/base/error.h"
+#include "common/sys/clock.h"
 #include "common/sys/connections.h"
 #include "common/sys/unread.h"
 
@@ -20,6 +22,7 @@
 #define NET_RECONNECT_MS_MAX 200
 #define NET_CONNECT_TIMEOUT_MS 2000
 #define NET_BACKLOG 1024
+#define LISTEN_PAUSE_NS (50L * 1000 * 1000) /* between two tries at an address in use */
 #define NET_KEEPALIVE_IDLE_S 10
 #define NET_KEEPALIVE_INTERVAL_S 2
 #define NET_KEEPALIVE_COUNT 5
@@ -95,7 +98,9 @@ static int from_errno(int error)
 const char *net_listen_text(int rc)
 {
     if (rc == HF_E_EXISTS)
-        return "the address is in use by another process";
+        return "the address is in use: another process listens there, or an outgoing connection has its port, or had "
+               "it "
+               "less than a minute ago (which happens to ports of net.ipv4.ip_local_port_range)";
     return rc == HF_E_INVALID ? "no address of this machine in the right form" : error_text(rc);
 }
 
@@ -161,6 +166,24 @@ int net_listen(struct net *net, const char *endpoint, const struct net_options *
 {
     must(net != NULL); /* out of memory ends a server */
     return open_socket(net, true, endpoint, o, out);
+}
+
+bool net_listen_again(int rc, uint64_t end_ns)
+{
+    if (rc != HF_E_EXISTS || clock_boot_ns() >= end_ns)
+        return false;
+    nanosleep(&(struct timespec){.tv_nsec = LISTEN_PAUSE_NS}, NULL);
+    return true;
+}
+
+int net_serve(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out)
+{
+    uint64_t end_ns = clock_boot_ns() + NET_LISTEN_MS * CLOCK_NS_PER_MS;
+    int rc;
+    do
+        rc = net_listen(net, endpoint, o, out);
+    while (net_listen_again(rc, end_ns));
+    return rc;
 }
 
 int net_connect(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out)

@@ -29,7 +29,14 @@ struct net_options {
 
 /* ROUTER with MANDATORY. HF_E_EXISTS: address in use. HF_E_INVALID: bad endpoint. */
 HF_CHECKED int net_listen(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out);
-/* Why net_listen or http_start failed, for people: static, never NULL. */
+/* As net_listen, of a process that starts: while the address is in use it is tried again, for NET_LISTEN_MS. Who was just
+ * killed may still hold it; and a port that the kernel gave to an outgoing connection is in use as long as that lives, and
+ * in TIME-WAIT for a minute more: SO_REUSEADDR, which ZeroMQ sets on listeners only, takes over what both ends have set. */
+HF_CHECKED int net_serve(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out);
+#define NET_LISTEN_MS 5000u
+/* True, after a pause: `rc` is HF_E_EXISTS and `end_ns` (clock_boot_ns) has not come. */
+bool net_listen_again(int rc, uint64_t end_ns);
+/* Why net_serve or http_start failed, for people: static, never NULL. */
 const char *net_listen_text(int rc);
 /* DEALER with IMMEDIATE. Returns at once; the connection comes when it comes. */
 HF_CHECKED int net_connect(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out);

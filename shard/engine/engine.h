@@ -26,6 +26,8 @@
 #include "proto/raft.pb-c.h"
 #include "shard/log/log.h"
 
+#define ENGINE_RECOVERING_FORGOT UINT64_C(1)
+
 struct engine; /* each engine's own struct begins with nothing of ours */
 
 /* What opening saw of the log, also when it failed: a cold start is classified from it. The engine fills it in. */
@@ -58,7 +60,8 @@ struct engine_env {
     bool held;
     /* I13: the log was rebuilt after damage. A random number, drawn and written into identity before `rebuild` and kept
      * there until `recovered`: the log's incarnation. It travels in every message, so that leaders tell what this log
-     * acknowledged from what the lost one did. 0: nothing was lost. */
+     * acknowledged from what the lost one did. Its bit ENGINE_RECOVERING_FORGOT says that term and vote are lost as well (or
+     * that nobody knows): then a leader asks for more before it lets this replica vote. 0: nothing was lost. */
     uint64_t recovering;
 
     /* Calls out. `ctx` is passed back. */
@@ -138,6 +141,10 @@ struct engine_ops {
     int (*change)(struct engine *e, const Hf__Catalog__Members *members, uint64_t *out_index);
     int (*transfer)(struct engine *e, uint32_t to); /* 0: the most caught-up voter. HF_E_NOT_LEADER, HF_E_INVALID */
     void (*campaign)(struct engine *e); /* ignored while a leader is heard or after a start: a lease may rest on it */
+    /* How far back `bytes` of the log's files reach from `index`, which is applied: the lowest index behind which no more
+     * than that lie up to `index`, first - 1 at the least. In steps of some KiB, never too far; known as soon as the log is
+     * open, whoever wrote it. */
+    uint64_t (*reach)(const struct engine *e, uint64_t index, uint64_t bytes);
     /* Entries ≤ index may go (I4 is the caller's to keep). */
     int (*trim)(struct engine *e, uint64_t index);
     /* The state machine now stands at (index, term), whose configuration is `members`; between turns. If the log holds
@@ -150,6 +157,8 @@ struct engine_ops {
      * HF_E_NO_SPACE: done, but not durable: call it again with the same before anything relies on it. HF_E_IO: end the
      * process. */
     int (*install)(struct engine *e, uint64_t index, uint64_t term, const Hf__Catalog__Members *members);
+    /* The group's constants, once they are known, where env's were a guess. Between turns, not while this replica leads. */
+    void (*set_times)(struct engine *e, uint32_t heartbeat_ms, uint32_t election_ms);
 
     /* Offline, on a directory nobody runs. */
     int (*detect)(struct disk *disk, const char *dir, uint32_t log_epoch, bool *out_present);

@@ -24,7 +24,9 @@ struct identity {
     uint32_t format;
     uint32_t log_epoch;                 /* generation of the engine's log; from 1; 0 while fresh */
     uint32_t heartbeat_ms, election_ms; /* the group's constants, for a start without a state machine; 0: not noted */
-    uint64_t recovering; /* random; the log was damaged and is being rebuilt: no vote may be given (I13); 0: whole */
+    /* Random; the log was damaged and is being rebuilt: no vote may be given (I13); 0: whole. Odd: term and vote are lost as
+     * well, or an earlier build drew it, which did not tell. */
+    uint64_t recovering;
 };
 
 /* HF_E_ABSENT: no identity. HF_E_CORRUPT: checksum or syntax. HF_E_FORMAT: a format this program does not know. */

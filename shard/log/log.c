@@ -244,6 +244,12 @@ uint64_t log_disk_bytes(const struct log *log)
     return segments_bytes(&log->segments);
 }
 
+uint64_t log_reach(const struct log *log, uint64_t index, uint64_t bytes)
+{
+    must(index >= log->view.base && index <= log->view.durable);
+    return view_reach(&log->view, index, bytes);
+}
+
 const char *log_where(const struct log *log)
 {
     return log->where;

@@ -117,6 +117,11 @@ size_t log_runs(const struct log *log, const struct log_run **out); /* borrowed 
 
 uint64_t log_disk_bytes(const struct log *log); /* of all segments, spare ones included */
 
+/* How far back `bytes` of frames reach from `index` (base ≤ index ≤ synced): the lowest index behind which no more than
+ * that lie up to `index`; not below the base. Counted in stretches of some KiB (or one larger frame): a stretch counts when
+ * any of its entries does, so it is never too far. No I/O: opening found what is asked for here. */
+uint64_t log_reach(const struct log *log, uint64_t index, uint64_t bytes);
+
 /* Where and what, of the last call on this log that failed ("seg-….log at offset …: …"); "" before. Borrowed. */
 const char *log_where(const struct log *log);
 

@@ -188,6 +188,21 @@ const struct view_stretch *view_find(const struct view *v, uint64_t index, uint6
     return &s[low];
 }
 
+uint64_t view_reach(const struct view *v, uint64_t index, uint64_t bytes)
+{
+    uint64_t last, reached = index;
+    const struct view_stretch *oldest = v->stretches + v->stretch_head, *s = view_find(v, index, &last);
+    if (s == NULL)
+        return v->base; /* nothing is known to be kept */
+    for (; s->bytes <= bytes; s--) {
+        bytes -= s->bytes;
+        reached = s->first - 1;
+        if (s == oldest)
+            break;
+    }
+    return reached;
+}
+
 uint64_t view_oldest_segment(const struct view *v)
 {
     return v->stretch_count == 0 ? 0 : v->stretches[v->stretch_head].segment;

@@ -55,5 +55,7 @@ static inline uint64_t view_last_term(const struct view *v)
 
 /* The stretch of a durable entry and the last index it holds; NULL: none is known. */
 const struct view_stretch *view_find(const struct view *v, uint64_t index, uint64_t *out_last);
+/* As log_reach; `index` durable or the base. */
+uint64_t view_reach(const struct view *v, uint64_t index, uint64_t bytes);
 /* The segment of the oldest durable entry, 0: there is none. */
 uint64_t view_oldest_segment(const struct view *v);

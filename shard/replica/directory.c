@@ -229,6 +229,12 @@ int directory_bootstrap(struct directory *d, const Hf__Catalog__Bootstrap *b, ch
     return HF_OK;
 }
 
+uint64_t directory_recovering(bool forgot)
+{
+    uint64_t number = digest_random_u64();
+    return forgot ? number | ENGINE_RECOVERING_FORGOT : (number | 2) & ~ENGINE_RECOVERING_FORGOT;
+}
+
 int directory_rejoin(struct directory *d, uint64_t cluster, const Hf__Catalog__Members *members, char message[256])
 {
     must(directory_fresh(d));
@@ -255,7 +261,7 @@ int directory_rejoin(struct directory *d, uint64_t cluster, const Hf__Catalog__M
     id.cluster = cluster;
     id.incarnation = self->incarnation;
     id.log_epoch = 1;
-    id.recovering = digest_random_u64() | 1;
+    id.recovering = directory_recovering(true); /* it may have been made a voter: who knows what it promised */
     if (!rc)
         rc = identity_write(d->config.disk, d->config.dir, &id); /* the commit point */
     if (rc) {

@@ -66,6 +66,9 @@ HF_CHECKED int directory_bootstrap(struct directory *d, const Hf__Catalog__Boots
 HF_CHECKED int directory_rejoin(struct directory *d, uint64_t cluster, const Hf__Catalog__Members *members,
                                 char message[256]);
 
+/* A new number for identity's `recovering`: is the hard state lost as well as the log? */
+uint64_t directory_recovering(bool forgot);
+
 /* directory_open.c: finishes an install, reads the token, opens the state machine and looks at it. Changes nothing that is
  * only to be healed. d->fsm stays NULL where it cannot be used. Refuses (exit 6) trouble that may pass: disk, format. */
 void directory_open_fsm(struct directory *d);
@@ -78,11 +81,12 @@ void directory_open_engine(struct directory *d, struct engine_env *env);
 const Hf__Catalog__Member *directory_member(const Hf__Catalog__Members *members, uint32_t replica);
 /* The configuration best known before the engine is open; borrowed. */
 const Hf__Catalog__Members *directory_members(const struct directory *d);
-/* Between turns, after install_exchange with the new machine open: the log, the token and the record follow. */
+/* Between turns, after install_exchange with the new machine open: the log, the token and the record follow, and the mark of
+ * the old one goes with what was kept of it. */
 HF_CHECKED int directory_follow_install(struct directory *d);
 /* The state machine differs from what it must be: the next start puts it aside. Durable on return. */
 HF_CHECKED int directory_mark_damaged(struct directory *d, const char *why);
-/* A machine was put in place by an install: nothing is in trouble any more, and the mark of the old one goes. */
+/* A machine was put in place by an install: nothing is in trouble any more. */
 void directory_healed(struct directory *d);
 /* As engine_env.recovered. */
 HF_CHECKED int directory_recovered(struct directory *d);

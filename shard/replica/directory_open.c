@@ -70,8 +70,32 @@ static bool ours(const struct directory *d, uint64_t cluster, uint32_t group, ui
     return cluster == d->id.cluster && group == d->id.group && log_epoch == d->id.log_epoch;
 }
 
+static bool put_aside(struct directory *d, const char *from, const char *what, const char *why);
+
+/* The record is not used where it is damaged. As long as a machine that was put in place is not followed by its log, it
+ * still tells that much, and goes when that is done; otherwise it is put aside. */
+static void damaged_record(struct directory *d)
+{
+    struct disk *disk = d->config.disk;
+    struct install_record record;
+    char staged[PATH_BYTES];
+    bool placed = false;
+    if (install_read(disk, d->config.dir, &record) != HF_E_CORRUPT)
+        return;
+    path_of(d, INSTALL_MACHINE "/" INSTALL_STAGED, staged);
+    int rc = disk->ops->exists(disk, staged, &placed);
+    if (rc)
+        refuse("%s: %s; %s", staged, disk_error_text(rc), advice(rc));
+    if (placed)
+        diag(DIAG_WARN, "%s/" INSTALL_NAME " is damaged and not used: the state that was put in place says what it is",
+             d->config.dir);
+    else
+        put_aside(d, INSTALL_NAME, "install", "it is damaged, and no state was being put in place");
+}
+
 static void finish_install(struct directory *d)
 {
+    damaged_record(d);
     int rc = install_finish(d->config.disk, d->config.dir, &d->install_pending, &d->install);
     if (rc == HF_E_CORRUPT) /* the record is lost; the machine says what it is */
         d->install_pending = true;
@@ -102,18 +126,19 @@ static void read_token(struct directory *d)
 
 /* ---- the machine ---- */
 
-static void note_times(struct directory *d)
+/* The machine knows the group's constants; a later start may have to do without it. */
+static int note_times(struct directory *d)
 {
     const struct fsm_info *info = fsm_info(d->fsm);
     if (d->id.heartbeat_ms == info->heartbeat_ms && d->id.election_ms == info->election_ms)
-        return;
+        return HF_OK;
     struct identity id = d->id;
     id.heartbeat_ms = info->heartbeat_ms;
     id.election_ms = info->election_ms;
     int rc = identity_write(d->config.disk, d->config.dir, &id);
-    if (rc)
-        refuse("cannot write identity in %s: %s; the directory must be writable", d->config.dir, disk_error_text(rc));
-    d->id = id;
+    if (!rc)
+        d->id = id;
+    return rc;
 }
 
 static bool marked(const struct directory *d)
@@ -124,12 +149,21 @@ static bool marked(const struct directory *d)
     return d->config.disk->ops->exists(d->config.disk, path, &there) == HF_OK && there;
 }
 
+/* The machine that the mark spoke of is gone, durably. What was kept of it goes before the mark does: it may be no better,
+ * and without the mark nobody would know. Alone it is all there is. */
 static void unmark(struct directory *d)
 {
+    struct disk *disk = d->config.disk;
     char path[PATH_BYTES];
+    if (!marked(d))
+        return;
     path_of(d, CHECK_MARK_NAME, path);
-    int rc = d->config.disk->ops->remove(d->config.disk, path);
-    if (rc && rc != HF_E_ABSENT)
+    int rc = d->facts.healers > 0 ? keep_forget(disk, d->config.dir) : HF_OK;
+    if (!rc)
+        rc = disk->ops->remove(disk, path);
+    if (!rc)
+        rc = disk->ops->sync_dir(disk, d->config.dir);
+    if (rc)
         diag(DIAG_WARN, "cannot remove %s: %s; the state machine will be replaced once more", path,
              disk_error_text(rc));
 }
@@ -155,13 +189,25 @@ static void look_at_fsm(struct directory *d)
     f->applied_term = info->applied.term;
     f->fsm_foreign = !ours(d, info->cluster, info->group, info->applied.epoch);
     if (!f->fsm_foreign) {
-        note_times(d);
+        int rc = note_times(d);
+        if (rc)
+            refuse("cannot write identity in %s: %s; the directory must be writable", d->config.dir,
+                   disk_error_text(rc));
         return;
     }
     snprintf(d->where, sizeof d->where,
              "it is of cluster %016" PRIx64 " shard %u log epoch %u, one of them was copied from elsewhere",
              info->cluster, info->group, info->applied.epoch);
     fsm_close(&d->fsm);
+}
+
+static bool is_voter(const struct directory *d)
+{
+    const Hf__Catalog__Members *members = directory_members(d);
+    for (size_t i = 0; i < members->n_members; i++)
+        if (members->members[i]->replica == d->id.replica)
+            return members->members[i]->role == HF__CATALOG__ROLE__VOTER;
+    return false;
 }
 
 static uint32_t other_voters(const struct directory *d)
@@ -201,8 +247,6 @@ static void fill_env(struct directory *d, struct engine_env *env)
     env->group = d->id.group;
     env->replica = d->id.replica;
     env->log_epoch = d->id.log_epoch;
-    env->heartbeat_ms = d->id.heartbeat_ms ? d->id.heartbeat_ms : HEARTBEAT_MS_GUESS;
-    env->election_ms = d->id.election_ms ? d->id.election_ms : ELECTION_MS_GUESS;
     env->segment_bytes = d->config.segment_bytes;
     env->seed = digest_random_u64();
     env->now_ns = clock_boot_ns();
@@ -218,10 +262,17 @@ static int open_engine(struct directory *d, struct engine_env *env, char where[2
     env->applied_term = info ? info->applied.term : d->facts.snapshot_term;
     env->members = directory_members(d);
     env->recovering = d->id.recovering;
+    env->heartbeat_ms = d->id.heartbeat_ms ? d->id.heartbeat_ms : HEARTBEAT_MS_GUESS;
+    env->election_ms = d->id.election_ms ? d->id.election_ms : ELECTION_MS_GUESS;
     d->found = (struct engine_found){.snapshot = d->facts.snapshot};
     int rc = d->ops->open(env, &d->engine, where);
     env->found = NULL; /* it is d's, and only of opening */
     return rc;
+}
+
+HF_NORETURN static void refuse_log(const struct directory *d, int rc, const char *where)
+{
+    refuse("the raft log of %s cannot be opened: %s: %s; %s", d->config.dir, error_text(rc), where, advice(rc));
 }
 
 static void must_open(struct directory *d, struct engine_env *env)
@@ -229,7 +280,7 @@ static void must_open(struct directory *d, struct engine_env *env)
     char where[256] = "";
     int rc = open_engine(d, env, where);
     if (rc)
-        refuse("the raft log of %s cannot be opened: %s: %s; %s", d->config.dir, error_text(rc), where, advice(rc));
+        refuse_log(d, rc, where);
 }
 
 static int write_token(struct directory *d)
@@ -250,13 +301,19 @@ int directory_follow_install(struct directory *d)
     const struct fsm_info *info = fsm_info(d->fsm);
     int rc = d->ops->install(d->engine, info->applied.index, info->applied.term, info->members);
     if (!rc)
+        rc = note_times(d);
+    if (!rc) {
+        d->ops->set_times(d->engine, info->heartbeat_ms, info->election_ms);
         rc = write_token(d);
-    if (!rc)
-        rc = install_done(d->config.disk, d->config.dir);
-    return rc;
+    }
+    if (rc)
+        return rc;
+    unmark(d); /* while INSTALL says that this machine is another */
+    return install_done(d->config.disk, d->config.dir);
 }
 
-/* The process ended between putting a machine in place and telling the log. */
+/* The process ended between putting a machine in place and telling the log. A log that was damaged since stays pending: it
+ * is begun again behind the machine, and then told. */
 static void finish_pending(struct directory *d, struct engine_env *env)
 {
     if (!d->fsm) { /* what was put in place does not open: as any damaged machine */
@@ -266,13 +323,17 @@ static void finish_pending(struct directory *d, struct engine_env *env)
             refuse("%s/INSTALL cannot be removed: %s; %s", d->config.dir, disk_error_text(rc), advice(rc));
         return;
     }
-    must_open(d, env);
-    int rc = directory_follow_install(d);
+    char where[256] = "";
+    int rc = open_engine(d, env, where);
+    if (rc == HF_E_CORRUPT)
+        return;
+    if (rc)
+        refuse_log(d, rc, where);
+    rc = directory_follow_install(d);
     if (rc)
         refuse("the log of %s cannot follow the state machine that was installed at index %" PRIu64 ": %s; %s",
                d->config.dir, d->install.index, error_text(rc), advice(rc));
     d->install_pending = false;
-    unmark(d);
     d->ops->close(&d->engine);
     diag(DIAG_INFO, "an install that was interrupted is finished index=%" PRIu64, d->install.index);
 }
@@ -417,7 +478,8 @@ static void rebuild_log(struct directory *d, struct engine_env *env, const char 
     if (d->engine)
         d->ops->close(&d->engine);
     struct identity id = d->id;
-    id.recovering = digest_random_u64() | 1;
+    bool forgot = (id.recovering & ENGINE_RECOVERING_FORGOT) != 0; /* and that stays so */
+    id.recovering = directory_recovering(forgot);
     int rc = identity_write(disk, d->config.dir, &id);
     if (rc)
         refuse("cannot write identity in %s: %s; the directory must be writable", d->config.dir, disk_error_text(rc));
@@ -445,6 +507,8 @@ static void rebuild_log(struct directory *d, struct engine_env *env, const char 
     diag(DIAG_WARN, "put aside %s: %s", to, why);
     snprintf(d->trouble, sizeof d->trouble, "raft log damaged, it is fetched from another replica%s",
              usable ? "" : ", the state machine too");
+    if (d->install_pending)
+        finish_pending(d, env);
     must_open(d, env);
 }
 
@@ -506,7 +570,7 @@ void directory_open_engine(struct directory *d, struct engine_env *env)
     env->found = &d->found;
     rc = open_engine(d, env, where);
     if (rc && rc != HF_E_CORRUPT)
-        refuse("the raft log of %s cannot be opened: %s: %s; %s", d->config.dir, error_text(rc), where, advice(rc));
+        refuse_log(d, rc, where);
     classify(d, rc);
     if (d->cold.action == COLD_RESTORE || d->cold.action == COLD_REFUSE || d->facts.force_restore) {
         uint64_t term;
@@ -519,7 +583,9 @@ void directory_open_engine(struct directory *d, struct engine_env *env)
     cold_start_phase(COLD_PHASE_LOG, clock_boot_ns() - from);
     act(d, env, where);
     if (d->id.recovering && !d->trouble[0])
-        snprintf(d->trouble, sizeof d->trouble, "raft log was damaged, it is fetched from another replica");
+        snprintf(d->trouble, sizeof d->trouble, "%s, it is fetched from another replica",
+                 d->id.recovering & ENGINE_RECOVERING_FORGOT ? "raft log, term and vote were lost"
+                                                             : "raft log was damaged");
 }
 
 /* ---- later ---- */
@@ -533,7 +599,6 @@ int directory_mark_damaged(struct directory *d, const char *why)
 
 void directory_healed(struct directory *d)
 {
-    unmark(d);
     if (!d->id.recovering)
         d->trouble[0] = 0;
 }
@@ -548,6 +613,7 @@ int directory_recovered(struct directory *d)
     d->id = id;
     if (d->fsm)
         d->trouble[0] = 0;
-    diag(DIAG_INFO, "the raft log holds again what it lost; this replica votes again");
+    diag(DIAG_INFO, "the raft log holds again what it lost; this %s again",
+         is_voter(d) ? "replica votes" : "learner, which has no vote, is whole");
     return HF_OK;
 }

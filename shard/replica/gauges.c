@@ -1,9 +1,14 @@
 /* gauges.c: see gauges.h. */
 #include "shard/replica/gauges.h"
 
+#include <inttypes.h>
+
 #include "common/base/error.h"
+#include "common/sys/clock.h"
+#include "common/sys/diag.h"
 #include "common/sys/disk.h"
 #include "common/sys/metrics.h"
+#include "shard/replica/cold_start.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -51,7 +56,8 @@ static struct metric metrics[M_COUNT] = {
 static struct metric_histogram apply_seconds = {.name = "holdfast_fsm_apply_seconds",
                                                 .help = "Time to apply a turn's committed entries"};
 
-static uint32_t last_leader; /* loop thread */
+static uint32_t last_leader; /* loop thread, as the next */
+static const char *last_unready;
 
 void gauges_register(void)
 {
@@ -94,6 +100,24 @@ void gauges_show(const struct gauges_look *look)
     metric_set(&metrics[M_READY], look->ready);
     uint64_t ms = hlc_ms(look->ceiling);
     metric_set(&metrics[M_CEILING], ms < UINT64_MAX / NS_PER_MS ? ms * NS_PER_MS : UINT64_MAX);
+}
+
+void gauges_ready(const struct readiness *now, const struct engine_status *engine, uint64_t applied,
+                  _Atomic bool *ready, _Atomic(const char *) *unready)
+{
+    const char *text = readiness_text(now);
+    bool changed = atomic_exchange(ready, now->ready) != now->ready;
+    bool why_changed = last_unready != NULL && last_unready != text;
+    last_unready = text;
+    if (unready != NULL)
+        atomic_store(unready, text);
+    if (now->ready && changed) {
+        cold_start_ready(clock_boot_ns());
+        diag(DIAG_INFO, "ready applied=%" PRIu64 " leader=%" PRIu32, applied, engine->leader);
+    } else if (!now->ready && (changed || why_changed)) {
+        diag(changed ? DIAG_WARN : DIAG_INFO, "not ready: %s, applied=%" PRIu64 " leader=%" PRIu32 " term=%" PRIu64,
+             text, applied, engine->leader, engine->term);
+    }
 }
 
 void gauges_room(const char *dir)

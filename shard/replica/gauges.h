@@ -1,10 +1,13 @@
-/* gauges.h: what a replica shows of itself at /metrics: its own table, set once a turn.
+/* gauges.h: what a replica shows of itself at /metrics, its own table, and at /readyz, set once a turn.
  *
  * Position: replica.c shows and counts; the tables of its parts stand in their files. Thread: loop thread. */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "common/base/hlc.h"
 #include "shard/engine/engine.h"
+#include "shard/replica/readiness.h"
 
 enum gauges_event {
     GAUGES_TURN,
@@ -25,5 +28,8 @@ struct gauges_look {
     bool ready;
 };
 void gauges_show(const struct gauges_look *look);
+/* /readyz: whether, and why not (`unready` may be NULL); a line for each change of either. */
+void gauges_ready(const struct readiness *now, const struct engine_status *engine, uint64_t applied,
+                  _Atomic bool *ready, _Atomic(const char *) *unready);
 /* Room on the directory's file system; now and then. */
 void gauges_room(const char *dir);

@@ -2,6 +2,8 @@
 #include "shard/replica/heal.h"
 
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -38,6 +40,14 @@ struct heal {
     uint64_t needed_index; /* nothing before it helps */
     bool damaged;
     uint64_t retry_ns, pause_ns;
+    struct {          /* what was staged and is not used goes, on a thread of its own: it may be much */
+        bool running; /* and not joined yet; nothing is staged meanwhile */
+        pthread_t thread;
+        _Atomic bool done;
+        int code; /* the thread's until done */
+    } discard;
+    char failed[256];   /* why the last stream did; "": it did not */
+    char trouble[1024]; /* of heal_trouble */
 };
 
 struct heal *heal_new(const struct heal_config *config)
@@ -57,6 +67,8 @@ void heal_free(struct heal **h)
     if (!*h)
         return;
     receiver_stop(&(*h)->receiver);
+    if ((*h)->discard.running)
+        pthread_join((*h)->discard.thread, NULL);
     free(*h);
     *h = NULL;
 }
@@ -83,9 +95,48 @@ static uint64_t applied_of(const struct heal *h)
     return fsm ? fsm_info(fsm)->applied.index : 0;
 }
 
+/* ---- what is not used ---- */
+
+static void *discard_run(void *ctx)
+{
+    struct heal *h = ctx;
+    const struct directory_config *c = &h->config.directory->config; /* never changes */
+    h->discard.code = install_discard(c->disk, c->dir);
+    atomic_store(&h->discard.done, true);
+    return NULL;
+}
+
+/* Without a thread it waits for the next attempt or start, which remove it as well. */
+static void discard_begin(struct heal *h)
+{
+    must(!h->discard.running && !h->receiver);
+    atomic_store(&h->discard.done, false);
+    h->discard.running = pthread_create(&h->discard.thread, NULL, discard_run, h) == 0;
+}
+
+static bool discard_runs(struct heal *h)
+{
+    if (!h->discard.running || !atomic_load(&h->discard.done))
+        return h->discard.running;
+    pthread_join(h->discard.thread, NULL);
+    h->discard.running = false;
+    if (h->discard.code)
+        diag(DIAG_WARN, "what was fetched and is not used cannot be removed: %s; the next start does",
+             disk_error_text(h->discard.code));
+    return false;
+}
+
+static void note_failure(struct heal *h, const char *text)
+{
+    snprintf(h->failed, sizeof h->failed, "%s", text);
+}
+
 static void again_later(struct heal *h, uint64_t now_ns)
 {
-    receiver_stop(&h->receiver);
+    if (h->receiver) {
+        receiver_stop(&h->receiver);
+        discard_begin(h);
+    }
     h->retry_ns = now_ns + h->pause_ns;
     h->pause_ns = h->pause_ns * 2 < PAUSE_NS_MAX ? h->pause_ns * 2 : PAUSE_NS_MAX;
 }
@@ -137,7 +188,7 @@ static const char *useless(const struct heal *h, const struct engine_status *s, 
         return "it is of another log";
     if (s->role == ENGINE_LEADER)
         return "this replica leads";
-    if (d->fsm && t->index <= applied_of(h))
+    if (d->fsm && t->index <= applied_of(h) && !planted_bug("native.install_back"))
         return "the log came further meanwhile";
     return !d->fsm && t->index + 1 < s->first ? "the log begins behind it" : NULL;
 }
@@ -185,6 +236,7 @@ static void finish(struct heal *h, const struct engine_status *s, uint64_t now_n
         diag(DIAG_WARN, "a state of index=%" PRIu64 " was fetched and is not used: %s: %s", t->index, error_text(rc),
              where);
         metric_add(&metrics[M_FAILED], 1);
+        note_failure(h, where[0] ? where : error_text(rc));
         again_later(h, now_ns);
         return;
     }
@@ -200,6 +252,7 @@ static void finish(struct heal *h, const struct engine_status *s, uint64_t now_n
          record.index, record.term, h->from, before, bytes, (uint64_t)(took / CLOCK_NS_PER_MS));
     h->needed_ns = 0;
     h->damaged = false;
+    h->failed[0] = 0;
     h->retry_ns = 0;
     h->pause_ns = PAUSE_NS_MIN;
 }
@@ -222,6 +275,7 @@ static void follow(struct heal *h, const struct engine_status *s, uint64_t now_n
              h->from, receiver_bytes(h->receiver), receiver_text(h->receiver),
              (uint64_t)(h->pause_ns / CLOCK_NS_PER_MS));
         metric_add(&metrics[M_FAILED], 1);
+        note_failure(h, receiver_text(h->receiver));
         again_later(h, now_ns);
         return;
     }
@@ -232,6 +286,24 @@ bool heal_running(const struct heal *h)
     return h->receiver || h->needed_ns || h->damaged || !h->config.directory->fsm;
 }
 
+const char *heal_trouble(struct heal *h)
+{
+    const char *what = h->config.directory->trouble;
+    if (!heal_running(h))
+        return what;
+    if (!what[0])
+        what = "the others' logs begin too late for it, a state is fetched from another replica";
+    uint64_t bytes = h->receiver ? receiver_bytes(h->receiver) : 0;
+    if (bytes > 0)
+        snprintf(h->trouble, sizeof h->trouble, "%s: %" PRIu64 " of %" PRIu64 " bytes came", what, bytes,
+                 receiver_total(h->receiver));
+    else if (h->failed[0])
+        snprintf(h->trouble, sizeof h->trouble, "%s: this failed and is tried again: %s", what, h->failed);
+    else
+        snprintf(h->trouble, sizeof h->trouble, "%s", what);
+    return h->trouble;
+}
+
 void heal_turn(struct heal *h, uint64_t now_ns)
 {
     const struct directory *d = h->config.directory;
@@ -239,6 +311,8 @@ void heal_turn(struct heal *h, uint64_t now_ns)
         h->needed_ns = 0;
     metric_set(&metrics[M_RUNNING], heal_running(h));
     if (!heal_running(h))
+        h->failed[0] = 0;
+    if (discard_runs(h) || !heal_running(h))
         return;
     struct engine_status s = d->ops->status(d->engine);
     if (h->receiver)

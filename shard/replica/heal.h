@@ -3,7 +3,7 @@
  * Position: the replica tells it of the engine's need and asks once a turn; receiver.h fetches, install.h exchanges.
  * States:   idle → fetching [there is need, a leader, and it said where its state is] → idle [put in place, dropped, failed]
  * Invariants: one stream at a time; a failed one is tried again after a pause that doubles; never backwards: what does not
- *           come behind the machine that is there is dropped.
+ *           come behind the machine that is there is dropped. What is dropped, or fails, leaves nothing on disk.
  * Thread:   loop thread. */
 #pragma once
 
@@ -33,3 +33,5 @@ void heal_damaged(struct heal *h);
 /* Between turns. */
 void heal_turn(struct heal *h, uint64_t now_ns);
 bool heal_running(const struct heal *h); /* a stream is under way, or should be */
+/* For people: what is being healed, how far that is or why it stands still. Borrowed until the next call; "": nothing. */
+const char *heal_trouble(struct heal *h);

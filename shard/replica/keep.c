@@ -127,6 +127,21 @@ int keep_stage(struct disk *disk, const char *dir, uint64_t index, char where[25
     return rc;
 }
 
+int keep_forget(struct disk *disk, const char *dir)
+{
+    char path[PATH_BYTES];
+    for (uint64_t index; (index = list(disk, dir, UINT64_MAX).newest) != 0;) {
+        stream_path(dir, index, path);
+        int rc = disk->ops->remove(disk, path);
+        if (rc)
+            return rc;
+        diag(DIAG_WARN, "removed %s: it is of a state machine that was found to be damaged", path);
+    }
+    path_of(dir, TOKEN_DIR, path);
+    int rc = disk->ops->sync_dir(disk, path);
+    return rc == HF_E_ABSENT ? HF_OK : rc;
+}
+
 /* ---- writing ---- */
 
 struct file_writer {

@@ -26,3 +26,5 @@ uint64_t keep_find(struct disk *disk, const char *dir, const struct identity *id
                    uint64_t *out_term);
 /* Stages it as install.h has it, everything checked. HF_E_SNAPSHOT_*, HF_E_IO, HF_E_NO_SPACE; where[] says more. */
 HF_CHECKED int keep_stage(struct disk *disk, const char *dir, uint64_t index, char where[256]);
+/* Removes them all, durably: they are of a machine that is not to be believed. HF_E_IO. */
+HF_CHECKED int keep_forget(struct disk *disk, const char *dir);

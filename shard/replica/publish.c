@@ -104,8 +104,7 @@ struct publish {
 
 static uint64_t grain_of(const struct publish_config *c)
 {
-    uint64_t grain = c->replay_budget > 0 ? c->replay_budget / GRAINS : GRAIN_BYTES_DEFAULT;
-    return c->every_bytes > 0 && c->every_bytes / GRAINS < grain ? c->every_bytes / GRAINS : grain;
+    return c->replay_budget > 0 ? c->replay_budget / GRAINS : GRAIN_BYTES_DEFAULT;
 }
 
 /* Everything applied now is durable, as after a start. */
@@ -334,9 +333,9 @@ static uint64_t cut_index(const struct publish *p)
     uint64_t cut = most > p->config.trailing ? most - p->config.trailing : 0;
     if (p->config.every_bytes == 0)
         return cut;
-    uint64_t behind = replay_behind(&p->replay, most), match = latest_match(p);
-    uint64_t by_bytes = replay_index(&p->replay, behind + p->config.every_bytes);
-    uint64_t at_last = replay_index(&p->replay, behind + LAGGARD_FACTOR * p->config.every_bytes);
+    uint64_t match = latest_match(p);
+    uint64_t by_bytes = p->d->ops->reach(p->d->engine, most, p->config.every_bytes);
+    uint64_t at_last = p->d->ops->reach(p->d->engine, most, LAGGARD_FACTOR * p->config.every_bytes);
     if (cut < by_bytes)
         cut = by_bytes;
     if (cut > match)

@@ -48,11 +48,3 @@ uint64_t replay_behind(const struct replay *r, uint64_t index)
     }
     return r->bytes - r->marks[low].bytes;
 }
-
-uint64_t replay_index(const struct replay *r, uint64_t bytes)
-{
-    size_t i = r->count;
-    while (i > 0 && r->bytes - r->marks[i - 1].bytes <= bytes)
-        i--;
-    return i < r->count ? r->marks[i].index : r->index;
-}

@@ -1,4 +1,4 @@
-/* replay.h: how many bytes of log lie behind an index: what a restart would replay, what a trim would keep.
+/* replay.h: how many bytes of log lie behind an index: what a restart would replay.
  *
  * Position: publish tells it of applied entries and asks. Pure: no I/O.
  * Counts in steps of a grain: an answer is never too small, and too large by less than a grain and an entry.
@@ -26,5 +26,3 @@ void replay_init(struct replay *r, uint64_t index, uint64_t grain); /* counting 
 void replay_add(struct replay *r, uint64_t index, uint64_t bytes);
 /* Bytes of the entries above `index`; all that were counted, if counting began behind it. */
 uint64_t replay_behind(const struct replay *r, uint64_t index);
-/* The lowest index with at most `bytes` behind it that is surely known to have. */
-uint64_t replay_index(const struct replay *r, uint64_t bytes);

@@ -12,6 +12,7 @@
 #include "common/sys/failpoint.h"
 #include "common/sys/net.h"
 #include "shard/replica/gauges.h"
+#include "shard/replica/readiness.h"
 #include "shard/replica/snapshots.h"
 
 #define TURN_EVENTS_MAX 1024 /* messages of a kind in one turn */
@@ -39,10 +40,7 @@ struct replica {
     bool was_serving;            /* this term's leader may stamp: it knows the highest applied version */
     bool beat_heard;             /* since it serves: its clock is the coordinator's, not an old ceiling */
     uint64_t serving_ns;         /* since when */
-    uint64_t ready_at;           /* index to apply before being ready; UINT64_MAX: no leader was heard yet */
-    bool ready;
-    bool leader_heard;         /* since the last housekeeping */
-    uint64_t led_ns;           /* when there last was a leader */
+    struct readiness readiness;
     uint64_t held_since_ns;    /* a leader is kept from its work by want of room since then, 0: it is not */
     struct check *check;       /* owned */
     uint64_t applied_apart;    /* index of the last check: a call of on_apply may have failed behind it */
@@ -126,7 +124,7 @@ static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
             return rc;
         done += run;
         bool check = fsm_is_check(&entries[done - 1]);
-        if (check && r->ready) /* an old one that is replayed is nobody's question any more */
+        if (check && r->readiness.ready) /* an old one that is replayed is nobody's question any more */
             check_begin(r->check, r->fsm);
         if (check)
             r->applied_apart = entries[done - 1].index;
@@ -143,6 +141,8 @@ static void on_barrier_ready(void *ctx, uint64_t id, uint64_t index)
 static void on_snapshot_needed(void *ctx, uint32_t from, uint64_t index, uint64_t term)
 {
     struct replica *r = ctx;
+    if (index > applied_of(r))
+        readiness_needs(&r->readiness, index);
     snapshots_needed(r->snapshots, from, index, term);
 }
 
@@ -194,7 +194,7 @@ static void on_machine_opened(void *ctx)
     const struct fsm_info *info = fsm_info(r->fsm);
     r->election_ns = info->election_ms * CLOCK_NS_PER_MS;
     r->held_apply = r->damaged = false;
-    r->ready_at = UINT64_MAX; /* what its leader has committed by now */
+    readiness_installed(&r->readiness);
     check_anew(r->check);
     publish_resume(r->publish, info->applied.index);
 }
@@ -223,11 +223,11 @@ struct replica *replica_open(const struct replica_config *config)
     struct directory *d = config->directory;
     r->config = *config;
     r->ops = d->ops;
-    r->ready_at = UINT64_MAX;
+    readiness_init(&r->readiness);
     int rc = transport_open(config->net, d->config.raft_listen, &d->id, &r->transport);
     if (rc)
         refuse("cannot listen for replicas on %s (--raft-listen, else --raft-endpoint): %s", d->config.raft_listen,
-               error_text(rc));
+               net_listen_text(rc));
     transport_members(r->transport, directory_members(d));
     r->check = check_new(d->config.disk, d->config.dir);
     writes_init(&r->writes, config->front.write_done, config->front.ctx);
@@ -329,17 +329,25 @@ struct hlc replica_clock(const struct replica *r)
     return r->fsm ? hlc_max(r->stamp.observed, fsm_info(r->fsm)->newest.t) : r->stamp.observed;
 }
 
+static const char *trouble(const struct replica *r)
+{
+    const char *text = snapshots_trouble(r->snapshots, r->config.directory);
+    return r->held_log     ? "no space for the raft log, writes wait for room"
+           : r->held_apply ? "no space for the state machine, writes wait for room"
+           : text[0]       ? text
+                           : readiness_trouble(&r->readiness);
+}
+
 struct replica_state replica_state(const struct replica *r)
 {
     return (struct replica_state){.engine = r->status,
-                                  .ready = r->ready,
+                                  .ready = r->readiness.ready,
                                   .stopping = r->stopping,
                                   .pending = r->writes.count + r->reads.count,
                                   .publish = publish_state(r->publish),
-                                  .healing = r->status.held || r->status.recovering || snapshots_healing(r->snapshots),
-                                  .trouble = r->held_log     ? "no space for the raft log, writes wait for room"
-                                             : r->held_apply ? "no space for the state machine, writes wait for room"
-                                                             : r->config.directory->trouble};
+                                  .healing = r->status.held || r->status.recovering ||
+                                             snapshots_healing(r->snapshots) || readiness_healing(&r->readiness),
+                                  .trouble = trouble(r)};
 }
 
 int replica_transfer(struct replica *r, uint32_t to)
@@ -380,14 +388,11 @@ const Hf__Catalog__Members *replica_members(const struct replica *r)
 
 /* ---- the turn's parts ---- */
 
-/* A follower is ready once it has applied what its leader had committed when it was first heard. */
 static void note_leader(struct replica *r, const Hf__Raft__Envelope *e)
 {
-    if (e->raft->kind != HF__RAFT__KIND__APPEND || e->raft->term < r->status.term)
-        return;
-    r->leader_heard = true;
-    if (r->ready_at == UINT64_MAX)
-        r->ready_at = e->commit;
+    bool append = e->raft->kind == HF__RAFT__KIND__APPEND;
+    if ((append || e->raft->kind == HF__RAFT__KIND__SNAPSHOT) && e->raft->term >= r->status.term)
+        readiness_heard(&r->readiness, append ? e->commit : UINT64_MAX);
 }
 
 static long poll_timeout_ms(const struct replica *r, uint64_t now)
@@ -469,14 +474,13 @@ static bool apply(struct replica *r)
         r->beat_heard = false;
         r->serving_ns = clock_boot_ns();
     }
-    if (!r->ready && r->fsm && (r->status.serving || (r->status.leader && applied >= r->ready_at))) {
-        r->ready = true;
-        atomic_store(r->config.ready, true);
-        cold_start_ready(clock_boot_ns());
-        diag(DIAG_INFO, "ready applied=%" PRIu64 " leader=%" PRIu32, applied, r->status.leader);
-    }
+    if (r->damaged && r->status.role != ENGINE_LEADER)
+        readiness_damaged(&r->readiness);
+    else if (r->fsm)
+        readiness_look(&r->readiness, applied, r->status.serving, r->status.leader != 0);
+    gauges_ready(&r->readiness, &r->status, applied, r->config.ready, r->config.unready);
     struct hlc ceiling = r->fsm ? fsm_info(r->fsm)->ceiling : (struct hlc){0};
-    gauges_show(&(struct gauges_look){&r->status, applied, ceiling, r->ready});
+    gauges_show(&(struct gauges_look){&r->status, applied, ceiling, r->readiness.ready});
     return rc > 0;
 }
 
@@ -519,23 +523,6 @@ static void hand_over_when_useless(struct replica *r, uint64_t now)
                        : "no space for the raft log");
 }
 
-/* Ready is who has applied the commit index of a current leader: no longer so when there is none. A leader that lost
- * its quorum steps down by itself. */
-static void withdraw_ready(struct replica *r, uint64_t now)
-{
-    if (r->leader_heard || r->status.role == ENGINE_LEADER || !r->ready) {
-        r->leader_heard = false;
-        r->led_ns = now;
-        return;
-    }
-    if (now - r->led_ns < UNLED_ROUNDS * r->election_ns)
-        return;
-    r->ready = false;
-    r->ready_at = UINT64_MAX;
-    atomic_store(r->config.ready, false);
-    diag(DIAG_WARN, "not ready: no leader is heard, role=%s term=%" PRIu64, role_names[r->status.role], r->status.term);
-}
-
 static void reply(struct replica *r)
 {
     /* What waits for room was acknowledged to nobody (I9), so no read has to see it. */
@@ -546,7 +533,8 @@ static void reply(struct replica *r)
         return;
     r->housekeeping_ns = now + HOUSEKEEPING_NS;
     hand_over_when_useless(r, now);
-    withdraw_ready(r, now);
+    /* A leader that lost its quorum steps down by itself. */
+    readiness_look_at_time(&r->readiness, r->status.role == ENGINE_LEADER, now, UNLED_ROUNDS * r->election_ns);
     if (now >= r->room_ns) {
         r->room_ns = now + ROOM_NS;
         gauges_room(r->config.directory->config.dir);

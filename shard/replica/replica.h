@@ -32,10 +32,11 @@ struct replica_config {
     int signal_fd;
     struct replica_front front;
     struct publish_config publish;
-    const char *snapshot_listen;   /* where this replica's state is served; NULL: nowhere, and none is fetched */
-    const char *snapshot_endpoint; /* as others reach it; NULL: as bound */
-    uint64_t snapshot_rate;        /* bytes a second; 0: no limit */
-    _Atomic bool *ready;           /* what /readyz shows */
+    const char *snapshot_listen;    /* where this replica's state is served; NULL: nowhere, and none is fetched */
+    const char *snapshot_endpoint;  /* as others reach it; NULL: as bound */
+    uint64_t snapshot_rate;         /* bytes a second; 0: no limit */
+    _Atomic bool *ready;            /* what /readyz shows */
+    _Atomic(const char *) *unready; /* and why not: static texts; NULL: nobody asks */
 };
 
 /* Refuses (exit 6) when the engine's files disagree or the raft endpoint cannot be had. */
@@ -56,9 +57,9 @@ struct hlc replica_clock(const struct replica *r); /* highest observed: decides 
 
 struct replica_state {
     struct engine_status engine;
-    bool ready; /* has applied the commit index of a current leader */
+    bool ready; /* as in readiness.h */
     bool stopping;
-    bool healing; /* machine or log are being rebuilt, or a state is being fetched */
+    bool healing; /* machine or log are being rebuilt, or a state is needed, fetched, or not caught up with yet */
     uint64_t pending;
     struct publish_state publish;
     const char *trouble; /* borrowed: why it refuses writes though it runs, or what is being healed; "": nothing */

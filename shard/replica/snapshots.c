@@ -124,3 +124,8 @@ bool snapshots_healing(const struct snapshots *s)
 {
     return s && heal_running(s->heal);
 }
+
+const char *snapshots_trouble(struct snapshots *s, const struct directory *d)
+{
+    return s ? heal_trouble(s->heal) : d->trouble;
+}

@@ -1,7 +1,7 @@
 /* snapshots.h: what a replica does with whole states, on threads and sockets of its own: gives its state to others (sender),
  * keeps it in files (keep), takes another's (heal).
  *
- * Position: beside the turn; absent in the simulator, which has neither threads nor sockets.
+ * Position: beside the turn.
  * Thread:   loop thread. */
 #pragma once
 
@@ -34,3 +34,5 @@ bool snapshots_damaged(struct snapshots *s); /* false: nobody to take another st
 /* The machine waits to be replaced at the next start: nobody else is given it. */
 void snapshots_distrusted(struct snapshots *s);
 bool snapshots_healing(const struct snapshots *s);
+/* As heal_trouble; `s` NULL: what the directory says. */
+const char *snapshots_trouble(struct snapshots *s, const struct directory *d);

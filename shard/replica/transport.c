@@ -86,7 +86,7 @@ int transport_open(struct net *net, const char *endpoint, const struct identity 
     struct net_options options = {
         .hwm = PEER_HWM, .message_bytes = LIMIT_RAFT_MESSAGE_BYTES, .connections_max = CONNECTIONS_MAX};
     struct net_socket *listener = NULL;
-    int rc = net_listen(net, endpoint, &options, &listener);
+    int rc = net_serve(net, endpoint, &options, &listener);
     if (rc)
         return rc;
     struct transport *t = calloc(1, sizeof *t);

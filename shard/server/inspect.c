@@ -2,6 +2,7 @@
  * the outside. */
 #include "shard/server/inspect.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -325,17 +326,29 @@ static void print_text(const struct found *f, struct tally log, struct tally fsm
         printf("DAMAGE      %s\n", f->damage[i]);
 }
 
+/* Why `identity` cannot be read; the exit code. */
+static int no_identity(const char *dir, int rc, bool json)
+{
+    char path[PATH_BYTES];
+    struct stat st;
+    const char *why = disk_error_text(rc); /* of errno */
+    path_of(dir, "identity", path);
+    if (!dir[0])
+        return offline_error("\"\"", HF_E_ABSENT, "this names no directory", json);
+    if (stat(dir, &st) == 0 ? !S_ISDIR(st.st_mode) : errno == ENOTDIR)
+        return offline_error(dir, HF_E_ABSENT, "it is no directory, so no replica's", json);
+    if (rc == HF_E_ABSENT)
+        return offline_error(path, rc, "no such file; this is no replica's directory", json);
+    return offline_error(path, rc == HF_E_IO ? HF_E_REFUSED : rc, why, json);
+}
+
 int inspect_print(const char *dir, bool json)
 {
     static struct found f; /* too large for the stack */
     f = (struct found){.dir = dir};
     int rc = identity_read(disk_posix(), dir, &f.id);
-    if (rc) {
-        char path[PATH_BYTES];
-        path_of(dir, "identity", path);
-        return offline_error(
-            path, rc, rc == HF_E_ABSENT ? "no such file; this is no replica's directory" : disk_error_text(rc), json);
-    }
+    if (rc)
+        return no_identity(dir, rc, json);
     f.used = in_use(dir);
     snprintf(f.log_name, sizeof f.log_name, "%s-%u", f.id.engine, f.id.log_epoch);
     look(&f);

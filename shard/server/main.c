@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/endpoint.h"
 #include "common/base/error.h"
 #include "common/base/limits.h"
 #include "common/sys/connections.h"
@@ -91,10 +92,79 @@ static int usage(const char *what)
     return EXIT_USAGE;
 }
 
-static bool loopback(const char *endpoint)
+static int wrong(const char *option, const char *value, const char *accepted)
 {
-    return strncmp(endpoint, "tcp://127.", 10) == 0 || strncmp(endpoint, "tcp://[::1]", 11) == 0 ||
-           strncmp(endpoint, "tcp://localhost:", 16) == 0 || strncmp(endpoint, "ipc://", 6) == 0;
+    fprintf(stderr, "holdfast-shard: --%s %s: %s; see --help\n", option, value, accepted);
+    return EXIT_USAGE;
+}
+
+struct door { /* where others come in: what they are told, and where this process listens */
+    const char *name, *endpoint, *listen_name, *listen;
+};
+enum { RAFT, CLIENT, SNAPSHOT, DOORS };
+
+static bool same_address(const char *a, const char *b)
+{
+    size_t size = strlen(a);
+    return strcmp(a, b) == 0 && !(size > 2 && strcmp(a + size - 2, ":*") == 0);
+}
+
+static int check_forms(const struct options *o, const struct door doors[DOORS])
+{
+    for (size_t i = 0; i < DOORS; i++) {
+        const struct door *d = &doors[i];
+        struct slice endpoint = slice_text(d->endpoint);
+        if (i == SNAPSHOT ? !endpoint_to_listen(endpoint) : !endpoint_to_connect(endpoint))
+            return wrong(d->name, d->endpoint, "this is no endpoint: it takes " ENDPOINT_FORM);
+        if (!endpoint_to_listen(slice_text(d->listen)))
+            return wrong(d->listen_name, d->listen, "this is no endpoint: it takes " ENDPOINT_FORM);
+    }
+    if (o->http_endpoint && !endpoint_http(slice_text(o->http_endpoint)))
+        return wrong("http-endpoint", o->http_endpoint, "this is no address: it takes " ENDPOINT_HTTP_FORM);
+    return 0;
+}
+
+static int check_endpoints(const struct options *o)
+{
+    const struct door doors[DOORS] = {
+        [RAFT] = {"raft-endpoint", o->raft_endpoint, "raft-listen", o->raft_listen},
+        [CLIENT] = {"client-endpoint", o->client_endpoint, "client-listen", o->client_listen},
+        [SNAPSHOT] = {"snapshot-endpoint", o->snapshot_endpoint, "snapshot-listen", o->snapshot_listen}};
+    int rc = check_forms(o, doors);
+    if (rc)
+        return rc;
+    for (size_t i = 1; i < DOORS; i++)
+        for (size_t j = 0; j < i; j++)
+            if (same_address(doors[i].listen, doors[j].listen) || same_address(doors[i].endpoint, doors[j].endpoint)) {
+                char text[128];
+                snprintf(text, sizeof text,
+                         "with --%s this is one address; replicas, clients and states that are fetched need one each",
+                         doors[j].name);
+                return wrong(doors[i].name, doors[i].endpoint, text);
+            }
+    for (size_t i = 0; i < DOORS && !o->insecure; i++)
+        if (!endpoint_loopback(doors[i].listen))
+            refuse("--%s %s: endpoints beyond loopback need keys; without them --insecure must say so",
+                   doors[i].listen == doors[i].endpoint ? doors[i].name : doors[i].listen_name, doors[i].listen);
+    if (o->http_endpoint && !o->insecure && !endpoint_http_loopback(o->http_endpoint))
+        refuse("--http-endpoint %s: whoever reaches it reads it; beyond loopback --insecure must say so",
+               o->http_endpoint);
+    return 0;
+}
+
+static bool is_cluster(const char *text)
+{
+    return strlen(text) == 16 && strspn(text, "0123456789abcdefABCDEF") == 16 && strspn(text, "0") < 16;
+}
+
+/* Its number, or -1. */
+static int level_of(const char *name)
+{
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+    for (int i = 0; i < 4; i++)
+        if (strcmp(name, names[i]) == 0)
+            return i;
+    return -1;
 }
 
 static int check_options(const struct options *o)
@@ -107,8 +177,6 @@ static int check_options(const struct options *o)
         return usage("--shard and --replica are needed");
     if (!o->raft_endpoint || !o->client_endpoint)
         return usage("--raft-endpoint and --client-endpoint are needed");
-    if (strcmp(o->raft_listen, o->client_listen) == 0 || strcmp(o->raft_endpoint, o->client_endpoint) == 0)
-        return usage("--raft-endpoint and --client-endpoint are one address; replicas and clients need one each");
     if (o->snapshot_rate && o->snapshot_rate < SNAPSHOT_RATE_MIN)
         return usage("--snapshot-rate takes 0 (no limit) or 128KiB at least: what is slower counts as silent");
     if (strcmp(o->fsm_sync_mode, "nosync") != 0 && strcmp(o->fsm_sync_mode, "sync") != 0)
@@ -119,19 +187,11 @@ static int check_options(const struct options *o)
         fprintf(stderr, "holdfast-shard: --engine %s: this program has no such engine\n", o->engine);
         return EXIT_USAGE;
     }
-    if (!o->insecure && !(loopback(o->raft_listen) && loopback(o->client_listen) && loopback(o->snapshot_listen)))
-        refuse("endpoints beyond loopback need keys; without them --insecure must say so (%s, %s, %s)", o->raft_listen,
-               o->client_listen, o->snapshot_listen);
-    return 0;
-}
-
-static enum diag_level level_of(const char *name)
-{
-    static const char *const names[] = {"debug", "info", "warn", "error"};
-    for (int i = 0; i < 4; i++)
-        if (strcmp(name, names[i]) == 0)
-            return (enum diag_level)i;
-    return DIAG_INFO;
+    if (o->cluster && !is_cluster(o->cluster))
+        return wrong("cluster", o->cluster, "it takes 16 hexadecimal digits, not all 0");
+    if (level_of(o->log_level) < 0)
+        return wrong("log-level", o->log_level, "it takes debug, info, warn or error");
+    return check_endpoints(o);
 }
 
 static void open_directory(struct directory *d, const struct options *o)
@@ -186,7 +246,7 @@ static struct net_socket *listen_clients(struct net *net, const char *endpoint)
     struct net_options options = {
         .hwm = CLIENT_HWM, .message_bytes = REQUEST_BYTES_MAX, .connections_max = connections_init()};
     struct net_socket *socket = NULL;
-    int rc = net_listen(net, endpoint, &options, &socket);
+    int rc = net_serve(net, endpoint, &options, &socket);
     if (rc)
         refuse("cannot listen for clients on %s (--client-listen, else --client-endpoint): %s", endpoint,
                net_listen_text(rc));
@@ -194,7 +254,7 @@ static struct net_socket *listen_clients(struct net *net, const char *endpoint)
 }
 
 static void serve(const struct options *o, struct directory *d, struct net *net, struct net_socket *clients,
-                  int signal_fd, _Atomic bool *ready)
+                  int signal_fd, _Atomic bool *ready, _Atomic(const char *) *unready)
 {
     struct front *front = front_new(clients, d);
     struct replica_config config = {.net = net,
@@ -210,7 +270,8 @@ static void serve(const struct options *o, struct directory *d, struct net *net,
                                     .snapshot_listen = o->snapshot_listen,
                                     .snapshot_endpoint = o->snapshot_endpoint,
                                     .snapshot_rate = o->snapshot_rate,
-                                    .ready = ready};
+                                    .ready = ready,
+                                    .unready = unready};
     struct replica *replica = replica_open(&config);
     front_attach(front, replica);
     replica_run(replica);
@@ -233,7 +294,7 @@ int main(int argc, char **argv)
         return rc;
     char role[64];
     snprintf(role, sizeof role, "shard %" PRIu64 "/%" PRIu64, o.shard, o.replica);
-    diag_init(role, level_of(o.log_level));
+    diag_init(role, (enum diag_level)level_of(o.log_level));
     digest_init();
     int signal_fd = signals_init();
     must(signal_fd >= 0);
@@ -243,13 +304,16 @@ int main(int argc, char **argv)
     must(net);
     struct net_socket *clients = listen_clients(net, o.client_listen);
     static _Atomic bool ready;
+    static _Atomic(const char *) unready;
     metrics_register(build, 1);
     struct http *http = NULL;
-    if (o.http_endpoint && (rc = http_start(o.http_endpoint, &ready, &http)))
+    if (o.http_endpoint && (rc = http_start(o.http_endpoint, &ready, NET_LISTEN_MS, &http)))
         refuse("cannot listen on --http-endpoint %s: %s", o.http_endpoint, net_listen_text(rc));
+    if (http)
+        http_explain(http, &unready);
     if (!directory_fresh(&directory) || fresh_wait(&directory, clients, signal_fd)) {
         directory_open_fsm(&directory);
-        serve(&o, &directory, net, clients, signal_fd, &ready);
+        serve(&o, &directory, net, clients, signal_fd, &ready, &unready);
     }
     atomic_store(&ready, false);
     http_stop(&http);

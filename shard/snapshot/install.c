@@ -207,6 +207,18 @@ int install_done(struct disk *disk, const char *dir)
     return rc == HF_OK ? disk->ops->sync_dir(disk, p.snapshots) : rc;
 }
 
+int install_discard(struct disk *disk, const char *dir)
+{
+    struct paths p;
+    bool pending = false;
+    int rc = paths_of(dir, &p);
+    if (rc == HF_OK)
+        rc = disk->ops->exists(disk, p.record, &pending);
+    if (rc == HF_OK && pending)
+        rc = HF_E_BUSY;
+    return rc == HF_OK ? disk_remove_tree(disk, p.incoming) : rc;
+}
+
 /* There is a record; *out_pending as in install_finish. */
 static int resolve(struct disk *disk, const struct paths *p, int record, bool *out_pending)
 {

@@ -39,6 +39,10 @@ const struct stream_header *staging_header(const struct staging *s); /* NULL bef
 HF_CHECKED int staging_sync(struct staging *s);
 void staging_free(struct staging **s); /* leaves the files */
 
+/* What was staged goes: it is not used. Any thread, while nobody stages. Not durable: what a crash brings back is swept by
+ * install_finish. HF_E_BUSY: an install is pending, its files are not touched. HF_E_IO. */
+HF_CHECKED int install_discard(struct disk *disk, const char *dir);
+
 /* Opens what was staged read-only: is it the state that the token tells of? HF_E_SNAPSHOT_TOKEN; HF_E_SNAPSHOT_BODY: it
  * is no state machine; HF_E_IO. where[] says more. Real disks only. */
 HF_CHECKED int install_check(const char *dir, const struct token *token, char where[256]);

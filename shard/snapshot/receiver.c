@@ -247,6 +247,16 @@ static void finish(struct receiver *r)
     atomic_store(&r->state, RECEIVER_DONE);
 }
 
+static void fail_for_room(struct receiver *r, uint64_t total, uint64_t room)
+{
+    char text[sizeof r->text];
+    snprintf(text, sizeof text,
+             "there is no room for it: it takes %" PRIu64 " bytes and leaves %" PRIu64
+             " to others, the disk has room for %" PRIu64,
+             total, (uint64_t)ROOM_RESERVE, room);
+    fail(r, HF_E_NO_SPACE, text);
+}
+
 /* Asked once: what does not fit is not begun, since others need the room that is left. */
 static bool fits(struct receiver *r, uint64_t total)
 {
@@ -254,7 +264,10 @@ static bool fits(struct receiver *r, uint64_t total)
     if (r->room_seen || total == 0)
         return true;
     r->room_seen = true;
-    return disk_room(r->dir, &room) != HF_OK || total + ROOM_RESERVE <= room;
+    if (disk_room(r->dir, &room) != HF_OK || total + ROOM_RESERVE <= room)
+        return true;
+    fail_for_room(r, total, room);
+    return false;
 }
 
 static void on_chunk(struct receiver *r, const Hf__Snapshot__Reply *p)
@@ -269,10 +282,8 @@ static void on_chunk(struct receiver *r, const Hf__Snapshot__Reply *p)
         return;
     }
     crash_point("snapshot.chunk_received");
-    if (!fits(r, c->total)) {
-        fail(r, HF_E_NO_SPACE, "the state is larger than the room on the disk");
+    if (!fits(r, c->total))
         return;
-    }
     int rc = stream_reader_push(r->reader, pack_slice(c->data));
     if (rc) {
         fail(r, rc, "");

@@ -521,7 +521,7 @@ static int open_socket(struct sender *s)
     struct net_options options = {
         .hwm = HWM, .message_bytes = TRANSFER_REQUEST_BYTES_MAX, .connections_max = CONNECTIONS_MAX};
     char bound[LIMIT_TEXT_BYTES];
-    int rc = net_listen(s->config.net, s->config.listen, &options, &s->socket);
+    int rc = net_serve(s->config.net, s->config.listen, &options, &s->socket);
     if (rc)
         return rc;
     net_endpoint(s->socket, bound, sizeof bound);

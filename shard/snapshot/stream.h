@@ -31,9 +31,9 @@ enum stream_section { STREAM_FILE = 1 /* a file of a checkpoint */, STREAM_RECOR
     65536 /* of a header of version 2: (tag u32, length u32, bytes) in a row; unknown ones are skipped */
 
 struct stream_header {
-    uint32_t version; /* 0: headerless legacy, 1, 2; the writer chooses itself: 2 once there is a cutover */
-    struct hlc ceiling;
-    uint64_t cutover;
+    uint32_t version;   /* 0: headerless legacy, 1, 2; the writer chooses itself: 2 once there is a cutover */
+    struct hlc ceiling; /* never above the token's: HF_E_SNAPSHOT_TOKEN */
+    uint64_t cutover;   /* read: the token has it too, or a higher one */
     struct token token;
 };
 

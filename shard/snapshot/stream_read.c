@@ -164,6 +164,10 @@ static int take_token(struct stream_reader *r)
     if (token_decode(buf_slice(&r->token), &r->arena, &r->header.token) != HF_OK)
         return HF_E_SNAPSHOT_TOKEN;
     buf_deinit(&r->token);
+    if (r->header.ceiling.t > r->header.token.ceiling.t)
+        return HF_E_SNAPSHOT_TOKEN; /* the body holds less than it promises: a ceiling would fall */
+    if (r->header.token.cutover < r->header.cutover)
+        r->header.token.cutover = r->header.cutover;
     r->header_done = true;
     return r->sink.header != NULL ? r->sink.header(r->sink.ctx, &r->header) : HF_OK;
 }

@@ -10,6 +10,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 from cluster import FULL, ClusterTest, Hammer, StartFailed, parse_dump, wait_for  # noqa: E402
 import histories  # noqa: E402
+import starts  # noqa: E402
 import wire  # noqa: E402
 from wire import request  # noqa: E402
 
@@ -42,7 +43,7 @@ class Chaos(ClusterTest):
         return made
 
     def judge(self, c, made, every_replica=True):
-        """Stops the load; returns the faults: histories against content, digests, replicas among each other."""
+        """Stops the load; returns the faults: histories against content, digests, replicas among each other, starts."""
         counts = [h.stop() for h in made]
         for h in made:
             self.assertGreater(h.counts["acked"], 100)
@@ -53,7 +54,7 @@ class Chaos(ClusterTest):
         print(f"{self.id().rpartition('.')[2]}: {counts}, {len(dump)} keys at the end", file=sys.stderr)
         if every_replica and not faults:
             faults += self.faults_of_replicas(c, dump)
-        return faults
+        return faults + starts.faults(c)
 
     def faults_of_replicas(self, c, dump):
         """Each replica in turn leads and must show the same content; then all are killed at once and come back."""

@@ -11,6 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import cluster  # noqa: E402
 import histories  # noqa: E402
 import netns  # noqa: E402
+import starts  # noqa: E402
 import wire  # noqa: E402
 from cluster import FULL, PATIENCE, parse_dump, wait_for  # noqa: E402
 from wire import request  # noqa: E402
@@ -45,7 +46,8 @@ class Partitions(netns.NetTest):
         c.digests_agree(1)
         dump = parse_dump(c.cli("dump", text=False).stdout)
         print(f"{self.id().rpartition('.')[2]}: {counts}, {len(dump)} keys at the end", file=sys.stderr)
-        self.assertEqual(histories.judge(c, made, dump), [])
+        faults = starts.faults(c, lambda name: c.http(name, "/metrics")[1])
+        self.assertEqual(histories.judge(c, made, dump) + faults, [])
 
     @staticmethod
     def view(c, names):
@@ -197,9 +199,19 @@ class Partitions(netns.NetTest):
             try:
                 for h in made:
                     h.await_acks(100 if FULL else 10, seconds=120)
+                self.lossy(c, percent)
             finally:
                 c.net.heal()
         self.judge(c, made)
+
+    def lossy(self, c, percent):
+        """Packets were really lost, at every replica: by chance, so far less than the share asked for is enough."""
+        wait_for("packets enough to judge by", 120, lambda: all(c.net.lost().get(n, (0, 0))[0] > 300 for n in c.names()), 0.2)
+        lost = c.net.lost()
+        print(f"{percent} %: packets arrived and dropped: {lost}", file=sys.stderr)
+        for name in c.names():
+            arrived, dropped = lost[name]
+            self.assertGreater(dropped, arrived * percent / 400, name)
 
     # ---- reads of a leader that was cut off
 

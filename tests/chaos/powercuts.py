@@ -16,6 +16,7 @@ sys.path[:0] = [os.path.join(HERE, "..", "support"), os.path.join(HERE, "..", "s
 import chaos  # noqa: E402
 import cluster  # noqa: E402
 import powercut  # noqa: E402
+import starts  # noqa: E402
 from cluster import FULL, SCRIPT, StartFailed, wait_for  # noqa: E402
 
 SEED = chaos.SEED
@@ -48,7 +49,7 @@ class PowerCluster(cluster.Cluster):
     def bootstrap_and_cut(self, crash_point):
         """Makes the cluster until a replica passes the crash point; then the power fails."""
         with contextlib.suppress(StartFailed):
-            self.up(env={"HOLDFAST_CRASH_POINT": crash_point, "HOLDFAST_START_SECONDS": "3"})
+            self.up(env={"HOLDFAST_CRASH_POINT": crash_point, "HOLDFAST_START_SECONDS": "3"}, leave=True)
         self.processes = {row["name"]: row for row in json.loads(self.script("ps", "--json").stdout)}
         assert set(self.alive()) != set(self.names()), f"{crash_point} was not passed"
         self.just_kill(*self.alive())
@@ -186,6 +187,7 @@ class PowerCuts(cluster.ClusterTest):
             c.bootstrap_and_cut(point)
             c.up()
             cluster.Hammer(c, "p").await_acks(20)
+            self.assertEqual(starts.faults(c), [])
             c.close(keep=False)
 
     def found(self, bug, **shape):
@@ -215,6 +217,25 @@ class PowerCuts(cluster.ClusterTest):
         """Names that are never synced must be found."""
         said = self.found("log.skip_dirsync", sets=["log-segment-bytes=65536"])
         self.assertRegex(said, "lost: |not linearizable|cannot be opened|stands still")
+
+    def test_canary_healed_start(self):
+        """One replica whose log forgets is healed by the others, so that all is there again: its start must be found."""
+        c = self.cluster(shards=1, sets=chaos.OFTEN).up()
+        c.mode = "worst"
+        name = c.followers(1)[0]
+        c.kill(name)
+        c.start(name, env={"HOLDFAST_PLANTED_BUG": "log.skip_sync"})
+        made = self.hammers(c)
+        begin = c.status_of(name).snapshot
+        wait_for("a snapshot that stands on the log", 60, lambda: c.status_of(name).snapshot > begin)
+        self.assertEqual(starts.faults(c), [])
+        c.kill(name)
+        c.start(name)
+        faults = self.judge(c, made, every_replica=False)
+        self.assertTrue(faults)
+        for fault in faults:
+            self.assertIn(f"bad start: {name}: ", fault)
+            self.assertIn("state=corrupt_log", fault)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     for (port = PORT_FIRST; port <= PORT_LAST; port++) {
         char endpoint[32];
         snprintf(endpoint, sizeof endpoint, "127.0.0.1:%u", port);
-        if (http_start(endpoint, &ready, &http) == HF_OK)
+        if (http_start(endpoint, &ready, 0, &http) == HF_OK)
             break;
     }
     must(http != NULL);

@@ -27,6 +27,7 @@ static int on_header(void *ctx, const struct stream_header *h)
 {
     struct watched *w = ctx;
     must(!w->header && h->version <= 2 && (h->version > 0 || (h->ceiling.t == 0 && h->cutover == 0)));
+    must(h->ceiling.t <= h->token.ceiling.t && h->cutover <= h->token.cutover);
     must(h->token.cluster != 0 && h->token.group != 0 && h->token.index != 0);
     must(peers_check(h->token.members) == HF_OK);
     w->header = true;

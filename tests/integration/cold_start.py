@@ -4,14 +4,16 @@
 import os
 import re
 import shutil
+import subprocess
 import sys
 import unittest
+import urllib.error
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import damage  # noqa: E402
 import faults  # noqa: E402
 import wire  # noqa: E402
-from cluster import ClusterTest, StartFailed, wait_for  # noqa: E402
+from cluster import ClusterTest, StartFailed, tool, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 REFUSED = 6
@@ -83,6 +85,26 @@ class Cold(ClusterTest):
 
 
 class Machine(Cold):
+    def test_fresh_at_the_pointer_and_ahead_of_it(self):
+        """RocksDB's own log (sync) makes all that was applied durable, and without a coordinator nothing is but what we put."""
+        c = self.group(replicas=1, sets=["fsm-sync-mode=sync"])
+        name = "1/1"
+        self.assertIn(" fresh incarnation=", c.log(name))
+        c.kill("coordinator/1")
+        self.put(20)
+        with c.wire(name) as w:
+            ask = request(1)
+            ask.snapshot.SetInParent()
+            self.assertEqual(w.ask(ask, 30).code, wire.OK)
+        for state, count in (("equal", 5), ("ahead", 0)):
+            c.kill(name)
+            said = self.log_since(name)
+            c.start(name)
+            line = self.started(name, state, "skipped", state, said)
+            self.assertEqual(int(line["applied"]) == int(line["snapshot"]), state == "equal", line)
+            self.put(count)
+        self.assertNotIn("fetching", said())
+
     def test_what_is_whole_is_skipped(self):
         """Ahead of the pointer and at it; without reading a snapshot, of which there is none."""
         c = self.group()
@@ -98,6 +120,24 @@ class Machine(Cold):
         self.assertGreaterEqual(int(line["applied"]), int(line["snapshot"]))
         self.whole(name)
         self.assertNotIn("fetching", said())
+
+    def test_a_record_of_an_install_that_says_nothing(self):
+        """Garbage in INSTALL while no state was being put in place: told, put aside, and the start goes on."""
+        c = self.group(replicas=1)
+        self.put(20)
+        name = "1/1"
+        c.kill(name)
+        record = os.path.join(c.data(name), "INSTALL")
+        with open(record, "wb") as f:
+            f.write(b"garbage" * 10)
+        said = self.log_since(name)
+        c.start(name)
+        self.assertRegex(said(), r"WARN .*put aside .*/quarantine/install-1: it is damaged")
+        self.assertFalse(os.path.exists(record))
+        with open(os.path.join(c.data(name), "quarantine", "install-1"), "rb") as f:
+            self.assertEqual(f.read(), b"garbage" * 10)
+        self.assertEqual(self.begun(said)["outcome"], "skipped")
+        self.whole(name)
 
     def test_each_unusable_machine_is_replaced(self):
         c = self.group()
@@ -135,6 +175,27 @@ class Machine(Cold):
             said = self.restart(name, "foreign_epoch", "fallback", "foreign_epoch")
             self.assertIn("copied from elsewhere", said())
             self.assertEqual(len(self.quarantined(name, "fsm")), n + 1)
+
+    def test_a_machine_that_says_nonsense_of_itself_or_is_of_another_history(self):
+        """Checksums that hold: what it says does not decode, or its term, or the pointer's, is not the log's (I5)."""
+        c = self.group()
+        self.put(60)
+        name = c.followers(1)[0]
+        for n, (what, state) in enumerate((("mangled", "unreadable"), ("term", "foreign_term"), ("pointer", "foreign_term"))):
+            with self.subTest(what):
+                self.put(5)
+                c.kill(name)
+                subprocess.run([tool("wrongmeta"), c.data(name), what], check=True, timeout=60)
+                said = self.restart(name, state, "fallback", state)
+                self.assertEqual(said().count("cold start state="), 1)
+                self.assertEqual(self.quarantined(name, "fsm"), [f"fsm-{i + 1}" for i in range(n + 1)])
+                self.assertIn(f"put aside {c.data(name)}/quarantine/fsm-{n + 1}: ", said())
+                self.assertIn("installed index=", said())
+                self.assertEqual(self.quarantined(name, "log"), [])
+        c.transfer(1, name)
+        with c.wire(name) as w:
+            for key, value in self.puts.items():
+                self.assertEqual(w.ask(request(1, get=key), 20).value, value, key)
 
     def older_machine(self, sets, puts):
         """A replica whose fsm/ is that of `puts` writes ago; not started."""
@@ -303,6 +364,58 @@ class Log(Cold):
         c.kill(a)  # what A had is on the others
         self.assertIn(c.leader(1), (b, last))
 
+    def borrow(self, own, other):
+        """The machine of another replica of the group, which is stopped, in place of one's own, whose owner is stopped too."""
+        fsm = os.path.join(self.c.data(own), "fsm")
+        shutil.rmtree(fsm)
+        shutil.copytree(os.path.join(self.c.data(other), "fsm"), fsm)
+
+    def serves_all(self, name):
+        self.c.transfer(1, name)
+        with self.c.wire(name) as w:
+            for key, value in self.puts.items():
+                self.assertEqual(w.ask(request(1, get=key), 20).value, value, key)
+
+    def test_an_older_machine_of_another_replica(self):
+        """It is of this very log: one's own log brings it up, with an alarm."""
+        c = self.group(sets=["snapshot-entries=40", "snapshot-trailing-entries=100000"])
+        own, other = c.followers(1)
+        self.put(20)
+        c.script("kill", other, "-TERM")
+        c.await_end(other)
+        applied = c.status_of(own).applied
+        self.put(100)
+        self.published(own, applied + 50)
+        c.kill(own)
+        self.borrow(own, other)
+        c.start(other)
+        said = self.restart(own, "behind_covered", "skipped", "behind")
+        line = self.begun(said)
+        self.assertLess(int(line["applied"]), int(line["snapshot"]))
+        self.assertIn(" WARN ", next(x for x in said().splitlines() if "cold start state=" in x))
+        self.assertNotIn("installed index=", said())
+        self.assertEqual(self.quarantined(own, ""), [])
+        self.serves_all(own)
+
+    def test_a_newer_machine_of_another_replica(self):
+        """It holds what one's own log does not: the log counts as one that lost entries (I13)."""
+        c = self.group()
+        own, other = c.followers(1)
+        self.put(20)
+        c.kill(own)
+        self.put(60)
+        c.script("kill", other, "-TERM")
+        c.await_end(other)
+        self.borrow(own, other)
+        c.start(other)
+        said = self.restart(own, "corrupt_log", "fallback", "corrupt_log")
+        line = self.begun(said)
+        self.assertGreater(int(line["applied"]), int(line["last"]))
+        self.assertEqual(self.quarantined(own, "log"), ["log-1"])
+        self.assertEqual(self.quarantined(own, "fsm"), [])
+        wait_for(lambda: f"it votes again: {said()}", 30, lambda: "this replica votes again" in said())
+        self.serves_all(own)
+
 
 class Traced(Cold):
     def test_a_skip_opens_no_snapshot_body(self):
@@ -322,6 +435,40 @@ class Traced(Cold):
         opened = [x for x in re.findall(r'"([^"]*)"', "\n".join(trap.lines())) if "/snapshots/" in x]
         self.assertIn(os.path.join(folder, "token"), opened)
         self.assertEqual([x for x in opened if ".stream" in x], [])
+
+    def ready_page(self, name):
+        try:
+            return 200 if damage.http_get(self.c.processes[name]["http"], "/readyz") else 0
+        except urllib.error.HTTPError as refused:
+            return refused.code
+        except OSError:
+            return 0  # not there yet
+
+    def test_not_ready_before_it_applied_what_its_leader_had_committed(self):
+        """A replica that missed a lot hears its leader; each piece is slow to be durable, and so to be applied."""
+        c = self.group(sets=[])
+        name = c.followers(1)[0]
+        command = faults.command_of(c.pid(name))
+        self.put(5)
+        c.kill(name)
+        self.put(80, size=100000)
+        commit = c.status_of(c.leader(1)).commit
+        trap = faults.Trap(os.path.join(c.dir, "trace"), "fdatasync:delay_enter=400000", command=command, trace="fdatasync",
+                           only=[faults.segment_in_use(c.data(name))])
+        self.addCleanup(trap.detach)
+        pages = []  # (the page, before it: was a leader heard, was "ready" said)
+
+        def look():
+            said = trap.output()
+            pages.append((self.ready_page(name), re.search(r" leader=[1-9]", said) is not None, " ready applied=" in said))
+            return pages[-1][0] == 200
+        wait_for(lambda: f"it is ready: {trap.output()}", 120, look, 0.01)
+        ready = re.search(r" ready applied=(\d+)", trap.output())
+        self.assertIsNotNone(ready, trap.output())
+        self.assertGreaterEqual(int(ready.group(1)), commit, "it was ready too early")
+        self.assertIn((503, True, False), pages, "no page was seen between its leader's first word and its being ready")
+        self.assertEqual({page for page, _, said in pages if said} - {200}, set())
+        self.assertGreater(len(trap.hits()), 1, "it came in one piece")
 
 
 class Refused(Cold):
@@ -366,6 +513,13 @@ class Refused(Cold):
         self.started("1/4", "missing", "fallback", "missing", said)
         self.whole("1/4")
         self.assertEqual(c.status_of("1/4").role, "learner")
+        wait_for("its log is whole", 30, lambda: "the raft log holds again what it lost" in said())
+        self.assertIn("this learner, which has no vote, is whole again", said())
+        self.assertNotIn("votes again", said())
+        with open(os.path.join(c.data("1/4"), "identity"), encoding="ascii") as f:
+            identity = f.read()
+        self.assertNotIn("recovering", identity)
+        self.assertIn("election_ms", identity)  # it came with the state
         c.kill("1/4")
         self.put(5)
         c.start("1/4")

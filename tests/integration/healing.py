@@ -1,23 +1,35 @@
 #!/usr/bin/env python3
 # healing.py: a replica that is behind every log, or whose state is damaged, gets another's while the group goes on; senders and
 # receivers that die on the way; what never happens meanwhile.
+import collections
 import glob
+import itertools
 import os
+import re
+import shutil
+import signal
 import sys
+import threading
+import time
 import unittest
+import urllib.error
+import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import damage  # noqa: E402
 import wire  # noqa: E402
-from cluster import FULL, ClusterTest, Hammer, StartFailed, lincheck, wait_for  # noqa: E402
+from cluster import FULL, PATIENCE, ClusterTest, Hammer, StartFailed, lincheck, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 SMALL = ["snapshot-entries=40", "snapshot-trailing-entries=5", "snapshot-log-bytes=65536", "log-segment-bytes=65536",
          "fsm-buffer-bytes=65536"]
 CORRUPT = -19
+WINDOW = 256  # requests under way
 
 
 class Healing(ClusterTest):
+    random = False  # values: a stream takes the time that they would
+
     def group(self, **shape):
         self.c = self.cluster(**dict(dict(shards=1, sets=SMALL), **shape)).up()
         self.puts = {}
@@ -27,9 +39,35 @@ class Healing(ClusterTest):
         with self.c.wire(at or self.c.leader(1)) as w:
             for _ in range(count):
                 key = b"k%05d" % len(self.puts)
-                value = key + b"." * size
+                value = key + (os.urandom(size) if self.random else b"." * size)
                 self.assertEqual(w.ask(request(1, put=(key, value), deadline_ms=20000), 60).code, wire.OK)
                 self.puts[key] = value
+
+    def in_windows(self, requests):
+        """{key: reply} of all that `requests` makes, `WINDOW` at a time, at whoever leads; who is told to come again does."""
+        left, done = dict(requests), {}
+        until = time.monotonic() + 600 * PATIENCE
+        while left:
+            with self.c.wire(self.c.leader(1)) as w:
+                leads = True
+                while left and leads:
+                    self.assertLess(time.monotonic(), until, f"{len(left)} are left")
+                    ids = {w.send(make()): key for key, make in itertools.islice(left.items(), WINDOW)}
+                    replies = w.receive(ids, 60)
+                    leads = len(replies) == len(ids)
+                    for i, reply in replies.items():
+                        self.assertIn(reply.code, (wire.OK, wire.BUSY, wire.NOT_LEADER, wire.NOT_READY, wire.OUTCOME_UNKNOWN))
+                        leads &= reply.code in (wire.OK, wire.BUSY)
+                        if reply.code == wire.OK:
+                            done[ids[i]] = reply
+                            left.pop(ids[i])
+        return done
+
+    def put_many(self, count, size=100):
+        """`count` durable puts, many at a time."""
+        fresh = {b"k%06d" % i: b"k%06d" % i + b"." * size for i in range(len(self.puts), len(self.puts) + count)}
+        self.in_windows({k: lambda k=k, v=v: request(1, put=(k, v), deadline_ms=60000) for k, v in fresh.items()})
+        self.puts.update(fresh)
 
     def trims(self, leader, times, size=500):
         """Writes until the leader's log was cut at its front `times` times."""
@@ -51,11 +89,64 @@ class Healing(ClusterTest):
                  lambda: (s := self.c.status_of(name)) and s.state == "ready" and not s.trouble)
         self.c.digests_agree(1)
 
+    def readyz(self, name):
+        """(status, body)"""
+        try:
+            with urllib.request.urlopen(f"http://{self.c.processes[name]['http']}/readyz", timeout=20 * PATIENCE) as f:
+                return f.status, f.read().decode()
+        except urllib.error.HTTPError as e:
+            return e.code, e.read().decode()
+
+    def stays_ready(self, name, since):
+        """Or says why not, as on a machine so slow that a leader is lost, or a follower for longer than its log is kept."""
+        code, text = self.readyz(name)
+        if code != 200:
+            self.assertRegex(since(), "this replica needs a snapshot|no leader is heard", text)
+
     def everything_is_there(self):
-        leader = self.c.leader(1)
-        with self.c.wire(leader) as w:
-            for key, value in self.puts.items():
-                self.assertEqual(w.ask(request(1, get=key), 20).value, value, key)
+        replies = self.in_windows({k: lambda k=k: request(1, get=k, deadline_ms=60000) for k in self.puts})
+        self.assertEqual([k for k, v in self.puts.items() if replies[k].value != v], [])
+
+
+    def cold_last(self, since):
+        """The last index of the log that the last start found."""
+        return int(re.findall(r"cold start state=.* last=(\d+)", since())[-1])
+
+
+class Publisher:
+    """Asks a replica for publishes, some at any time, from its start on; `codes` counts the answers. NOT_READY is the answer
+    to one that was not through when the machine was replaced."""
+
+    def __init__(self, c, name):
+        self.endpoint = c.processes[name]["client"]
+        self.codes, self.stop = collections.Counter(), threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    @property
+    def published(self):
+        return self.codes[wire.OK]
+
+    def run(self):
+        with wire.Wire(self.endpoint) as w:
+            out = set()
+            while not self.stop.is_set():
+                while len(out) < 4:
+                    ask = request(1, deadline_ms=20000)
+                    ask.snapshot.SetInParent()
+                    out.add(w.send(ask))
+                got = w.receive([next(iter(out))], 0.1)
+                got.update(w.receive(out & w.replies.keys(), 0))
+                for i, reply in got.items():
+                    self.codes[reply.code] += 1
+                    out.discard(i)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
 
 
 class Behind(Healing):
@@ -65,9 +156,10 @@ class Behind(Healing):
         name = c.followers(1)[0]
         self.put(20)
         c.kill(name)
+        first = c.status_of(c.leader(1)).log_first
+        self.put_many(100000 if FULL else 1000)
         leader = c.leader(1)
-        if FULL:
-            self.put(100000, leader, 100)
+        wait_for(lambda: f"a cut log: {c.status_of(leader)}", 60, lambda: c.status_of(leader).log_first > first)
         self.trims(leader, 3)
         since = self.log_since(name)
         c.start(name)
@@ -78,48 +170,117 @@ class Behind(Healing):
         c.transfer(1, name)
         self.everything_is_there()
 
+    def test_one_that_was_ready_is_not_while_it_needs_a_state(self):
+        """Asleep while others write and cut their logs: it wakes up as a ready one. /readyz says no from the moment it hears
+        what it lacks until it has what its leader had committed; then yes, and stays so."""
+        c = self.group(sets=SMALL + ["snapshot-rate=150000"])
+        self.random = True
+        self.put(20)
+        name = c.followers(1)[0]
+        leader = c.leader(1)
+        heard = self.log_since(name)
+        for i in range(300):  # somewhat behind is no reason
+            self.put(1)
+            if i % 10 == 0:
+                self.stays_ready(name, heard)
+        said, heard = self.log_since(leader), self.log_since(name)
+        c.send_signal(name, signal.SIGSTOP)
+        try:
+            self.trims(leader, 3, 5000)
+            while "peer needs a snapshot" not in said():
+                self.trims(leader, 1, 5000)
+        finally:
+            c.send_signal(name, signal.SIGCONT)
+        behind = "not ready: the leader's log begins too late"
+        self.said(name, heard, behind)
+        committed = c.status_of(leader).commit
+        code, text = self.readyz(name)
+        self.assertEqual((code, text[:len(behind)]), (503, behind))
+        s = c.status_of(name)
+        self.assertEqual((s.state, s.trouble != ""), ("healing", True), s)
+        asked, until = 0, time.monotonic() + 120 * PATIENCE
+        while (answer := self.readyz(name))[0] == 503 and time.monotonic() < until:
+            self.assertTrue(answer[1].startswith("not ready: "), answer)
+            if asked % 20 == 0:
+                self.put(1)
+            asked += 1
+        self.assertEqual(answer, (200, "ready\n"))
+        self.assertGreaterEqual(c.status_of(name).applied, committed)
+        lines = heard()
+        lines = lines[lines.index(behind):]
+        self.assertLess(lines.index("installed index="), lines.index(" ready applied="))
+        self.whole(name)
+        heard = self.log_since(name)
+        for _ in range(100):
+            self.put(1)
+            self.stays_ready(name, heard)
+        self.everything_is_there()
+
     def test_a_longer_log_of_its_own(self):
         """What it wrote and nobody else has goes, though it reaches further than what it is given."""
-        c = self.group()
+        c = self.group(env={"HOLDFAST_ELECTION_MS": "2000"})  # so long the old leader takes what it cannot commit
         self.put(20)
         old = c.leader(1)
         others = c.followers(1)
         c.kill(*others)
-        with c.wire(old) as w:  # never committed: there is no quorum
-            for i in range(400):
+        commit = c.status_of(old).commit
+        with c.wire(old) as w:  # never committed: there is no quorum; a session between two puts parts their entries
+            for i in range(200):
                 w.send(request(1, put=(b"lost%04d" % i, b"x" * 100), deadline_ms=300))
-            wait_for(lambda: f"a longer log: {c.status_of(old)}", 20, lambda: c.status_of(old).last > c.status_of(old).commit)
+                w.send(request(1, session_open=True, deadline_ms=300))
+            wait_for(lambda: f"a longer log: {c.status_of(old)}", 20, lambda: c.status_of(old).last >= commit + 400)
         longer = c.status_of(old).last
+        self.assertLess(c.status_of(old).commit, commit + 100)
         c.kill(old)
         c.start_in_background(*others)
         leader = c.leader(1)
         self.trims(leader, 1)
+        wait_for("a log that begins behind what both hold", 30, lambda: c.status_of(leader).log_first > commit + 1)
         since = self.log_since(old)
         c.start(old)
-        self.assertIn("installed index=", since())
+        installed = re.search(r"installed index=(\d+)", since())
+        self.assertIsNotNone(installed, since())
+        self.assertEqual(self.cold_last(since), longer, "its own log was not what it found")
+        self.assertLess(int(installed.group(1)), longer, "its own log ended before what it was given")
         self.whole(old)
-        self.assertGreater(longer, 0)
         with c.wire(c.leader(1)) as w:
-            self.assertNotEqual(w.ask(request(1, get=b"lost0399"), 20).code, wire.OK)
+            for i in range(200):
+                self.assertEqual(w.ask(request(1, get=b"lost%04d" % i), 20).code, wire.NOT_FOUND)
+        c.kill(old)
+        since = self.log_since(old)
+        c.start(old)
+        self.assertLess(self.cold_last(since), longer, "the longer log is still there")
+        self.whole(old)
         self.everything_is_there()
 
     def test_a_lagging_replica_never_leads(self):
-        """The two that are left when the leader dies: one whole, one that lacks its state: the whole one leads."""
-        c = self.group()
+        """Two are left: the one with the longer log, whom the other would elect, lacks its machine. So nobody leads until the
+        third is back."""
+        c = self.group(sets=[])
         self.put(30)
         leader = c.leader(1)
-        lagging, other = c.followers(1)
-        c.kill(lagging)
-        self.trims(leader, 1)
-        c.kill(leader, other)
-        since = self.log_since(lagging)
-        damage.launch(c, lagging)
-        wait_for("its status", 30, lambda: c.status_of(lagging))
-        c.start_in_background(other)
-        self.assertEqual(c.leader(1), other)
+        lagging, short = c.followers(1)
+        c.kill(short)
+        self.put(30)
+        c.kill(leader, lagging)
+        shutil.rmtree(os.path.join(c.data(lagging), "fsm"))
+        since, said = self.log_since(lagging), self.log_since(short)
+        for name in (lagging, short):
+            damage.launch(c, name)
+        wait_for("both run", 30, lambda: c.status_of(lagging) and c.status_of(short))
+        self.assertGreater(c.status_of(lagging).last, c.status_of(short).last)
+        wait_for("the other to ask for votes", 30, lambda: c.status_of(short).role == "candidate" or "role=candidate" in said())
+        with self.assertRaises(AssertionError):
+            c.leader(1, seconds=4)  # many election time-outs
+        self.assertEqual(c.status_of(lagging).state, "healing")
+        for lines in (since(), said()):
+            self.assertNotIn("role=leader", lines)
         c.start(leader)
-        self.whole(lagging)
+        self.assertEqual(c.leader(1), leader)
+        self.said(lagging, since, "installed index=")
         self.assertNotIn("role=leader", since())
+        self.whole(lagging)
+        c.transfer(1, lagging)  # now it may
         self.everything_is_there()
 
     def test_all_members_of_four_shards_at_once(self):
@@ -138,6 +299,32 @@ class Behind(Healing):
             lines = [x for x in c.log(name).splitlines() if "cold start state=" in x]
             self.assertIn("outcome=skipped", lines[-1])
             self.assertNotIn("reason=behind ", lines[-1])
+
+
+class Times(Healing):
+    def times(self, name):
+        with open(os.path.join(self.c.data(name), "identity"), encoding="ascii") as f:
+            return [x for x in f.read().splitlines() if x.startswith(("heartbeat_ms ", "election_ms "))]
+
+    def test_who_does_not_know_the_times_of_its_group_takes_them_from_the_state(self):
+        """An identity of an earlier build and no state machine: it guesses, cautiously, until it was given a state; then it
+        votes as soon as anybody, without another start."""
+        c = self.group()
+        self.put(20)
+        leader = c.leader(1)
+        name = c.followers(1)[0]
+        c.kill(name)
+        shutil.rmtree(os.path.join(c.data(name), "fsm"))
+        identity = os.path.join(c.data(name), "identity")
+        damage.edit_lines(identity, lambda lines: [x for x in lines if not x.startswith(("heartbeat_ms", "election_ms"))])
+        self.assertEqual(self.times(name), [])
+        c.start(name)
+        self.whole(name)
+        self.assertEqual(len(self.times(name)), 2)
+        self.assertEqual(self.times(name), self.times(leader))
+        c.kill(leader)  # its vote is needed
+        self.assertNotEqual(c.leader(1), leader)
+        self.everything_is_there()
 
 
 class OnTheWay(Healing):
@@ -206,20 +393,47 @@ class OnTheWay(Healing):
         self.whole(name)
         self.said(name, since, "is not used: the log came further meanwhile")
         self.assertNotIn("installed", since())
+        incoming = os.path.join(c.data(name), "snapshots", "incoming")
+        wait_for("what is not used to go", 30, lambda: not os.path.exists(incoming))
         self.put(20, keeper)
         self.whole(name)
         self.everything_is_there()
 
     def test_a_publish_runs_while_a_state_is_put_in_place(self):
-        """Under load and with the smallest triggers each replica in turn sleeps, wakes up and is given the state."""
-        c = self.group(sets=["snapshot-entries=10", "snapshot-trailing-entries=1", *SMALL[2:]])
-        h = Hammer(c, "load")
-        for turn in range(6 if FULL else 3):
-            name = c.followers(1)[turn % 2]
+        """Under load and with the smallest triggers each replica in turn sleeps, wakes up and is given the state. It is asked
+        for publishes all the while: they are made until the state is put in place, which cuts one off, and again behind it.
+        Who gives it publishes too."""
+        c = self.group(sets=["snapshot-entries=10", "snapshot-trailing-entries=1", "snapshot-rate=400000", *SMALL[2:]])
+        self.put(40, size=20000)
+        h = Hammer(c, "load", pause_us=10000)
+        turns = cut_off = 0
+        while turns < (6 if FULL else 2) or cut_off == 0:
+            self.assertLess(turns, 20, "no publish was ever cut off by an install")
+            name = c.followers(1)[turns % 2]
+            turns += 1
             c.kill(name)
-            h.await_acks(300)
-            c.start(name)
+            leader = c.leader(1)
+            reached = c.status_of(leader).last
+            wait_for("a log that begins behind it", 60, lambda: c.status_of(leader).log_first > reached + 1)  # noqa: B023
+            since, gave = self.log_since(name), {n: self.log_since(n) for n in c.names(1)}
+            with Publisher(c, name) as p:
+                c.start(name)
+                lines = since()
+                more = p.published + 3
+                wait_for(f"publishes of {name} afterwards: {p.codes}", 30, lambda: p.published > more)  # noqa: B023
+            begin, end = lines.index("fetching a state"), lines.index("installed index=")
+            self.assertIn("snapshot published index=", lines[begin:end], "none while the state came")
+            self.assertIn("snapshot published index=", since()[end:], "none behind it")
+            pointers = [int(x) for x in re.findall(r"(?:snapshot published|installed) index=(\d+)", since())]
+            self.assertEqual(pointers, sorted(pointers), "the pointer went back")
+            giver = "1/" + re.search(r"installed index=.* from=(\d+)", lines).group(1)
+            lines = gave[giver]()
+            begin, end = lines.index("snapshot asked for replica="), lines.index("snapshot sent replica=")
+            self.assertIn("snapshot published index=", lines[begin:end], f"{giver}: none while it sent")
+            self.assertLessEqual(set(p.codes), {wire.OK, wire.NOT_READY})
+            cut_off += p.codes[wire.NOT_READY]
             self.whole(name)
+        print(f"{turns} installs, {cut_off} publishes cut off", file=sys.stderr)
         h.stop()
         good, text = lincheck(h.path)
         self.assertTrue(good, text)

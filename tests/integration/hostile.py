@@ -4,7 +4,6 @@
 # as the client wrote it, the client goes on, and what was refused was counted.
 import os
 import random
-import re
 import struct
 import subprocess
 import sys
@@ -16,9 +15,11 @@ import zmq
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import histories  # noqa: E402
+import hostile_states  # noqa: E402
 import wire  # noqa: E402
 import zmtp  # noqa: E402
 from cluster import ASAN, FULL, PATIENCE, ClusterTest, Hammer, parse_dump, tool, wait_for  # noqa: E402
+from garbage import Sender, drops, metric, mutated, port_of, rss_kib  # noqa: E402
 from wire import catalog, pb, request  # noqa: E402
 
 raft, entry = wire.module("raft"), wire.module("entry")
@@ -31,78 +32,7 @@ FLOOD_GROWTH_MAX_KIB = FLOOD * FLOOD_BYTES // 1024 // 3 + (400 if ASAN else 0) *
 READS = ("get", "scan", "status", "routes", "cluster_status", "timestamp")
 
 
-def metric(address, name):
-    """The sum of a metric's samples, over all labels."""
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10 * PATIENCE) as f:
-        text = f.read().decode()
-    return sum(float(v) for v in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.M))
-
-
-def drops(address, reason):
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10 * PATIENCE) as f:
-        found = re.search(rf'^holdfast_raft_messages_dropped_total{{reason="{reason}"}} (\d+)$', f.read().decode(), re.M)
-    return int(found.group(1))
-
-
-def rss_kib(pid):
-    with open(f"/proc/{pid}/status", encoding="ascii") as f:
-        return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1))
-
-
-def mutated(rng, body):
-    """`body` with some bytes changed, cut, doubled or put in, or nothing of it."""
-    out = bytearray(body)
-    for _ in range(rng.choice((1, 1, 2, 4, 16))):
-        at = rng.randrange(len(out) + 1)
-        how = rng.randrange(6)
-        if how == 0 and at < len(out):
-            out[at] ^= 1 << rng.randrange(8)
-        elif how == 1 and at < len(out):
-            out[at] = rng.choice((0, 1, 0x7f, 0x80, 0xff))
-        elif how == 2:
-            del out[at:at + rng.randrange(1, 9)]
-        elif how == 3:
-            out[at:at] = rng.randbytes(rng.randrange(1, 12))
-        elif how == 4:
-            out[at:at] = out[rng.randrange(len(out) + 1):][:rng.randrange(1, 40)]
-        else:
-            out[at:at] = b"\xff" * 9 + b"\x01"  # a varint of 64 bits
-    return bytes(out) if rng.randrange(50) else rng.randbytes(rng.randrange(300))
-
-
-def port_of(endpoint):
-    return int(endpoint.rpartition(":")[2])
-
-
-class Sender:
-    """A DEALER that sends raw frames and counts what comes back."""
-
-    def __init__(self, endpoint, identity=None, kind=zmq.DEALER):
-        self.socket = zmq.Context.instance().socket(kind)
-        self.socket.setsockopt(zmq.LINGER, 3000)  # what was sent goes out
-        self.socket.setsockopt(zmq.SNDHWM, 0)
-        self.socket.setsockopt(zmq.SNDTIMEO, int(20000 * PATIENCE))
-        if identity:
-            self.socket.setsockopt(zmq.ROUTING_ID, identity)
-        self.socket.connect(endpoint)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.socket.close()
-
-    def send(self, *frames):
-        self.socket.send_multipart(frames)
-
-    def replies(self, wait_ms=0):
-        got = []
-        while self.socket.poll(wait_ms):
-            got.append(pb.Reply.FromString(self.socket.recv()))
-        return got
-
-
-class Hostile(ClusterTest):
+class Hostile(hostile_states.States, ClusterTest):
     def setUp(self):
         self.rng = random.Random(SEED)
         print(f"HOLDFAST_TEST_SEED={SEED} replays the mutations", file=sys.stderr)
@@ -168,7 +98,8 @@ class Hostile(ClusterTest):
         self.start()
         attacks = (self.no_zmtp, self.odd_zmtp, self.odd_sizes, self.truncated_requests, self.refused_requests,
                    self.mutated_requests, self.same_ids, self.wrong_envelopes, self.absurd_envelopes,
-                   self.mutated_envelopes, self.replayed_envelopes, self.claimed_identity, self.odd_http, self.floods)
+                   self.mutated_envelopes, self.replayed_envelopes, self.claimed_identity, self.wrong_fetches,
+                   self.mutated_fetches, self.odd_http, self.floods)
         for attack in attacks:
             begin = time.monotonic()
             attack()
@@ -187,7 +118,7 @@ class Hostile(ClusterTest):
 
     def doors(self):
         return [self.door(self.leader), self.door(self.follower), self.door("coordinator/1"), self.raft_door(self.leader),
-                self.raft_door(self.follower)]
+                self.raft_door(self.follower), self.states_door(self.leader), self.states_door(self.follower)]
 
     def no_zmtp(self):
         for door in self.doors():

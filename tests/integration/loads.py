@@ -132,6 +132,27 @@ class Load(OneCluster):
             load.wait(10 * PATIENCE)
             self.assertEqual((load.returncode, load.stdout.read()), (-signal.SIGTERM, "loaded 1 failed 0 unknown 0\n"))
 
+    def test_as_json(self):
+        """The counts, failures and the interruption as JSON; what is too large is told with its size and the limit."""
+        lines = f"{self.tag}\t1\n" + "k" * 16385 + "\t1\n" + f"{self.tag}\t" + "v" * (8 * 1024 * 1024 + 1) + "\n"
+        done = self.c.cli("--json", "load", "-", stdin=lines, code=6)
+        self.assertEqual(json.loads(done.stdout), {"loaded": 1, "failed": 2, "unknown": 0})
+        errors = [json.loads(line)["error"] for line in done.stderr.splitlines()]
+        self.assertEqual([e["code"] for e in errors], ["LIMIT", "LIMIT"])
+        self.assertIn("line 2: the key has 16385 bytes, the limit is 16384; the value 1,", errors[0]["message"])
+        self.assertIn("the value 8388609, the limit is 8388608", errors[1]["message"])
+        with subprocess.Popen([tool("holdfast"), "--json", "load", "-"], env=self.c.env, stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as load:
+            load.stdin.write(f"{self.tag}\t2\n")
+            load.stdin.flush()
+            wait_for("the record", 20, lambda: self.c.cli("get", self.tag, code=None).stdout == "2\n")
+            load.send_signal(signal.SIGINT)
+            load.wait(10 * PATIENCE)
+            self.assertEqual(json.loads(load.stdout.read()), {"loaded": 1, "failed": 0, "unknown": 0})
+            error, = load.stderr.read().splitlines()
+            self.assertIn("stopped by a signal at line 1", json.loads(error)["error"]["message"])
+            self.assertEqual(load.returncode, -signal.SIGINT)
+
     def test_a_shard_is_lost(self):
         """All of a shard dies under the load: the exit code says so, and the same command ends the work later."""
         count = 3000 if FULL else 1500

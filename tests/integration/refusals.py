@@ -2,23 +2,17 @@
 # refusals.py: a replica that must not start does not: exit code 6, one line that says what, where and what to do.
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from cluster import ClusterTest, tool  # noqa: E402
-
-
-def crc32c(data):
-    crc = 0xffffffff
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82f63b78 if crc & 1 else 0)
-    return crc ^ 0xffffffff
+from cluster import ClusterTest, tool, wait_for  # noqa: E402
+from damage import crc32c, edit_lines  # noqa: E402
 
 
 class Refusals(ClusterTest):
@@ -52,11 +46,7 @@ class Refusals(ClusterTest):
 
     def edit_identity(self, c, key, value):
         path = os.path.join(c.data("1/1"), "identity")
-        with open(path, encoding="ascii") as f:
-            lines = f.read().splitlines()
-        body = "".join((f"{key} {value}" if line.split()[0] == key else line) + "\n" for line in lines[:-1])
-        with open(path, "w", encoding="ascii") as f:
-            f.write(body + f"crc {crc32c(body.encode()):08x}\n")
+        edit_lines(path, lambda lines: [f"{key} {value}" if x.split()[0] == key else x for x in lines])
 
     def test_directory_in_use(self):
         c, command = self.one()
@@ -156,6 +146,39 @@ class Refusals(ClusterTest):
         with tempfile.TemporaryDirectory() as folder:
             self.refused(command, "--client-endpoint", change={"--dir": os.path.join(folder, "fresh")})
 
+    def test_ports_that_connections_have(self):
+        """A port within the kernel's range for outgoing connections may be one's: waited for, at each of the four sockets."""
+        c, command = self.one()
+        c.kill("1/1")
+        for option in ("--client-listen", "--http-endpoint", "--raft-listen", "--snapshot-listen"):
+            with self.subTest(option), socket.create_server(("127.0.0.1", 0)) as other, socket.socket() as taker:
+                taker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends without TIME-WAIT
+                taker.connect(other.getsockname())
+                port = taker.getsockname()[1]
+                here = ("" if option == "--http-endpoint" else "tcp://") + f"127.0.0.1:{port}"
+                started = subprocess.Popen([*command, option, here], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                           stdin=subprocess.DEVNULL)
+                try:
+                    time.sleep(1)  # in which it refused, when it did not wait
+                    taker.close()
+                    wait_for(f"{option} to be served", 30, lambda: started.poll() is not None or self.served(port))  # noqa: B023
+                    self.assertIsNone(started.poll(), "it did not wait")
+                finally:
+                    started.kill()
+                    started.communicate()
+        with socket.create_server(("127.0.0.1", 0)) as other, socket.socket() as taker:
+            taker.connect(other.getsockname())
+            mine = f"tcp://127.0.0.1:{taker.getsockname()[1]}"
+            self.refused(command, mine, "is in use", "ip_local_port_range", change={"--snapshot-endpoint": mine})
+
+    @staticmethod
+    def served(port):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return True
+        except OSError:
+            return False
+
     def test_clear_text_beyond_loopback(self):
         c, command = self.one()
         c.kill("1/1")
@@ -164,6 +187,38 @@ class Refusals(ClusterTest):
         self.refused(command, "--insecure", change={"--raft-listen": "tcp://*:21999"})
         self.refused([tool("holdfast-coordinator"), "--listen", "tcp://*:21999", "--seeds", "tcp://127.0.0.1:1"],
                      "--insecure")
+        self.refused(command, "--http-endpoint 0.0.0.0:21999", "--insecure", change={"--http-endpoint": "0.0.0.0:21999"})
+        self.refused([tool("holdfast-coordinator"), "--listen", "tcp://127.0.0.1:21999", "--http-endpoint", "[::]:21998",
+                      "--seeds", "tcp://127.0.0.1:1"], "--http-endpoint [::]:21998", "--insecure")
+
+    def test_options_say_what_they_take(self):
+        """A word that an option does not take is refused, with the option, the word and what is taken: never guessed."""
+        c, command = self.one()
+        c.kill("1/1")
+
+        def value(option):
+            return command[command.index(option) + 1]
+        raft, client = value("--raft-endpoint"), value("--client-endpoint")
+        for option, given, words in (
+                ("--log-level", "loud", ["debug, info, warn or error"]),
+                ("--cluster", "zz", ["16 hexadecimal digits"]),
+                ("--cluster", "0000000000000000", ["16 hexadecimal digits"]),
+                ("--cluster", "00000000000000ff0", ["16 hexadecimal digits"]),
+                ("--snapshot-endpoint", raft, ["--raft-endpoint", "need one each"]),
+                ("--snapshot-endpoint", client, ["--client-endpoint", "need one each"]),
+                ("--snapshot-listen", client, ["need one each"]),
+                ("--snapshot-endpoint", "nonsense", ["no endpoint", "tcp://HOST:PORT"]),
+                ("--raft-endpoint", "http://x", ["no endpoint", "tcp://HOST:PORT"]),
+                ("--client-listen", "tcp://127.0.0.1:70000", ["no endpoint", "tcp://HOST:PORT"]),
+                ("--client-endpoint", "tcp://127.0.0.1:*", ["no endpoint", "tcp://HOST:PORT"]),
+                ("--http-endpoint", "http://127.0.0.1:21999", ["no address", "HOST:PORT"])):
+            named = f"{option} {given}" if option != "--snapshot-listen" else "--snapshot-endpoint"
+            self.refused(command, named, *words, change={option: given}, code=2)
+        for command in (("backup", "create", os.path.join(c.dir, "b")), ("verify",), ("snapshot",)):
+            said = c.cli(*command, "--shard", "0", code=2).stderr
+            self.assertIn("--shard \"0\" is not a number from 1", said)
+        self.assertFalse(os.path.exists(os.path.join(c.dir, "b")))
+        self.assertIn("from 1 to 600000", c.cli("--timeout", "0", "get", "k", code=2).stderr)
 
     def test_usage(self):
         for arguments in (["--nonsense"], ["--dir", "x"], ["--dir", "x", "--shard", "one"]):

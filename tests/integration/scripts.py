@@ -2,6 +2,8 @@
 # scripts.py: deploy/local-cluster.sh as others rely on it, and a bootstrap that is cut short at each of its crash points.
 import json
 import os
+import random
+import socket
 import subprocess
 import sys
 import time
@@ -82,6 +84,33 @@ class Scripts(ClusterTest):
         self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
         self.assertEqual(c.log("1/1"), before)
 
+    def test_an_up_that_fails_takes_down_what_it_started(self):
+        """And a base among the ports of outgoing connections is warned of."""
+        c = self.cluster(shards=1, replicas=1).up()
+        other = os.path.join(c.dir, "other")
+        with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
+            low, high = map(int, f.read().split())
+        base = random.randrange(low, min(high, 65535) - 600)
+        with socket.create_server(("127.0.0.1", base)):  # the coordinator's; the replicas are up when it is found
+            done = subprocess.run([SCRIPT, "up", "--dir", other, "--shards", "1", "--replicas", "3", "--port-base", str(base)],
+                                  env=c.env, capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 1)
+        warning, reason = done.stderr.splitlines()
+        self.assertIn("ip_local_port_range", warning)
+        self.assertIn(f"coordinator/1: port {base} is in use", reason)
+        rows = json.loads(subprocess.run([SCRIPT, "ps", "--json", "--dir", other], env=c.env, capture_output=True, text=True,
+                                         check=True, timeout=20).stdout)
+        self.assertEqual([(r["name"], r["alive"]) for r in rows if r["alive"]], [])
+        with open(os.path.join(other, "log", "1-1.log"), encoding="utf-8") as f:
+            self.assertIn("ready applied=", f.read(), "it was up")
+        self.assertNotIn("warning", c.script("up").stderr)
+        c.kill("1/1")
+        with open(os.path.join(c.data("1/1"), "identity"), "r+b") as f:
+            f.seek(15)
+            f.write(b"#")
+        self.assertEqual(c.script("up", check=False).returncode, 6)
+        self.assertIsNotNone(c.pid("coordinator/1"), "what ran before goes on")
+
     def test_up_starts_what_is_down(self):
         c = self.cluster(shards=2).up()
         c.cli("put", "a", "1")
@@ -109,7 +138,7 @@ class Scripts(ClusterTest):
                 with self.subTest(point=point, n=n):
                     c = self.cluster(shards=1)
                     with self.assertRaises(StartFailed):
-                        c.up(env={"HOLDFAST_CRASH_POINT": f"{point}:{n}", "HOLDFAST_START_SECONDS": "1"})
+                        c.up(env={"HOLDFAST_CRASH_POINT": f"{point}:{n}", "HOLDFAST_START_SECONDS": "1"}, leave=True)
                     c.down()  # those that wait for their bootstrap have the crash point armed, too
                     c.up()
                     c.cli("put", "k", "v")

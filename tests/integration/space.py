@@ -3,10 +3,13 @@
 import contextlib
 import json
 import os
+import re
+import shutil
 import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import damage  # noqa: E402
 import faults  # noqa: E402
 import histories  # noqa: E402
 import wire  # noqa: E402
@@ -111,6 +114,34 @@ class Space(ClusterTest):
         c = self.cluster(shards=1, replicas=1, sets=["fsm-buffer-bytes=1MiB", "fsm-sync-mode=sync"]).up()
         with contextlib.ExitStack() as stack:
             self.refused_until_there_is_room(c, self.on_small_disks(c, stack, "fsm", 16, c.names(1)))
+
+    def test_no_room_to_heal(self):
+        """Status says why the state does not come, what it takes and what there is; with room it comes by itself."""
+        c = self.cluster(shards=1).up()
+        c.cli("load", "-", stdin="".join(f"k{i:04d}\t{'x' * 1000}\n" for i in range(2000)))
+        victim = c.followers(1)[0]
+        c.kill(victim)
+        shutil.rmtree(os.path.join(c.data(victim), "fsm"))
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(faults.small_disk(c, c.data(victim), 192))
+            room = os.statvfs(folder)
+            with open(os.path.join(folder, "filler"), "wb") as f:
+                os.posix_fallocate(f.fileno(), 0, room.f_bavail * room.f_frsize - (8 << 20))
+            damage.launch(c, victim)
+
+            def problem():
+                told = json.loads(c.cli("--json", "status", code=None).stdout)["problems"]
+                return next((p for p in told if f"replica {victim}: " in p and "no room" in p), "")
+            wait_for("status to tell", 60, problem)
+            found = re.search(r"state machine missing, .*it takes (\d+) bytes and leaves (\d+) to others, the disk has "
+                              r"room for (\d+)$", problem() or problem())
+            self.assertTrue(found, problem())
+            takes, leaves, there = map(int, found.groups())
+            self.assertGreater(takes, 100000)
+            self.assertGreater(takes + leaves, there)
+            os.remove(os.path.join(folder, "filler"))
+            wait_for("the state", 60, lambda: (s := c.status_of(victim)) and s.state == "ready" and not s.trouble)
+            c.digests_agree(1)
 
     def test_one_state_machine_without_room(self):
         """As a follower it is in nobody's way; the leader's death does not bring it to the lead for good."""

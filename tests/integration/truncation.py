@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # truncation.py: the snapshot pointer moves, the log is cut and recycled behind it, never ahead of what is durable (I4).
+import collections
 import glob
 import os
 import re
+import signal
 import sys
 import unittest
 import urllib.request
@@ -10,7 +12,9 @@ import urllib.request
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import faults  # noqa: E402
 import histories  # noqa: E402
+import wire  # noqa: E402
 from cluster import FULL, PATIENCE, ClusterTest, Hammer, parse_dump, wait_for  # noqa: E402
+from wire import request  # noqa: E402
 
 SEGMENT = 64 << 10
 LOG_BYTES = 512 << 10
@@ -121,6 +125,26 @@ class Truncation(Base):
             self.assertEqual(len(parse_dump(c.cli("dump", "--prefix", victim, text=False).stdout)), 30)
         c.digests_agree(1)
 
+    def test_a_restart_keeps_what_is_kept_for_followers(self):
+        """The first publish of a new life cuts no more than any other, though the old one wrote the log."""
+        kept = 60
+        c = self.cluster(shards=1, sets=["snapshot-entries=5", f"snapshot-trailing-entries={kept}"]).up()
+        with c.wire(c.leader(1)) as w:
+            for i in range(2 * kept):
+                self.assertEqual(w.ask(request(1, put=(b"k%03d" % i, b"value"), deadline_ms=20000), 60).code, wire.OK)
+        for n in c.names(1):
+            wait_for(f"{n}: a cut log", 30, lambda n=n: c.status_of(n).log_first > 1)
+        c.kill(*c.names(1))
+        c.start_in_background(*c.names(1))
+        begin = {n: c.status_of(n).snapshot for n in c.names(1)}
+        with c.wire(c.leader(1)) as w:
+            for i in range(10):
+                self.assertEqual(w.ask(request(1, put=(b"m%03d" % i, b"value"), deadline_ms=20000), 60).code, wire.OK)
+        for n in c.names(1):
+            self.await_pointer(c, n, begin[n])
+            s = c.status_of(n)
+            self.assertLessEqual(s.log_first, s.snapshot + 1 - kept, s)
+
     def test_an_idle_cluster_publishes_by_leases_alone(self):
         """Nobody writes: the coordinator's leases move applied index, pointer and log; a restart has nothing to do."""
         c = self.cluster(shards=1, sets=["snapshot-entries=2", "snapshot-trailing-entries=1"]).up()
@@ -155,6 +179,7 @@ class Truncation(Base):
             self.assertGreaterEqual(s.durable_applied, index)
             self.assertGreater(s.log_first, before[n], "nothing is kept behind it")
             self.assertEqual(metrics(c, n)['holdfast_snapshots_published_total{trigger="operator"}'], 1)
+            self.assertEqual(self.lines_as_counted(c, n), {"operator": 1})
         gone = c.followers(2)[0]
         c.kill(gone)
         done = wait_for("an answer", 30, lambda: next((d for d in [c.cli("--json", "snapshot", "--shard", "2", code=3)]
@@ -186,6 +211,42 @@ class Truncation(Base):
             for h in made:
                 h.await_acks(20)
         self.judge(c, made)
+
+
+    def lines_as_counted(self, c, name):
+        """How often each trigger published, as the lines say and the metric counts."""
+        said = collections.Counter(re.findall(r"snapshot published index=\d+ kind=(\w+) ", c.log(name)))
+        now = metrics(c, name)
+        for kind in ("entries", "bytes", "config", "operator"):
+            self.assertEqual(said[kind], now[f'holdfast_snapshots_published_total{{trigger="{kind}"}}'], kind)
+        return said
+
+    def test_a_configuration_publishes(self):
+        """No command changes members yet, so the test speaks as the leader, which is down: an entry with a configuration is
+        applied, and moves the pointer though no other trigger is set."""
+        c = self.cluster(shards=1, sets=["snapshot-entries=0", "snapshot-log-bytes=0", "snapshot-trailing-entries=0"]).up()
+        for i in range(5):
+            c.cli("put", f"key{i:03}", "value")
+        leader = c.leader(1)
+        name = c.followers(1)[0]
+        c.kill(*[n for n in c.names(1) if n != name])
+        s = c.status_of(name)
+        member = {f"1/{m.replica}": m for m in s.members.members}
+        raft, term, index = wire.module("raft"), s.term + 1, s.applied + 1
+        members = wire.catalog.Members()
+        members.CopyFrom(s.members)
+        members.index = index
+        e = raft.Envelope(version=1, cluster=s.cluster, group=1, log_epoch=1, engine="native", commit=index,
+                          to=member[name].replica, to_incarnation=member[name].incarnation, **{"from": member[leader].replica},
+                          from_incarnation=member[leader].incarnation)
+        entry = raft.Entry(term=term, kind=2, data=members.SerializeToString())
+        e.raft.CopyFrom(raft.Raft(kind=5, term=term, index=s.applied, log_term=s.applied_term, commit=index, entries=[entry]))
+        with wire.Wire(member[name].raft_endpoint) as w:
+            w.socket.send(e.SerializeToString())
+            wait_for(lambda: f"a publish: {c.log(name)[-2000:]}", 30, lambda: "snapshot published index=" in c.log(name))
+        self.assertIn(f"snapshot published index={index} kind=config ", c.log(name))
+        self.assertEqual(self.lines_as_counted(c, name), {"config": 1})
+        self.assertEqual((index_of(c, name), c.status_of(name).members.index), (index, index))
 
 
 class Faults(Base):
@@ -273,6 +334,40 @@ class Faults(Base):
         self.assertEqual(total, short, "a step held up the loop")
         trap.detach()
         self.judge(c, made)
+
+    def test_a_restart_replays_no_more_than_the_budget(self):
+        """A flush hangs, writes are refused at the budget, all are killed: what the next start replays is within it."""
+        budget, size = 256 << 10, 4000
+        c = self.cluster(shards=1, sets=[f"replay-budget={budget}"]).up()
+        leader = c.leader(1)
+        trap = self.trap(c, leader, "fdatasync:delay_enter=60000000:when=1", self.next_tables(c, leader))
+        puts = {}
+        with c.wire(leader) as w:
+            while True:
+                key = b"k%05d" % len(puts)
+                code = w.ask(wire.request(1, put=(key, key + b"." * size), deadline_ms=20000), 60).code
+                if code == wire.BUSY:
+                    break
+                self.assertEqual(code, wire.OK)
+                puts[key] = key + b"." * size
+                self.assertLess(len(puts), 4 * budget // size, "nothing is refused")
+        self.assertGreaterEqual(metrics(c, leader)["holdfast_fsm_replay_pending_bytes"], budget)
+        since = len(c.log(leader))
+        for n in c.names(1):
+            c.send_signal(n, signal.SIGKILL)
+        trap.detach()  # what it delays does not end before
+        c.await_end(*c.names(1))
+        c.start_in_background(*c.names(1))
+        found = re.search(r"cold start .*outcome=skipped .* applied=(\d+) .*last=(\d+)", c.log(leader)[since:])
+        self.assertIsNotNone(found, c.log(leader)[since:])
+        applied, last = map(int, found.groups())
+        replayed = (last - applied) * size  # each put is an entry; a lease a second is among them
+        print(f"replayed {last - applied} entries, {replayed} bytes at most of a budget of {budget}", file=sys.stderr)
+        self.assertGreater(replayed, budget // 2, "there was nothing to replay")
+        self.assertLess(replayed, 2 * budget)
+        with c.wire(c.leader(1)) as w:
+            for key, value in puts.items():
+                self.assertEqual(w.ask(wire.request(1, get=key), 20).value, value, key)
 
 
 if __name__ == "__main__":

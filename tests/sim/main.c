@@ -8,12 +8,15 @@
 #include "tests/sim/seeds.h"
 #include "tests/sim/world/world.h"
 
-static const char usage[] = "usage: hf_sim [--seeds N] [--first S] [--jobs J] [--steps N] [--replicas N] [--no-keep]   "
-                            "kept seeds, then N new ones\n"
-                            "       hf_sim --seed S [--quiet] [--steps N] [--replicas N]                               "
-                            "one seed, with its trace\n"
-                            "       --checker NAME   only this checker        --plant NAME   with this planted bug\n"
-                            "The first new seed is --first, or HF_SIM_FIRST of the environment, or 1.\n";
+static const char usage[] =
+    "usage: hf_sim [--seeds N] [--first S] [--jobs J] [--steps N] [--replicas N] [--no-keep] [--worlds]   "
+    "kept seeds, then N new ones (--worlds: of world/)\n"
+    "       hf_sim --seed S [--quiet] [--steps N] [--replicas N]                               "
+    "one seed, with its trace\n"
+    "       --checker NAME   only this checker        --plant NAME   with this planted bug\n"
+    "The first new seed is --first, or HF_SIM_FIRST of the environment, or 1.\n";
+
+#define WORLDS_TELLING 50 /* that many have everything in them */
 
 struct request {
     struct seeds_plan plan;
@@ -33,17 +36,10 @@ static uint64_t number(const char *text)
 
 static void parse(int argc, char **argv, struct request *r)
 {
-    static const struct option options[] = {{"seeds", 1, NULL, 'n'},
-                                            {"first", 1, NULL, 'f'},
-                                            {"seed", 1, NULL, 's'},
-                                            {"steps", 1, NULL, 't'},
-                                            {"replicas", 1, NULL, 'r'},
-                                            {"jobs", 1, NULL, 'j'},
-                                            {"quiet", 0, NULL, 'q'},
-                                            {"no-keep", 0, NULL, 'k'},
-                                            {"checker", 1, NULL, 'c'},
-                                            {"plant", 1, NULL, 'p'},
-                                            {0}};
+    static const struct option options[] = {
+        {"seeds", 1, NULL, 'n'},    {"first", 1, NULL, 'f'},   {"seed", 1, NULL, 's'},  {"steps", 1, NULL, 't'},
+        {"replicas", 1, NULL, 'r'}, {"jobs", 1, NULL, 'j'},    {"quiet", 0, NULL, 'q'}, {"no-keep", 0, NULL, 'k'},
+        {"worlds", 0, NULL, 'w'},   {"checker", 1, NULL, 'c'}, {"plant", 1, NULL, 'p'}, {0}};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'n')
             r->plan.count = number(optarg);
@@ -61,6 +57,8 @@ static void parse(int argc, char **argv, struct request *r)
             r->quiet = true;
         else if (c == 'k')
             r->plan.kept_file = NULL;
+        else if (c == 'w')
+            r->plan.worlds_only = true;
         else if (c == 'c' && (checks_known(optarg) || world_knows(optarg)))
             r->plan.options.only = optarg;
         else if (c == 'p')
@@ -85,6 +83,24 @@ static void print_counts(const struct sim_result *r)
            r->deaths, r->changes, r->installs, r->restarts, r->rebuilt, r->recovered);
 }
 
+static void print_world_counts(const struct sim_result *r)
+{
+    printf("worlds: pointers published %" PRIu64 "  logs cut %" PRIu64 "  states installed %" PRIu64 "\n", r->published,
+           r->trimmed, r->installs);
+}
+
+/* So many worlds in which nothing is published, cut or installed prove less than they say. */
+static bool worlds_idle(const struct seeds_summary *s, const struct sim_options *options)
+{
+    const struct sim_result *r = &s->worlds;
+    if (options->only != NULL || s->world_runs < WORLDS_TELLING)
+        return false;
+    if (r->published != 0 && r->trimmed != 0 && r->installs != 0)
+        return false;
+    printf("FAILED: in %" PRIu64 " worlds something never happened that is to be tried\n", s->world_runs);
+    return true;
+}
+
 static int run_one(const struct request *r)
 {
     struct sim_options options = r->plan.options;
@@ -92,6 +108,8 @@ static int run_one(const struct request *r)
     struct sim_result result = seeds_run_one(&options);
     printf("seed %" PRIu64 ": trace hash %016" PRIx64 "\n", options.seed, result.trace_hash);
     print_counts(&result);
+    if (seeds_is_world(&options))
+        print_world_counts(&result);
     if (result.failed)
         printf("FAILED by %s: %s\n", result.checker, result.text);
     return result.failed;
@@ -119,7 +137,9 @@ int main(int argc, char **argv)
     seeds_run(&r.plan, &summary);
     double took = seconds() - begin;
     print_counts(&summary.total);
+    if (summary.world_runs > 0)
+        print_world_counts(&summary.worlds);
     printf("%" PRIu64 " seeds in %.1f s (%.1f seeds/s), %" PRIu64 " failed\n", summary.runs, took,
            (double)summary.runs / took, summary.failures);
-    return summary.failures != 0;
+    return summary.failures != 0 || worlds_idle(&summary, &r.plan.options);
 }

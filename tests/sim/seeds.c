@@ -111,23 +111,36 @@ static void keep(const struct seeds_plan *plan, uint64_t seed, const struct sim_
     fclose(f);
 }
 
+static void add_counts(struct sim_result *to, const struct sim_result *r)
+{
+    to->virtual_ns += r->virtual_ns;
+    to->turns += r->turns;
+    to->steps += r->steps;
+    to->writes_done += r->writes_done;
+    to->reads_done += r->reads_done;
+    to->lease_reads += r->lease_reads;
+    to->elections += r->elections;
+    to->deaths += r->deaths;
+    to->changes += r->changes;
+    to->published += r->published;
+    to->trimmed += r->trimmed;
+    to->installs += r->installs;
+    to->restarts += r->restarts;
+    to->rebuilt += r->rebuilt;
+    to->recovered += r->recovered;
+}
+
 static void count(struct seeds_summary *s, const struct seeds_plan *plan, const struct report *report, bool is_kept)
 {
     const struct sim_result *r = &report->result;
+    struct sim_options options = plan->options;
+    options.seed = report->seed;
     s->runs++;
-    s->total.virtual_ns += r->virtual_ns;
-    s->total.turns += r->turns;
-    s->total.steps += r->steps;
-    s->total.writes_done += r->writes_done;
-    s->total.reads_done += r->reads_done;
-    s->total.lease_reads += r->lease_reads;
-    s->total.elections += r->elections;
-    s->total.deaths += r->deaths;
-    s->total.changes += r->changes;
-    s->total.installs += r->installs;
-    s->total.restarts += r->restarts;
-    s->total.rebuilt += r->rebuilt;
-    s->total.recovered += r->recovered;
+    add_counts(&s->total, r);
+    if (seeds_is_world(&options)) {
+        s->world_runs++;
+        add_counts(&s->worlds, r);
+    }
     if (!r->failed || (plan->only_if_by != NULL && strcmp(plan->only_if_by, r->checker) != 0))
         return;
     if (s->failures++ == 0) {
@@ -215,8 +228,9 @@ void seeds_run(const struct seeds_plan *plan, struct seeds_summary *out)
     if (plan->kept_file != NULL)
         read_kept(plan->kept_file, &list);
     size_t kept = list.count;
+    uint64_t every = plan->worlds_only ? SEEDS_WORLD_EVERY : 1;
     for (uint64_t i = 0; i < plan->count; i++)
-        add(&list, plan->first + i);
+        add(&list, ((plan->first + every - 1) / every + i) * every);
     for (unsigned i = 0; i < plan->jobs && i < list.count; i++) {
         workers[i].next = i;
         start(&workers[i], plan, &list);

@@ -15,6 +15,7 @@ struct seeds_plan {
     struct sim_options options; /* for all; the seed is set for each */
     const char *kept_file;      /* NULL: no kept seeds, and none is added */
     uint64_t first, count;      /* new ones */
+    bool worlds_only;           /* of the new ones */
     unsigned jobs;
     bool stop_at_failure;
     const char *only_if_by; /* a failure counts only when this checker found it; NULL: any */
@@ -22,8 +23,10 @@ struct seeds_plan {
 
 struct seeds_summary {
     uint64_t runs, failures;
-    uint64_t first_failed;          /* seed */
-    struct sim_result first, total; /* total: sums of counts */
+    uint64_t first_failed; /* seed */
+    struct sim_result first;
+    struct sim_result total, worlds; /* sums of counts; worlds: of the seeds that are one */
+    uint64_t world_runs;
 };
 
 /* One seed, whichever kind it is; in this process. */

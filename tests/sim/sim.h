@@ -37,6 +37,7 @@ struct sim_result {
     uint64_t writes_done, reads_done, lease_reads, elections, deaths, changes;
     uint64_t installs, restarts; /* restarts: of them, the log began anew */
     uint64_t rebuilt, recovered; /* logs that were damaged */
+    uint64_t published, trimmed; /* of worlds */
 };
 
 enum sim_event_kind { EVENT_WAKE, EVENT_DELIVER, EVENT_CLIENT, EVENT_FAULT, EVENT_START, EVENT_FETCH };

@@ -303,7 +303,7 @@ void snapshots_read_recovering(struct node *n)
 bool snapshots_rebuild_log(struct node *n)
 {
     char where[256], quarantine[64];
-    uint64_t number = random_next(&n->random) | 1;
+    uint64_t number = (random_next(&n->random) | 2) & ~ENGINE_RECOVERING_FORGOT; /* term and vote are kept */
     uint64_t index = n->fsm != NULL ? n->machine.index : 0, term = n->fsm != NULL ? n->machine.term : 0;
     if (write_recovering(n, number) != 0)
         return false;

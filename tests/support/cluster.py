@@ -116,8 +116,8 @@ class Cluster:
             raise StartFailed(done.returncode, done.stderr.strip())
         return done
 
-    def up(self, env=None):
-        arguments = ["up", "--port-base", str(self.ports.base)]
+    def up(self, env=None, leave=False):
+        arguments = ["up", *(["--leave"] if leave else []), "--port-base", str(self.ports.base)]
         for key, value in self.shape.items():
             arguments += ["--" + key, str(value)]
         for pair in self.sets:
@@ -301,6 +301,12 @@ class ClusterTest(unittest.TestCase):
         if failed or bad:
             print(f"kept: {c.dir}", file=sys.stderr)
         self.assertEqual(bad, [], "a process reported a fault")
+
+
+def load(c, count, prefix="k", size=100):
+    """Numbered keys with values of about `size` bytes."""
+    lines = "".join(f"{prefix}{i:06d}\t{i:06d}{'x' * size}\n" for i in range(count))
+    assert c.cli("load", "-", stdin=lines).stdout == f"loaded {count} failed 0 unknown 0\n"
 
 
 class Hammer:

@@ -65,6 +65,24 @@ def middle_of_log(folder):
     flip(at + size - 1)(path)
 
 
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def edit_lines(path, change):
+    """A text file whose last line is the checksum of the lines before it: `change` makes others of those."""
+    with open(path, encoding="ascii") as f:
+        lines = f.read().splitlines()
+    body = "".join(line + "\n" for line in change(lines[:-1]))
+    with open(path, "w", encoding="ascii") as f:
+        f.write(body + f"crc {crc32c(body.encode()):08x}\n")
+
+
 def launch(c, name, **env):
     """Starts a replica that need not become ready; returns at once."""
     subprocess.run(["setsid", "-f", SCRIPT, "start", name, "--dir", c.dir], env=dict(c.env, **env), check=True,

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import ctypes
 import http.client
+import json
 import os
 import shutil
 import subprocess
@@ -142,7 +143,18 @@ class Network:
         self.apply({t: self._deaf_to(t, sources) for t in targets})
 
     def loss(self, percent, hosts=None):
-        self.apply({h: [f"i numgen random mod 100 < {percent} drop"] for h in hosts or self.address})
+        """A share of what arrives at `hosts` is lost; lost() counts."""
+        self.apply({h: ["i counter", f"i numgen random mod 100 < {percent} drop", "i counter"] for h in hosts or self.address})
+
+    def lost(self):
+        """{host: (packets that arrived, packets of these that did not go on)} since loss()."""
+        counts = {}
+        for host in self.address:
+            rules = json.loads(_run(*self.command(host), "nft", "-j", "list", "ruleset"))["nftables"]
+            found = [e["counter"]["packets"] for r in rules for e in r.get("rule", {}).get("expr", []) if "counter" in e]
+            if len(found) == 2:
+                counts[host] = found[0], found[0] - found[1]
+        return counts
 
 
 def _end_all():

@@ -7,45 +7,11 @@
 
 #include "common/base/error.h"
 #include "common/base/hashmap.h"
-#include "common/base/random.h"
 #include "common/sys/failpoint.h"
 #include "tests/support/simstore_batch.h"
+#include "tests/support/simstore_internal.h"
 
 #define FLUSH_OPERATIONS 6 /* a flush that was begun takes effect within so many */
-
-struct version_of {           /* of one key */
-    struct version_of *older; /* owned */
-    uint64_t batch;
-    uint64_t hash; /* of key and value; 0: deleted */
-    size_t size;
-    bool deleted;
-    uint8_t value[];
-};
-
-struct entry {
-    struct version_of *newest; /* owned */
-    size_t size;
-    uint8_t key[];
-};
-
-struct simstore {
-    struct simstore *next; /* of all media */
-    char dir[256];
-    struct random random;
-    bool created, halted;
-    struct store *open;     /* borrowed; NULL: nobody has it open */
-    struct entry **entries; /* owned, by key */
-    size_t count, cap;
-    uint64_t inserts; /* into `entries`: iterators find their place again */
-    uint64_t batch, durable_batch;
-    uint64_t flushing;   /* batch that a flush that was begun covers; 0: none */
-    uint64_t flush_left; /* operations until it takes effect */
-    uint32_t flush_permille;
-    int fail_code;
-    uint64_t fail_times;
-    uint64_t content;
-    struct store_iterator *iterators; /* borrowed: what is open */
-};
 
 struct store {
     struct simstore *medium;
@@ -61,10 +27,12 @@ struct store_iterator {
     uint64_t inserts;                   /* as of `at` */
     size_t at;                          /* index of `entry` */
     struct entry *entry;                /* NULL: not valid */
+    bool misread;
     struct version_of *version;
 };
 
 static struct simstore *media;
+static struct simstore *(*finder)(const char *dir); /* NULL: by the name alone */
 
 /* ---- keys and versions ---- */
 
@@ -240,8 +208,16 @@ int store_flush_begin(struct store *s)
 
 /* ---- the medium ---- */
 
+void simstore_find_by(struct simstore *(*by)(const char *dir))
+{
+    finder = by;
+}
+
 static struct simstore *medium_of(const char *dir)
 {
+    struct simstore *found = finder != NULL ? finder(dir) : NULL;
+    if (found != NULL)
+        return found;
     for (struct simstore *m = media; m != NULL; m = m->next)
         if (strcmp(m->dir, dir) == 0)
             return m;
@@ -269,7 +245,8 @@ static void empty(struct simstore *m)
     m->entries = NULL;
     m->count = m->cap = 0;
     m->batch = m->durable_batch = m->flushing = m->content = 0;
-    m->created = false;
+    m->created = m->damaged = false;
+    m->misread_times = 0;
 }
 
 void simstore_free(struct simstore **m)
@@ -340,17 +317,6 @@ void simstore_copy(struct simstore *to, const struct simstore *from)
     }
 }
 
-void simstore_flush_permille(struct simstore *m, uint32_t permille)
-{
-    m->flush_permille = permille;
-}
-
-void simstore_fail(struct simstore *m, int code, uint64_t times)
-{
-    m->fail_code = code;
-    m->fail_times = times;
-}
-
 uint64_t simstore_content(const struct simstore *m)
 {
     return m->content;
@@ -364,6 +330,10 @@ int store_open(const struct store_config *config, bool create, struct store **ou
     if (m == NULL || m->halted || (!m->created && !create)) {
         snprintf(where, 256, "%.200s: no store", config->dir);
         return HF_E_ABSENT;
+    }
+    if (m->damaged) {
+        snprintf(where, 256, "%.200s: block checksum mismatch", config->dir);
+        return HF_E_CORRUPT;
     }
     if (m->open != NULL) {
         snprintf(where, 256, "%.200s: lock hold by current process", config->dir);
@@ -504,8 +474,9 @@ void store_iterator_free(struct store_iterator **it)
 /* Stands at the first key from `at` on, in the direction of `step`, that the iterator may see. */
 static void settle(struct store_iterator *it, size_t at, int step)
 {
-    const struct simstore *m = it->medium;
+    struct simstore *m = it->medium;
     it->entry = NULL;
+    it->misread = false;
     for (; at < m->count; at += (size_t)step) { /* below 0 it wraps and ends too */
         struct entry *e = m->entries[at];
         if (it->wanted.size > 0 && (e->size < it->wanted.size || memcmp(e->key, it->wanted.data, it->wanted.size) != 0))
@@ -513,6 +484,11 @@ static void settle(struct store_iterator *it, size_t at, int step)
         it->version = as_of(e, it->batch);
         if (it->version == NULL)
             continue;
+        if (m->misread_times > 0 && e->key[0] == 'd') {
+            m->misread_times--;
+            it->misread = true;
+            return;
+        }
         it->entry = e;
         it->at = at;
         it->inserts = m->inserts;
@@ -574,8 +550,7 @@ struct slice store_iterator_value(const struct store_iterator *it)
 
 int store_iterator_status(struct store_iterator *it)
 {
-    (void)it;
-    return HF_OK;
+    return it->misread ? HF_E_CORRUPT : HF_OK;
 }
 
 const char *store_iterator_where(const struct store_iterator *it)

@@ -17,6 +17,8 @@ struct simstore;
 
 struct simstore *simstore_new(const char *dir, uint64_t seed); /* nothing is in it: store_open with create makes it */
 void simstore_free(struct simstore **m);                       /* no store may be open on it */
+/* Directories that move: whoever knows which medium stands for `dir` now is asked first. NULL: by the name alone. */
+void simstore_find_by(struct simstore *(*find)(const char *dir));
 
 /* The process is gone: closing the store flushes nothing from now on, until simstore_crash. */
 void simstore_halt(struct simstore *m);
@@ -27,6 +29,11 @@ void simstore_copy(struct simstore *to, const struct simstore *from);
 
 /* Begins a flush by itself after a batch, `permille` of the time: memtables fill up. */
 void simstore_flush_permille(struct simstore *m, uint32_t permille);
+/* From now on it does not open: HF_E_CORRUPT, until another is copied onto it. */
+void simstore_damage(struct simstore *m);
+/* Iterators misread the next `times` records they come to: HF_E_CORRUPT. */
+void simstore_misread(struct simstore *m, uint64_t times);
+bool simstore_misreads(const struct simstore *m); /* some of these are still to come */
 /* The next `times` batches fail with `code`, nothing of them is visible. */
 void simstore_fail(struct simstore *m, int code, uint64_t times);
 

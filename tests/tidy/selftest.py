@@ -49,7 +49,7 @@ class Tidy(unittest.TestCase):
         self.assertTrue(any(want in line for line in said), f"{check}: {said}")
 
     def test_clean_tree_has_no_complaint(self):
-        for check in ("layers", "sizes", "firstline", "readmes", "metrics", "marks", "format", "scripts"):
+        for check in ("layers", "sizes", "firstline", "readmes", "metrics", "crashpoints", "marks", "format", "scripts"):
             self.assertEqual(self.complaints(check), [], check)
 
     def test_layers(self):
@@ -122,6 +122,14 @@ class Tidy(unittest.TestCase):
         self.assertEqual(self.complaints("metrics", files={
             "common/base/a.c": '{"holdfast_a_seconds"} /* "holdfast_old" */\n',
             "common/base/README.md": table + "| `holdfast_a_seconds{le}` | histogram | x |\n"}), [])
+
+    def test_crashpoints(self):
+        passed = {"common/base/a.c": 'crash_point("a.b");\n/* crash_point("a.old") */\n'}
+        for test in ("POINTS = [\"a.b\"]\n", "start('a.b:2')\n"):
+            self.assertEqual(self.complaints("crashpoints", files={**passed, "tests/x.py": test}), [])
+        for test in ("", "# a.b\n", "POINTS = [\"a.bc\", \"xa.b\"]\n"):
+            said = self.complaints("crashpoints", files={**passed, "tests/x.py": test})
+            self.assertEqual(said, ["common/base/a.c:1: no test names the crash point a.b"])
 
     def test_marks(self):
         self.found("marks", "common/base/a.c", "/* TO" + "DO later */\n", "a mark")

@@ -304,6 +304,22 @@ def check_metrics(tree):
                 yield f"{path}:1: {name} is not in the table of {folder}/README.md"
 
 
+CRASH_POINT = re.compile(r'\bcrash_point\("([^"]*)"\)')
+
+
+def check_crashpoints(tree):
+    """Every place at which a process can be made to die is named by a test, in quotes or with the pass behind it."""
+    tests = "".join(tree.text(path) for path in tree.ending(".c", ".h", ".py", ".sh")
+                    if path.startswith("tests/") and not path.startswith("tests/tidy/"))
+    named = set(re.findall(r"[\"']([\w.]+)(?=[\"':])", tests))
+    for path in tree.ending(".c", ".h"):
+        if path.startswith(("client/", "common/", "coordinator/", "shard/")):
+            for number, line in enumerate(tree.lines(path), 1):
+                for name in () if line.lstrip().startswith(("*", "/*")) else CRASH_POINT.findall(line):
+                    if name not in named:
+                        yield f"{path}:{number}: no test names the crash point {name}"
+
+
 def check_marks(tree):
     pattern = re.compile(r"\b(" + "|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK"]) + r")\b")
     for path in tree.paths:

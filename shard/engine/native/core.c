@@ -4,8 +4,6 @@
 #include "common/base/error.h"
 #include "shard/engine/native/core_state.h"
 
-#define NS_PER_MS UINT64_C(1000000)
-
 size_t core_bytes(void)
 {
     return sizeof(struct core);
@@ -17,8 +15,8 @@ void core_init(struct core *c, const struct core_start *start)
     must(start->election_ms > 0 && start->heartbeat_ms > 0);
     c->self = start->self;
     c->bugs = start->bugs;
-    c->heartbeat_ns = start->heartbeat_ms * NS_PER_MS;
-    c->election_ns = start->election_ms * NS_PER_MS;
+    c->heartbeat_ns = start->heartbeat_ms * CORE_NS_PER_MS;
+    c->election_ns = start->election_ms * CORE_NS_PER_MS;
     c->random.state = start->seed;
     c->term = start->hard_state.term;
     c->vote = start->hard_state.vote;

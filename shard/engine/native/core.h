@@ -31,6 +31,9 @@
 #define CORE_RUNS_ROOM 16u                 /* free places in the runs array the caller guarantees before each event */
 #define CORE_INDEX_MAX (UINT64_C(1) << 62) /* indexes, terms and rounds from the network above it are refused (I11) */
 
+/* Of a number in `recovering`: term and vote were lost as well, or nobody knows. */
+#define CORE_RECOVERING_FORGOT UINT64_C(1)
+
 struct core; /* opaque; core_bytes() of zeroed memory, owned by the caller */
 
 enum core_role { CORE_FOLLOWER, CORE_PRECANDIDATE, CORE_CANDIDATE, CORE_LEADER, CORE_LEARNER /* no voter */ };
@@ -222,6 +225,9 @@ bool core_changed(struct core *c); /* role, term, known leader or configuration 
 size_t core_runs_room(const struct core *c);
 struct core_run *core_give_runs(struct core *c, struct core_run *runs, size_t cap);
 size_t core_runs_cap(const struct core *c);
+
+/* The group's constants, which the start had to guess. Not while it leads. */
+void core_set_times(struct core *c, uint32_t heartbeat_ms, uint32_t election_ms);
 
 struct core_hard_state core_hard_state(const struct core *c);
 enum core_role core_role(const struct core *c);

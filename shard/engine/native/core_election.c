@@ -63,6 +63,17 @@ void core_election_rearm(struct core *c)
     }
 }
 
+/* What is counted from the start or from a leader's last word is so as if the right ones had been known from the start on. */
+void core_set_times(struct core *c, uint32_t heartbeat_ms, uint32_t election_ms)
+{
+    uint64_t election_ns = election_ms * CORE_NS_PER_MS;
+    must(heartbeat_ms > 0 && election_ms > 0 && c->role != CORE_LEADER);
+    c->quiet_until_ns = c->quiet_until_ns - c->election_ns + election_ns;
+    c->heartbeat_ns = heartbeat_ms * CORE_NS_PER_MS;
+    c->election_ns = election_ns;
+    core_election_rearm(c);
+}
+
 /* Counted from the next tick: our clock may be a whole wait behind, and a lease may rest on us not forgetting early. */
 void core_election_heard(struct core *c)
 {

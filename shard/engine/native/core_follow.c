@@ -24,6 +24,7 @@ static void hear_leader(struct core *c, const struct core_message *m)
     if (c->leader != m->peer || c->role == CORE_PRECANDIDATE || c->role == CORE_CANDIDATE)
         core_election_follow(c, c->term, m->peer, m->peer);
     core_election_heard(c);
+    core_recover_follow(c, m->peer);
 }
 
 /* prev is not in our log: say where the logs may agree (largest index whose term is not above the leader's), so that a

@@ -28,11 +28,14 @@
  *   0          nothing was lost, as far as this leader was told
  *   not 0      first contact [core_recover_hear]: match forgotten, target = our last index; in no quorum until
  *   + brought  match and commit have reached the target [core_recover_check]: in every quorum, told so until it knows
- * A number not heard before is a first contact again. A new leader begins at 0. */
+ * A number not heard before is a first contact again. A new leader begins at 0.
+ * Of a number with CORE_RECOVERING_FORGOT `brought` asks for more: core_recover_check. */
 #pragma once
 
 #include "common/base/random.h"
 #include "shard/engine/native/core.h"
+
+#define CORE_NS_PER_MS UINT64_C(1000000)
 
 enum core_peer_state { CORE_PEER_PROBE, CORE_PEER_REPLICATE, CORE_PEER_SNAPSHOT };
 
@@ -52,6 +55,7 @@ struct core_peer {
     uint64_t heard_ns;
     uint64_t round; /* highest echoed */
     uint64_t recovering, target;
+    uint64_t contact_round;         /* rounds from it on were begun after the first contact */
     bool brought, still_recovering; /* still_recovering: its last answer said so */
     uint64_t flight_bytes;
     uint32_t flight_head, flight_count;
@@ -193,6 +197,8 @@ void core_recover_begin(struct core_peer *p); /* of a new leadership */
 /* A reply came; false: it is not this log's, nothing of it counts. */
 bool core_recover_hear(struct core *c, struct core_peer *p, const struct core_message *m);
 void core_recover_check(struct core *c, struct core_peer *p);
+/* At the recovering replica, which follows the leader of its term: if it forgot its vote, this is the one. */
+void core_recover_follow(struct core *c, uint32_t leader);
 void core_recover_told(struct core *c, const struct core_message *m); /* at the recovering replica: an APPEND */
 
 /* core_install.c */

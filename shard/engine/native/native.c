@@ -245,9 +245,23 @@ static size_t native_progress(const struct engine *e, struct engine_progress *ou
     return count;
 }
 
+static uint64_t native_reach(const struct engine *e, uint64_t index, uint64_t bytes)
+{
+    uint64_t base = log_first(e->log) - 1;
+    must(index <= log_synced(e->log)); /* I7: what is applied is durable */
+    return index <= base ? base : log_reach(e->log, index, bytes);
+}
+
 static const char *native_where(const struct engine *e)
 {
     return log_where(e->log);
+}
+
+static void native_set_times(struct engine *e, uint32_t heartbeat_ms, uint32_t election_ms)
+{
+    core_set_times(e->core, heartbeat_ms, election_ms);
+    e->env.heartbeat_ms = heartbeat_ms;
+    e->env.election_ms = election_ms;
 }
 
 static const Hf__Catalog__Members *native_members(const struct engine *e)
@@ -277,8 +291,10 @@ const struct engine_ops engine_native = {
     .change = native_members_change,
     .transfer = native_transfer,
     .campaign = native_campaign,
+    .reach = native_reach,
     .trim = native_trim,
     .install = native_install,
+    .set_times = native_set_times,
     .detect = native_files_detect,
     .create = native_files_create,
     .archive = native_files_archive,

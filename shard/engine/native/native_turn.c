@@ -9,6 +9,7 @@
 #include "shard/engine/native/native_state.h"
 
 _Static_assert((int)CORE_SNAPSHOT_REPLY == (int)HF__RAFT__KIND__SNAPSHOT_REPLY, "message kinds are the wire's");
+_Static_assert(CORE_RECOVERING_FORGOT == ENGINE_RECOVERING_FORGOT, "the number is the caller's");
 _Static_assert((int)LOG_CONFIG == (int)HF__RAFT__ENTRY_KIND__CONFIG, "entry kinds are the wire's");
 
 /* The core allocates nothing: its array of runs grows here, before an event may need the room. */

@@ -311,6 +311,10 @@ static void op_heard(struct client *c, struct op *o, unsigned n, const Hf__Clien
         end_well(c, o, r);
         return;
     }
+    if (r->code == HF_E_CORRUPT && reads(o)) { /* damage.c: it learns nothing */
+        end(c, o, JUDGE_NOT, LIN_UNKNOWN);
+        return;
+    }
     switch (error_class(r->code)) {
     case HF_CLASS_OUTCOME_UNKNOWN:
         o->doubt = true;

@@ -58,6 +58,8 @@ void judge_free(struct judge **jj)
 void judge_applied(struct world *w, uint32_t process, struct fsm *fsm, const struct simstore *store)
 {
     struct judge *j = w->judge;
+    if (fsm == NULL)
+        return;
     const struct fsm_info *info = fsm_info(fsm);
     uint64_t index = info->applied.index, digest;
     if (index == j->applied[process])
@@ -72,6 +74,30 @@ void judge_applied(struct world *w, uint32_t process, struct fsm *fsm, const str
                      w->processes[process]->shard, w->processes[process]->id, index);
     column_set(known, index, chain);
     world_trace(w, process, "applied", index, chain);
+}
+
+void judge_durable(struct world *w, uint32_t process, struct fsm *fsm, const char *what, uint64_t index)
+{
+    struct fsm_applied durable = {0};
+    must(fsm == NULL || fsm_durable_applied(fsm, &durable) == 0);
+    world_trace(w, process, what, index, durable.index);
+    if (index > durable.index)
+        world_failed(w, "world.snapshots", "replica %u/%u: %s at %" PRIu64 ", durable is %" PRIu64,
+                     w->processes[process]->shard, w->processes[process]->id, what, index, durable.index);
+}
+
+void judge_installs(struct world *w, uint32_t process, uint64_t index)
+{
+    uint64_t applied = w->judge->applied[process];
+    world_trace(w, process, "install", index, applied);
+    if (index < applied)
+        world_failed(w, "world.snapshots", "replica %u/%u: its state goes back from %" PRIu64 " to %" PRIu64,
+                     w->processes[process]->shard, w->processes[process]->id, applied, index);
+}
+
+void judge_lost(struct world *w, uint32_t process)
+{
+    w->judge->applied[process] = 0;
 }
 
 bool judge_level(const struct world *w)

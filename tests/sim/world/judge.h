@@ -1,6 +1,8 @@
 /* judge.h: the world's checkers: what processes and clients do is reported here.
  *
  *  world.state  replicas of a shard at equal applied index are in the same state, after crashes too (I1, I2, I5)
+ *  world.snapshots  the pointer is not ahead of what is durable, nor is the log cut there (I4); an installed state takes
+ *            nobody back
  *  linear    every key's history is linearizable, unknown outcomes included (tests/support/lincheck)
  *  once      a value is written at most once; if the client was told so, exactly once; never if told it surely was not
  *  sessions  a session that was opened is known, its seqs are inside its window, nothing is fenced unasked
@@ -26,6 +28,10 @@ struct judge *judge_new(void);
 void judge_free(struct judge **j);
 
 void judge_applied(struct world *w, uint32_t process, struct fsm *fsm, const struct simstore *store);
+/* The pointer moved to `index`, or the log is to be cut there: `what`. */
+void judge_durable(struct world *w, uint32_t process, struct fsm *fsm, const char *what, uint64_t index);
+void judge_installs(struct world *w, uint32_t process, uint64_t index); /* before the log follows */
+void judge_lost(struct world *w, uint32_t process);                     /* its machine */
 void judge_delivered(struct world *w, uint32_t process, const struct wire_frame *frame, bool listens);
 void judge_answered(struct world *w, uint32_t process, uint64_t to, struct slice frame);
 void judge_coordinator_died(struct world *w, uint32_t process);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/sim/world/damage.h"
 #include "tests/sim/world/judge.h"
 #include "tests/sim/world/wire.h"
 
@@ -23,6 +24,7 @@ struct process *process_new(struct world *w, uint32_t number)
     p->id = number <= replicas ? (number - 1) % WORLD_REPLICAS + 1 : number - replicas;
     snprintf(p->client, sizeof p->client, "w:%" PRIu32 "/%" PRIu32 "/c", p->shard, p->id);
     snprintf(p->raft, sizeof p->raft, "w:%" PRIu32 "/%" PRIu32 "/r", p->shard, p->id);
+    snprintf(p->state, sizeof p->state, "w:%" PRIu32 "/%" PRIu32 "/s", p->shard, p->id);
     p->clock_local = 1 + random_below(&p->random, 1000 * SIM_MS);
     p->clock_ppm = (int64_t)random_below(&p->random, 2 * CLOCK_PPM_MAX + 1) - CLOCK_PPM_MAX;
     if (p->shard != 0)
@@ -49,6 +51,12 @@ void process_start(struct process *p)
     p->die_before = p->stop_before = PHASES;
     p->stopped_until = 0;
     p->wake_at = UINT64_MAX;
+    struct world *w = p->world;
+    if (p->shard != 0 && !w->healing && w->start_deaths &&
+        world_below(w, p->damaged ? 3 : 8) == 0) { /* it dies of it, now or soon */
+        p->death = w->power && world_below(w, 2) == 0 ? DEATH_POWER : DEATH_KILL;
+        simdisk_halt_after(p->disk, SIMDISK_CHANGES, world_below(w, 15));
+    }
     p->fiber = fiber_new(p->shard != 0 ? replica_process_run : coordinator_process_run, p);
     process_run(p);
 }
@@ -72,16 +80,21 @@ void process_die(struct process *p, enum node_death death)
     fiber_free(&p->fiber);
     if (p->shard != 0) {
         simdisk_fail(p->disk, 0, 0, 0, 0);
+        p->short_of_space = false;
         if (death == DEATH_POWER)
             simdisk_crash(p->disk, random_next(&p->random));
         else
             simdisk_restart(p->disk);
-        simstore_crash(p->store);
+        simstore_crash(p->media[0]);
+        simstore_crash(p->media[1]);
     }
     if (death == DEATH_POWER) {
         p->clock_local = 1 + random_below(&p->random, 100 * SIM_MS);
         p->clock_global = w->now;
     }
+    if (p->damage_next)
+        damage_dead(p);
+    p->damage_next = false;
     p->wake_at = UINT64_MAX;
     p->wake_version++;
     uint64_t delay_ms = world_below(w, 2) == 0 ? 1 + world_below(w, 60) : 20 + world_below(w, 1500);
@@ -97,7 +110,8 @@ void process_free(struct process **pp)
     if (p->fiber != NULL)
         process_die(p, DEATH_KILL);
     simdisk_free(&p->disk);
-    simstore_free(&p->store);
+    simstore_free(&p->media[0]);
+    simstore_free(&p->media[1]);
     free(p);
     *pp = NULL;
 }
@@ -109,7 +123,12 @@ void process_run(struct process *p)
     w->current = p;
     fiber_resume(p->fiber);
     w->current = NULL;
-    if (p->dying)
+    process_look(p);
+}
+
+void process_look(struct process *p)
+{
+    if (p->fiber != NULL && (p->dying || (p->shard != 0 && simdisk_halted(p->disk))))
         process_die(p, p->death);
 }
 

@@ -8,18 +8,29 @@
 #include "tests/sim/world/fiber.h"
 #include "tests/sim/world/world.h"
 
+struct receiver;
 struct replica_parts; /* of replica_process.c */
+struct sender;
 
 struct process {
     struct world *world;        /* borrowed */
     uint32_t number, shard, id; /* shard 0: a coordinator */
-    char client[WORLD_ENDPOINT], raft[WORLD_ENDPOINT];
+    char client[WORLD_ENDPOINT], raft[WORLD_ENDPOINT], state[WORLD_ENDPOINT];
     struct fiber *fiber; /* owned; NULL: down */
     bool dying;          /* what it still says reaches nobody */
     struct random random;
 
     struct simdisk *disk;        /* owned; of a replica */
-    struct simstore *store;      /* likewise */
+    struct simstore *media[2];   /* likewise; what state machines stand on */
+    uint8_t medium;              /* the one that was opened last */
+    struct simstore *store;      /* borrowed; that one */
+    uint64_t published;          /* its pointer, as last seen */
+    bool damaged;                /* its log or its machine, until it is whole again */
+    bool damage_next;            /* when it dies */
+    bool short_of_space;         /* its disk or its store was made so */
+    struct sender *sender;       /* borrowed: its own (states.c) */
+    struct receiver *receiver;   /* likewise; NULL: nothing is on its way to it */
+    uint64_t stream_version;     /* of the next step of that */
     struct replica_parts *parts; /* owned; of a running replica */
     void *coordinator;           /* owned; of a running coordinator */
     _Atomic bool ready;
@@ -40,6 +51,7 @@ void process_start(struct process *p);
 void process_die(struct process *p, enum node_death death); /* from outside its stack */
 void process_run(struct process *p);                        /* its loop goes on until it waits again */
 void process_wake(struct process *p, uint64_t at);
+void process_look(struct process *p); /* dead if it ended itself, or its disk is halted */
 bool process_up(const struct process *p);
 
 /* From its own stack. */
@@ -49,12 +61,16 @@ HF_NORETURN void process_end(struct process *p);         /* it ends itself: fata
 
 uint64_t process_clock(const struct process *p);
 
+#define PROCESS_DIR "/replica"
+
 /* replica_process.c, coordinator_process.c */
+struct simstore *replica_process_medium(const char *dir); /* for simstore_find_by */
 void replica_process_create(struct process *p);
 void replica_process_run(void *process);
 void replica_process_close(struct process *p);
+bool replica_process_whole(const struct process *p);      /* it runs, and has nothing to heal */
+struct fsm *replica_process_fsm(const struct process *p); /* NULL: down, or there is none */
 /* false: it is down or does not lead. */
-struct fsm *replica_process_fsm(const struct process *p); /* NULL: down */
 bool replica_process_leads(const struct process *p);
 void coordinator_process_run(void *process);
 void coordinator_process_close(struct process *p);

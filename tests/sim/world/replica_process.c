@@ -7,6 +7,11 @@
 #include "shard/server/front.h"
 #include "tests/sim/world/judge.h"
 #include "tests/sim/world/process.h"
+#include "tests/sim/world/states.h"
+
+#define DIR PROCESS_DIR
+#define MACHINE DIR "/" INSTALL_MACHINE
+#define MEDIUM STATES_FILE
 
 struct replica_parts {
     struct directory directory;
@@ -18,8 +23,25 @@ struct replica_parts {
 
 /* ---- the engine, with places to die and to stand still between its phases ---- */
 
+/* What the turn before did to the pointer. */
+static void look_at_pointer(struct process *p)
+{
+    uint64_t index = replica_state(p->parts->replica).publish.index;
+    if (index > p->published) {
+        p->world->result.published++;
+        judge_durable(p->world, p->number, p->parts->directory.fsm, "pointer", index);
+    }
+    p->published = index;
+    if (p->damaged && replica_process_whole(p)) {
+        p->damaged = false;
+        p->world->result.recovered++;
+        world_trace(p->world, p->number, "whole", index, 0);
+    }
+}
+
 static void step(struct engine *e)
 {
+    look_at_pointer(world_now->current);
     process_point(world_now->current, PHASE_STEP);
     engine_native.step(e);
 }
@@ -58,6 +80,41 @@ static uint64_t read_lease(const struct engine *e)
     return engine_native.read_lease(e);
 }
 
+static int trim(struct engine *e, uint64_t index)
+{
+    struct process *p = world_now->current;
+    struct fsm *fsm = p->parts->directory.fsm;
+    if (planted_bug("sim.trim_ahead"))
+        index = fsm_info(fsm)->applied.index;
+    uint64_t first = engine_native.status(e).first;
+    judge_durable(p->world, p->number, fsm, "cut", index);
+    int rc = engine_native.trim(e, index);
+    p->world->result.trimmed += engine_native.status(e).first > first;
+    return rc;
+}
+
+/* A machine was put in place: the log has not followed yet. */
+static int install(struct engine *e, uint64_t index, uint64_t term, const Hf__Catalog__Members *members)
+{
+    struct process *p = world_now->current;
+    process_point(p, PHASE_PERSIST);
+    judge_installs(p->world, p->number, index);
+    int rc = engine_native.install(e, index, term, members);
+    if (rc == HF_OK) {
+        p->world->result.installs++;
+        p->world->result.restarts += engine_native.status(e).last == index;
+        judge_applied(p->world, p->number, p->parts->directory.fsm, p->store);
+    }
+    return rc;
+}
+
+static int rebuild(const struct engine_env *env, const char *quarantine, uint64_t index, uint64_t term, char where[256])
+{
+    int rc = engine_native.rebuild(env, quarantine, index, term, where);
+    world_now->result.rebuilt += rc == HF_OK;
+    return rc;
+}
+
 static const struct engine_ops *taken_apart(void)
 {
     static struct engine_ops ops;
@@ -68,22 +125,46 @@ static const struct engine_ops *taken_apart(void)
     ops.send_late = send_late;
     ops.apply = apply;
     ops.read_lease = read_lease;
+    ops.trim = trim;
+    ops.install = install;
+    ops.rebuild = rebuild;
     return &ops;
 }
 
 /* ---- life ---- */
 
+struct simstore *replica_process_medium(const char *dir)
+{
+    struct process *p = world_now->current;
+    struct buf which = {0};
+    char path[256];
+    if (p == NULL || strncmp(dir, DIR "/", sizeof DIR) != 0)
+        return NULL;
+    snprintf(path, sizeof path, "%.200s/" MEDIUM, dir);
+    struct simstore *medium = NULL;
+    if (disk_read_all(simdisk_disk(p->disk), path, 1, &which) == 0) {
+        must(which.size == 1 && which.data[0] < 2);
+        medium = p->media[which.data[0]];
+        if (strcmp(dir, MACHINE) == 0) {
+            p->medium = which.data[0];
+            p->store = medium;
+        }
+    }
+    buf_deinit(&which);
+    return medium;
+}
+
 static void open_directory(struct process *p, struct directory *d)
 {
     *d = (struct directory){.config = {.disk = simdisk_disk(p->disk),
-                                       .dir = "/replica",
+                                       .dir = DIR,
                                        .group = p->shard,
                                        .replica = p->id,
                                        .raft_endpoint = p->raft,
                                        .client_endpoint = p->client,
                                        .raft_listen = p->raft,
                                        .segment_bytes = SIM_SEGMENT_BYTES}};
-    snprintf(d->fsm_dir, sizeof d->fsm_dir, "/replica/fsm-%u-%u", p->shard, p->id);
+    snprintf(d->fsm_dir, sizeof d->fsm_dir, MACHINE);
     d->config.fsm.dir = d->fsm_dir;
     d->ops = taken_apart();
 }
@@ -106,16 +187,30 @@ static void fill_members(uint32_t shard, Hf__Catalog__Members *members, Hf__Cata
     members->n_members = WORLD_REPLICAS;
 }
 
+/* A disk with a directory for the machine, which says what it stands on. */
+static void create_media(struct process *p)
+{
+    uint8_t first = 0;
+    uint32_t permille = 1 + (uint32_t)random_below(&p->random, 200);
+    p->disk = simdisk_new();
+    struct disk *disk = simdisk_disk(p->disk);
+    must(disk->ops->make_dir(disk, DIR) == 0 && disk->ops->sync_dir(disk, "/") == 0);
+    must(disk->ops->make_dir(disk, MACHINE) == 0 && disk->ops->sync_dir(disk, DIR) == 0);
+    must(disk_replace(disk, MACHINE "/" MEDIUM, slice_make(&first, 1)) == 0);
+    for (unsigned i = 0; i < 2; i++) {
+        char name[64];
+        snprintf(name, sizeof name, STATES_MEDIUM, p->number, i);
+        p->media[i] = simstore_new(name, random_next(&p->random));
+        simstore_flush_permille(p->media[i], permille);
+    }
+}
+
 void replica_process_create(struct process *p)
 {
     char message[256] = "", names[WORLD_REPLICAS][2][WORLD_ENDPOINT];
     struct directory d;
-    p->disk = simdisk_new();
-    struct disk *disk = simdisk_disk(p->disk);
-    must(disk->ops->make_dir(disk, "/replica") == 0 && disk->ops->sync_dir(disk, "/") == 0);
+    create_media(p);
     open_directory(p, &d);
-    p->store = simstore_new(d.fsm_dir, random_next(&p->random));
-    simstore_flush_permille(p->store, 1 + (uint32_t)random_below(&p->random, 200));
     d.id = (struct identity){.group = p->shard,
                              .replica = p->id,
                              .incarnation = p->shard * 100 + p->id,
@@ -146,6 +241,11 @@ void replica_process_create(struct process *p)
     simstore_crash(p->store);
 }
 
+static uint64_t one_of(struct process *p, uint64_t usual, uint64_t small)
+{
+    return random_below(&p->random, 3) != 0 ? usual : small + random_below(&p->random, small);
+}
+
 void replica_process_run(void *process)
 {
     struct process *p = process;
@@ -153,7 +253,7 @@ void replica_process_run(void *process)
     must(r != NULL);
     p->parts = r;
     open_directory(p, &r->directory);
-    must(identity_read(r->directory.config.disk, "/replica", &r->directory.id) == 0);
+    must(identity_read(r->directory.config.disk, DIR, &r->directory.id) == 0);
     r->net = net_new(1, 1);
     must(net_listen(r->net, p->client, &(struct net_options){.hwm = 1}, &r->clients) == 0);
     directory_open_fsm(&r->directory);
@@ -165,10 +265,13 @@ void replica_process_run(void *process)
                                     .signal_fd = -1,
                                     .front = front_calls(r->front),
                                     .publish = {.every_entries = 1 + random_below(&p->random, 100),
-                                                .trailing = UINT64_MAX / 2, /* no stream: nobody may need one */
-                                                .replay_budget = 1 << 20},
+                                                .every_bytes = one_of(p, 0, 6000),
+                                                .trailing = p->world->trailing,
+                                                .replay_budget = one_of(p, 1 << 20, 8000)},
+                                    .snapshot_listen = p->state,
                                     .ready = &p->ready};
     r->replica = replica_open(&config);
+    p->published = replica_state(r->replica).publish.index;
     front_attach(r->front, r->replica);
     replica_run(r->replica);
     process_end(p);
@@ -178,7 +281,8 @@ void replica_process_close(struct process *p)
 {
     struct replica_parts *r = p->parts;
     simdisk_halt(p->disk);
-    simstore_halt(p->store);
+    simstore_halt(p->media[0]);
+    simstore_halt(p->media[1]);
     if (r == NULL)
         return;
     replica_close(&r->replica);
@@ -187,6 +291,13 @@ void replica_process_close(struct process *p)
     directory_close(&r->directory);
     free(r);
     p->parts = NULL;
+}
+
+bool replica_process_whole(const struct process *p)
+{
+    const struct replica_parts *r = p->parts;
+    return r != NULL && r->replica != NULL && r->directory.fsm != NULL && r->directory.id.recovering == 0 &&
+           !replica_state(r->replica).healing && !simstore_misreads(p->store);
 }
 
 struct fsm *replica_process_fsm(const struct process *p)

@@ -80,6 +80,11 @@ int net_listen(struct net *net, const char *endpoint, const struct net_options *
     return HF_OK;
 }
 
+int net_serve(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out)
+{
+    return net_listen(net, endpoint, o, out);
+}
+
 int net_connect(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out)
 {
     (void)net, (void)o;

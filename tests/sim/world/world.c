@@ -11,17 +11,21 @@
 #include "common/sys/digest.h"
 #include "common/sys/failpoint.h"
 #include "tests/sim/world/actors.h"
+#include "tests/sim/world/damage.h"
 #include "tests/sim/world/judge.h"
 #include "tests/sim/world/process.h"
+#include "tests/sim/world/states.h"
 #include "tests/sim/world/wire.h"
 
 #define RUN_MS 6000
 #define HEAL_MS 20000
+#define LEVEL_MS 25000 /* a state that is fetched may have to be fetched again */
 #define STEP_MS 100
 
 struct world *world_now;
 
-static const char *const checkers[] = {"world.state", "linear", "once", "sessions", "answers", "oracle", "progress"};
+static const char *const checkers[] = {"world.state", "world.snapshots", "linear", "once",
+                                       "sessions",    "answers",         "oracle", "progress"};
 
 bool world_knows(const char *checker)
 {
@@ -213,6 +217,7 @@ static void clock_step(struct world *w)
 static void no_space(struct world *w)
 {
     struct process *p = w->processes[1 + world_below(w, WORLD_SHARDS * WORLD_REPLICAS)];
+    p->short_of_space = true;
     if (world_below(w, 2) == 0)
         simstore_fail(p->store, HF_E_NO_SPACE, 1 + world_below(w, 10));
     else
@@ -221,7 +226,7 @@ static void no_space(struct world *w)
 
 static void fault(struct world *w)
 {
-    uint64_t kind = world_below(w, 14), pause_ms = 1 + world_below(w, 2 * w->fault_gap_ms);
+    uint64_t kind = world_below(w, 16), pause_ms = 1 + world_below(w, 2 * w->fault_gap_ms);
     if (kind < 3)
         crash(w);
     else if (kind < 5)
@@ -238,8 +243,10 @@ static void fault(struct world *w)
         no_space(w);
     else if (kind == 12)
         pause_ms += leader_alone(w);
-    else if (w->long_plots)
+    else if (kind == 13 && w->long_plots)
         pause_ms += coordinator_alone(w);
+    else if (kind > 13 && w->damages)
+        damage_some(w);
     world_schedule(w, (struct world_event){.kind = WORLD_FAULT}, w->now + pause_ms * SIM_MS);
 }
 
@@ -273,6 +280,9 @@ static void step(struct world *w)
         if (!process_up(p))
             process_start(p);
         break;
+    case WORLD_STREAM:
+        states_step(w, e.who, e.version);
+        break;
     }
 }
 
@@ -298,7 +308,10 @@ static void heal(struct world *w)
         p->wall_ms = 0;
         if (p->shard != 0) {
             simdisk_fail(p->disk, 0, 0, 0, 0);
-            simstore_fail(p->store, 0, 0);
+            for (unsigned m = 0; m < 2; m++) {
+                simstore_fail(p->media[m], 0, 0);
+                simstore_misread(p->media[m], 0);
+            }
         }
         process_wake(p, w->now);
         if (!process_up(p))
@@ -318,7 +331,7 @@ static void run(struct world *w)
     if (!actors_done(w))
         world_failed(w, "progress", "%d ms after everything was healed an operation is still open", HEAL_MS);
     run_until(w, w->now + 3000 * SIM_MS); /* what a coordinator still has is over its deadline by then */
-    for (int i = 0; i < 50 && !judge_level(w); i++)
+    for (int i = 0; i < LEVEL_MS / 10 && !judge_level(w); i++)
         run_until(w, w->now + 10 * SIM_MS);
     if (!judge_level(w))
         world_failed(w, "progress", "the replicas of a shard do not come to the same applied index");
@@ -351,6 +364,13 @@ struct sim_result world_run(const struct sim_options *options)
     w.fault_gap_ms = gaps_ms[world_below(&w, 4)];
     w.long_plots = world_below(&w, 4) == 0;
     w.power = world_below(&w, 3) != 0;
+    w.start_deaths = world_below(&w, 2) == 0;
+    w.damages = world_below(&w, 2) == 0;
+    static const uint64_t trailing[] = {0, 20, 100, UINT64_MAX / 2};
+    w.trailing = trailing[world_below(&w, 4)];
+    w.keep_ms = world_below(&w, 2) == 0 ? 500 : 5000;
+    w.pace_us = world_below(&w, 2) == 0 ? 4000 : 800000;
+    simstore_find_by(replica_process_medium);
     for (uint32_t i = 1; i < WORLD_PROCESSES; i++) {
         w.processes[i] = process_new(&w, i);
         world_schedule(&w, (struct world_event){.kind = WORLD_START, .who = i}, world_below(&w, 50 * SIM_MS));
@@ -360,6 +380,7 @@ struct sim_result world_run(const struct sim_options *options)
     run(&w);
     w.result.virtual_ns = w.now;
     close_all(&w);
+    simstore_find_by(NULL);
     world_now = NULL;
     return w.result;
 }

@@ -27,7 +27,7 @@ static int start_on_a_free_port(void)
     for (int i = 0; i < PORTS; i++) {
         port = (unsigned short)(PORT_MIN + (getpid() + i) % PORTS);
         snprintf(endpoint, sizeof endpoint, "127.0.0.1:%u", port);
-        rc = http_start(endpoint, &ready, &door);
+        rc = http_start(endpoint, &ready, 0, &door);
         if (rc != HF_E_EXISTS)
             break;
     }
@@ -62,6 +62,14 @@ static void paths_and_methods(void)
     CU_ASSERT_EQUAL_FATAL(start_on_a_free_port(), 0);
     CU_ASSERT_EQUAL(request("GET", "/healthz", answer, sizeof answer), 200);
     CU_ASSERT_EQUAL(request("GET", "/readyz", answer, sizeof answer), 503);
+    CU_ASSERT_PTR_NOT_NULL(strstr(answer, "\r\n\r\nnot ready\n"));
+    static _Atomic(const char *) why;
+    http_explain(door, &why);
+    CU_ASSERT_EQUAL(request("GET", "/readyz", answer, sizeof answer), 503);
+    CU_ASSERT_PTR_NOT_NULL(strstr(answer, "\r\n\r\nnot ready\n"));
+    atomic_store(&why, "for a reason");
+    CU_ASSERT_EQUAL(request("GET", "/readyz", answer, sizeof answer), 503);
+    CU_ASSERT_PTR_NOT_NULL(strstr(answer, "\r\n\r\nnot ready: for a reason\n"));
     atomic_store(&ready, true);
     CU_ASSERT_EQUAL(request("GET", "/readyz", answer, sizeof answer), 200);
     CU_ASSERT_EQUAL(request("GET", "/metrics", answer, sizeof answer), 200);
@@ -75,11 +83,11 @@ static void paths_and_methods(void)
     CU_ASSERT_EQUAL(request("POST", "/healthz", answer, sizeof answer), 405);
     CU_ASSERT_PTR_NOT_NULL(strstr(answer, "Allow: GET, HEAD"));
     struct http *other = NULL;
-    CU_ASSERT_EQUAL(http_start(endpoint, &ready, &other), HF_E_EXISTS);
+    CU_ASSERT_EQUAL(http_start(endpoint, &ready, 0, &other), HF_E_EXISTS);
     http_stop(&door);
     CU_ASSERT_PTR_NULL(door);
     CU_ASSERT_EQUAL(request("GET", "/healthz", answer, sizeof answer), -1);
-    CU_ASSERT_EQUAL(http_start(endpoint, &ready, &door), 0); /* the port is free at once */
+    CU_ASSERT_EQUAL(http_start(endpoint, &ready, 0, &door), 0); /* the port is free at once */
     http_stop(&door);
     http_stop(&door);
 }
@@ -93,7 +101,7 @@ static void bad_endpoints(void)
                                       "127.0.0.1:65536",
                                       "192.0.2.1:21000" /* not an address of this machine */};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        CU_ASSERT_EQUAL(http_start(bad[i], &ready, &door), HF_E_INVALID);
+        CU_ASSERT_EQUAL(http_start(bad[i], &ready, 0, &door), HF_E_INVALID);
     CU_ASSERT_PTR_NULL(door);
 }
 

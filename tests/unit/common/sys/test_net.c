@@ -3,11 +3,13 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -105,6 +107,46 @@ static void messages_go_both_ways(void)
     net_close(&client);
     net_close(&server);
     net_close(&server);
+}
+
+/* An outgoing connection, at a port the kernel chose; `endpoint` is that port. */
+static int connect_outwards(int *out_other)
+{
+    struct sockaddr_in own = {.sin_family = AF_INET}, other = {.sin_family = AF_INET};
+    own.sin_addr.s_addr = other.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof other;
+    int to = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0);
+    CU_ASSERT_FATAL(bind(to, (struct sockaddr *)&other, sizeof other) == 0 && listen(to, 1) == 0);
+    CU_ASSERT_EQUAL_FATAL(getsockname(to, (struct sockaddr *)&other, &size), 0);
+    struct linger reset = {.l_onoff = 1}; /* its end leaves no TIME-WAIT, which would outlast the test */
+    CU_ASSERT_EQUAL_FATAL(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+    CU_ASSERT_EQUAL_FATAL(connect(fd, (struct sockaddr *)&other, sizeof other), 0);
+    CU_ASSERT_EQUAL_FATAL(getsockname(fd, (struct sockaddr *)&own, &size), 0);
+    snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", ntohs(own.sin_port));
+    *out_other = to;
+    return fd;
+}
+
+static void *let_go(void *fd)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 200 * 1000000L}, NULL);
+    close(*(int *)fd);
+    return NULL;
+}
+
+static void a_port_that_a_connection_has_is_waited_for(void)
+{
+    struct net_socket *s = NULL;
+    pthread_t thread;
+    int other, fd = connect_outwards(&other);
+    CU_ASSERT_EQUAL(net_listen(net, endpoint, &usual, &s), HF_E_EXISTS);
+    CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, let_go, &fd), 0);
+    CU_ASSERT_EQUAL(net_serve(net, endpoint, &usual, &s), 0);
+    CU_ASSERT_PTR_NOT_NULL(s);
+    pthread_join(thread, NULL);
+    close(other);
+    net_close(&s);
+    CU_ASSERT_EQUAL(net_serve(net, "nonsense", &usual, &s), HF_E_INVALID);
 }
 
 static void owned_payloads_are_taken_always(void)
@@ -375,6 +417,7 @@ int main(void)
     net = net_new(1, 64);
     static const struct unit_case cases[] = {
         {"messages go both ways", messages_go_both_ways},
+        {"a port that a connection has is waited for", a_port_that_a_connection_has_is_waited_for},
         {"owned payloads are taken always", owned_payloads_are_taken_always},
         {"a sender is told when the queue is full", a_sender_is_told_when_the_queue_is_full},
         {"a message of many frames is swallowed whole", a_message_of_many_frames_is_swallowed_whole},

@@ -339,6 +339,51 @@ static void test_trim_everything(void)
 }
 
 /* Entries of a segment that is let go were truncated and written again in the next one. */
+static void thousands(struct rig *rig, int count) /* turns of one entry, which takes 1064 bytes */
+{
+    static const uint8_t payload[1000];
+    for (int i = 0; i < count; i++) {
+        struct log_entry entry = {.index = log_last(rig->log) + 1, .term = 1, .kind = LOG_COMMAND};
+        entry.data = slice_make(payload, sizeof payload);
+        log_append(rig->log, &entry, 1);
+        CU_ASSERT_EQUAL(log_sync(rig->log), 0);
+    }
+}
+
+/* Never further than `bytes`, and less by no more than two stretches. */
+static void check_reach(const struct rig *rig, uint64_t index)
+{
+    uint64_t base = log_first(rig->log) - 1;
+    CU_ASSERT(log_reach(rig->log, index, 0) == index && log_reach(rig->log, index, UINT64_MAX) == base);
+    for (uint64_t count = 1; count < index - base; count += 17) {
+        uint64_t reached = log_reach(rig->log, index, count * 1064);
+        CU_ASSERT(reached >= index - count && reached <= index);
+        CU_ASSERT(reached <= index - count + 32);
+    }
+}
+
+static void test_reach(void)
+{
+    struct rig rig;
+    rig_create(&rig, 128 * KIB, 0, 100, 1);
+    CU_ASSERT(log_reach(rig.log, 100, 0) == 100 && log_reach(rig.log, 100, UINT64_MAX) == 100);
+    thousands(&rig, 400);
+    for (int again = 0; again < 2; again++) {
+        for (uint64_t index = 101; index <= 500; index += 19)
+            check_reach(&rig, index);
+        rig_reopen(&rig); /* who did not write it knows it as well */
+    }
+    CU_ASSERT_EQUAL(log_trim(rig.log, 300), 0);
+    CU_ASSERT_EQUAL(log_reach(rig.log, 300, UINT64_MAX), 300);
+    thousands(&rig, 1);
+    for (int again = 0; again < 2; again++) {
+        check_reach(&rig, 501);
+        check_reach(&rig, 420);
+        rig_reopen(&rig);
+    }
+    rig_end(&rig);
+}
+
 static void test_truncate_across_a_trimmed_segment(void)
 {
     struct rig rig;
@@ -445,6 +490,7 @@ int main(void)
         {"long frames prepare as much", test_long_frames_prepare_as_much},
         {"no room to prepare", test_no_room_to_prepare},
         {"trim everything", test_trim_everything},
+        {"reach", test_reach},
         {"truncate across a trimmed segment", test_truncate_across_a_trimmed_segment},
         {"big entries", test_big_entries},
         {"recent reads borrow", test_recent_reads_borrow},

@@ -5,10 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/base/error.h"
 #include "common/sys/digest.h"
+#include "shard/replica/keep.h"
 #include "tests/unit/common/sys/child.h"
 #include "tests/unit/unit.h"
 
@@ -24,7 +26,9 @@ struct plan { /* what a child does with base/dir */
     uint32_t heartbeat_ms, election_ms; /* 0, 0: 100, 500 */
     bool learner, empty_range;
     bool of_three; /* two other voters are named, which nobody runs */
+    bool rejoin;   /* the fresh directory comes back as the learner it was */
     bool open_all; /* opens the state machine and the engine too */
+    bool keep;     /* and writes its state into a local file */
 };
 
 static struct plan plan_of(const char *dir)
@@ -38,11 +42,11 @@ static void path_of(const char *dir, const char *name, char out[512])
     snprintf(out, 512, "%s/%s/%s", base, dir, name);
 }
 
-static void bootstrap(struct directory *d, const struct plan *p)
+static int join(struct directory *d, const struct plan *p, uint64_t incarnation, char message[256])
 {
     Hf__Catalog__Member member = HF__CATALOG__MEMBER__INIT;
     member.replica = p->replica;
-    member.incarnation = p->wrong_incarnation ? p->wrong_incarnation : d->id.incarnation;
+    member.incarnation = incarnation;
     member.raft_endpoint = (char *)(uintptr_t)p->raft;
     member.client_endpoint = (char *)(uintptr_t)p->client;
     Hf__Catalog__Member others[2] = {HF__CATALOG__MEMBER__INIT, HF__CATALOG__MEMBER__INIT};
@@ -56,6 +60,8 @@ static void bootstrap(struct directory *d, const struct plan *p)
     members.n_members = p->of_three ? 3 : 1;
     members.members = list;
     member.role = p->learner ? HF__CATALOG__ROLE__LEARNER : HF__CATALOG__ROLE__VOTER;
+    if (p->rejoin)
+        return directory_rejoin(d, 77, &members, message);
     Hf__Catalog__Range range = HF__CATALOG__RANGE__INIT;
     if (p->empty_range)
         range.start = range.end = (ProtobufCBinaryData){.len = 1, .data = (uint8_t *)(uintptr_t) "m"};
@@ -68,8 +74,13 @@ static void bootstrap(struct directory *d, const struct plan *p)
     b.range = &range;
     b.heartbeat_ms = p->heartbeat_ms ? p->heartbeat_ms : 100;
     b.election_ms = p->heartbeat_ms ? p->election_ms : 500;
+    return directory_bootstrap(d, &b, message);
+}
+
+static void bootstrap(struct directory *d, const struct plan *p)
+{
     char message[256];
-    int rc = directory_bootstrap(d, &b, message);
+    int rc = join(d, p, p->wrong_incarnation ? p->wrong_incarnation : d->id.incarnation, message);
     if (rc) {
         printf("bootstrap: %s: %s\n", error_name(rc), message);
         fflush(stdout);
@@ -115,6 +126,15 @@ static int on_recovered(void *ctx)
     return HF_OK;
 }
 
+static void keep(struct directory *d)
+{
+    struct keep *k = keep_new(d->config.disk, d->config.dir, 1);
+    keep_begin(k, d->fsm);
+    while (keep_newest(k) == 0)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    keep_free(&k);
+}
+
 static void run(const void *arg)
 {
     const struct plan *p = arg;
@@ -151,6 +171,11 @@ static void run(const void *arg)
                    (unsigned long long)d.id.incarnation);
         else
             printf("held %s trouble=%s\n", cold_state_name(d.cold.state), d.trouble);
+        if (p->keep)
+            keep(&d);
+        if (d.id.recovering)
+            printf("recovering %016llx forgot=%d\n", (unsigned long long)d.id.recovering,
+                   (d.id.recovering & ENGINE_RECOVERING_FORGOT) != 0);
     } else {
         printf("%s incarnation=%llx\n", directory_fresh(&d) ? "fresh" : "member", (unsigned long long)d.id.incarnation);
     }
@@ -290,14 +315,27 @@ static bool there(const char *dir, const char *name)
     return access(path, F_OK) == 0;
 }
 
-/* With others to heal it: what cannot be used is put aside, once, and the engine is opened without. */
-static void with_peers_it_is_put_aside(void)
+static void shell(const char *command)
 {
-    char command[700], path[512];
-    struct plan p = plan_of("three");
+    char whole[700];
+    snprintf(whole, sizeof whole, "cd '%s' && %s", base, command);
+    CU_ASSERT_EQUAL(system(whole), 0);
+}
+
+static struct plan three(const char *dir)
+{
+    struct plan p = plan_of(dir);
     p.bootstrap = p.open_all = p.of_three = true;
     expect(&p, 0, "open applied=1");
     p.bootstrap = false;
+    return p;
+}
+
+/* With others to heal it: what cannot be used is put aside, once, and the engine is opened without. */
+static void with_peers_it_is_put_aside(void)
+{
+    char path[512];
+    struct plan p = three("three");
     path_of("three", "quarantine-fsm", path); /* the mark of a check or of a damaged read */
     overwrite(path, "why");
     expect(&p, 0, "held corrupt_fsm trouble=state machine corrupt_fsm");
@@ -309,16 +347,151 @@ static void with_peers_it_is_put_aside(void)
     other.group = 5;
     other.bootstrap = other.open_all = true;
     expect(&other, 0, "open applied=1");
-    snprintf(command, sizeof command, "cd '%s' && cp -r stranger/fsm three/fsm", base);
-    CU_ASSERT_EQUAL(system(command), 0);
+    shell("cp -r stranger/fsm three/fsm");
     expect(&p, 0, "held foreign_epoch");
     CU_ASSERT(there("three", "quarantine/fsm-2/CURRENT"));
-    snprintf(command, sizeof command, "cd '%s' && mv three/quarantine/fsm-1 three/fsm", base);
-    CU_ASSERT_EQUAL(system(command), 0);
+    shell("mv three/quarantine/fsm-1 three/fsm");
     expect(&p, 0, "open applied=1"); /* an operator who knows better may bring it back */
-    snprintf(command, sizeof command, "rm -r '%s/three/native-1'", base);
-    CU_ASSERT_EQUAL(system(command), 0);
+    shell("rm -r three/native-1");
     expect(&p, 6, "has no files of engine native, log epoch 1"); /* its vote is gone with them */
+}
+
+/* Puts in place what was staged, as far as the log's part. */
+static void exchange(const void *arg)
+{
+    char dir[512];
+    const struct install_record record = {.cluster = 77, .group = 2, .log_epoch = 1, .index = 1, .term = 1};
+    snprintf(dir, sizeof dir, "%s/%s", base, (const char *)arg);
+    printf("exchanged: %s\n", error_name(install_exchange(disk_posix(), dir, &record)));
+}
+
+static void with_crash(const char *point, void (*does)(const void *), const void *arg)
+{
+    if (point)
+        setenv("HOLDFAST_CRASH_POINT", point, 1);
+    struct child c = child_run(does, arg);
+    unsetenv("HOLDFAST_CRASH_POINT");
+    CU_ASSERT_EQUAL(WIFSIGNALED(c.status), point != NULL);
+}
+
+/* A marked machine is being replaced when the process ends: the mark is the old machine's. It is gone before the record of
+ * the install is, or the start after it would put the new one aside; and it stays as long as nothing was decided. */
+static void a_mark_is_of_the_machine_before_the_install(void)
+{
+    static const char *const points[] = {"install.before_record", "install.after_record", "install.after_exchange",
+                                         NULL};
+    struct plan p = three("marked");
+    char mark[512];
+    path_of("marked", "quarantine-fsm", mark);
+    for (size_t i = 0; i < 4; i++) {
+        shell("mkdir -p marked/snapshots && cp -r marked/fsm marked/snapshots/incoming && touch "
+              "marked/snapshots/incoming/STAGED");
+        overwrite(mark, "why");
+        with_crash(points[i], exchange, "marked");
+        CU_ASSERT_EQUAL(there("marked", "INSTALL"), i > 0);
+        if (i == 0) {
+            expect(&p, 0, "held corrupt_fsm");
+            CU_ASSERT(there("marked", "quarantine/fsm-1/CURRENT") && !there("marked", "quarantine-fsm"));
+            shell("mv marked/quarantine/fsm-1 marked/fsm");
+            expect(&p, 0, "open applied=1");
+            continue;
+        }
+        with_crash("install.before_done", run, &p);
+        CU_ASSERT(there("marked", "INSTALL") && !there("marked", "quarantine-fsm"));
+        expect(&p, 0, "open applied=1");
+        CU_ASSERT(!there("marked", "INSTALL") && !there("marked", "fsm/STAGED"));
+        expect(&p, 0, "open applied=1");
+        CU_ASSERT(!there("marked", "quarantine/fsm-1"));
+    }
+}
+
+/* What was kept of a machine that was found to differ may differ as well: whoever has others to ask asks them, now and at
+ * every later start. */
+static void what_was_kept_of_a_marked_machine_heals_nobody(void)
+{
+    static const char stream[] = "snapshots/keep-00000000000000000001.stream";
+    char path[512];
+    struct plan p = three("kept");
+    p.keep = true;
+    expect(&p, 0, "open applied=1");
+    p.keep = false;
+    CU_ASSERT(there("kept", stream));
+    shell("rm -r kept/fsm");
+    expect(&p, 0, "restored from a local stream index=1"); /* a machine that is only lost */
+    path_of("kept", "quarantine-fsm", path);
+    overwrite(path, "differs from the majority at index 1");
+    shell("mv kept/fsm kept/moved");
+    expect(&p, 0, "held missing"); /* as a crash leaves it: put aside, and the mark not gone yet */
+    shell("mv kept/moved kept/fsm");
+    expect(&p, 0, "held corrupt_fsm");
+    expect(&p, 0, "held missing");
+    CU_ASSERT(!there("kept", "fsm") && !there("kept", stream));
+    p = member("alone"); /* nobody else has anything */
+    p.keep = true;
+    expect(&p, 0, "open applied=1");
+    p.keep = false;
+    path_of("alone", "quarantine-fsm", path);
+    overwrite(path, "it was damaged");
+    expect(&p, 0, "restored from a local stream index=1");
+    CU_ASSERT(there("alone", "quarantine/fsm-1/CURRENT") && there("alone", stream));
+    expect(&p, 0, "open applied=1");
+}
+
+static void spoil_log(const char *dir)
+{
+    char command[700];
+    snprintf(command, sizeof command,
+             "printf damaged | dd conv=notrunc status=none of=\"$(ls '%s/%s/native-1/'seg-*)\"", base, dir);
+    CU_ASSERT_EQUAL(system(command), 0);
+}
+
+static uint64_t number_in(const char *output)
+{
+    const char *at = strstr(output, "recovering ");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+    return strtoull(at + strlen("recovering "), NULL, 16);
+}
+
+/* I13: a damaged log takes no vote away. A wiped directory has forgotten its votes, and goes on saying so when its log is
+ * damaged as well. */
+static void who_forgot_its_vote_says_so_until_a_leader_brought_it_back(void)
+{
+    struct plan p = plan_of("spoilt");
+    p.bootstrap = p.open_all = p.of_three = true;
+    expect(&p, 0, "open applied=1");
+    p.bootstrap = false;
+    spoil_log("spoilt");
+    expect(&p, 0, "forgot=0");
+    p = plan_of("wiped");
+    p.bootstrap = p.rejoin = p.learner = p.of_three = p.open_all = true;
+    p.wrong_incarnation = 4711;
+    struct child first = child_run(run, &p);
+    CU_ASSERT_PTR_NOT_NULL(strstr(first.output, "held missing"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(first.output, "forgot=1"));
+    p.bootstrap = false;
+    struct child again = child_run(run, &p);
+    CU_ASSERT_EQUAL(number_in(first.output), number_in(again.output));
+    spoil_log("wiped");
+    again = child_run(run, &p);
+    CU_ASSERT_PTR_NOT_NULL(strstr(again.output, "held corrupt_log"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(again.output, "forgot=1"));
+    CU_ASSERT_NOT_EQUAL(number_in(first.output), number_in(again.output));
+}
+
+/* Killed before the log followed a machine that was put in place, and then the log is damaged: it is begun again behind
+ * that machine, and nothing is left to finish. */
+static void a_damaged_log_under_an_install(void)
+{
+    struct plan p = three("amid");
+    shell("mkdir amid/snapshots && cp -r amid/fsm amid/snapshots/incoming && touch amid/snapshots/incoming/STAGED");
+    with_crash(NULL, exchange, "amid");
+    CU_ASSERT(there("amid", INSTALL_NAME) && there("amid", "fsm/" INSTALL_STAGED));
+    spoil_log("amid");
+    expect(&p, 0, "open applied=1");
+    CU_ASSERT(there("amid", "quarantine/log-1") && !there("amid", INSTALL_NAME) &&
+              !there("amid", "fsm/" INSTALL_STAGED) && !there("amid", INSTALL_INCOMING));
+    expect(&p, 0, "open applied=1");
+    CU_ASSERT(!there("amid", "quarantine/log-2"));
 }
 
 static void a_bootstrap_for_another_is_refused(void)
@@ -401,6 +574,10 @@ int main(void)
         {"foreign or damaged", foreign_or_damaged_files},
         {"missing parts", parts_that_are_missing},
         {"with peers it is put aside", with_peers_it_is_put_aside},
+        {"a mark is of the machine before", a_mark_is_of_the_machine_before_the_install},
+        {"what was kept of a marked machine", what_was_kept_of_a_marked_machine_heals_nobody},
+        {"who forgot its vote says so", who_forgot_its_vote_says_so_until_a_leader_brought_it_back},
+        {"a damaged log under an install", a_damaged_log_under_an_install},
         {"bootstrap for another", a_bootstrap_for_another_is_refused},
         {"a bootstrap that cannot run", a_bootstrap_that_cannot_run_is_refused},
         {"killed bootstrap leaves no peers", a_killed_bootstrap_leaves_no_peers_behind},

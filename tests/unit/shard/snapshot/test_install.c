@@ -342,6 +342,31 @@ static void test_damaged_streams(void)
     stop(&rig);
 }
 
+/* What is not used goes, whole or half; but not what an install was begun for. */
+static void test_what_is_not_used_goes(void)
+{
+    struct rig rig = start(true);
+    struct install_record record = {.cluster = 1, .group = 2, .index = NEW, .term = sample_token(NEW).term};
+    CU_ASSERT_EQUAL(install_discard(rig.disk, "d"), HF_OK);
+    for (unsigned half = 0; half < 2; half++) {
+        rig.stream.size -= half;
+        CU_ASSERT_EQUAL(stage(&rig), half ? HF_E_SNAPSHOT_TOO_SMALL : HF_OK);
+        CU_ASSERT(exists(rig.disk, "d/snapshots/incoming"));
+        CU_ASSERT_EQUAL(install_discard(rig.disk, "d"), HF_OK);
+        CU_ASSERT(!exists(rig.disk, "d/snapshots/incoming"));
+        CU_ASSERT_EQUAL(install_exchange(rig.disk, "d", &record), HF_E_ABSENT);
+    }
+    CU_ASSERT_EQUAL(settled(&rig, true), OLD);
+    rig.stream.size++;
+    must(stage(&rig) == HF_OK);
+    must(install_exchange(rig.disk, "d", &record) == HF_OK);
+    CU_ASSERT_EQUAL(install_discard(rig.disk, "d"), HF_E_BUSY);
+    CU_ASSERT(exists(rig.disk, "d/snapshots/incoming"));
+    CU_ASSERT_EQUAL(recover(&rig), HF_OK);
+    CU_ASSERT_EQUAL(settled(&rig, true), NEW);
+    stop(&rig);
+}
+
 static void test_orphans_are_swept(void)
 {
     struct rig rig = start(true);
@@ -407,6 +432,7 @@ int main(void)
         {"finishing is idempotent", test_finish_is_idempotent},
         {"nothing staged, or not to its end", test_nothing_staged},
         {"damaged streams leave nothing behind", test_damaged_streams},
+        {"what is not used goes", test_what_is_not_used_goes},
         {"orphans are swept", test_orphans_are_swept},
         {"a damaged record", test_damaged_record},
         {"a newer program's record", test_newer_record},

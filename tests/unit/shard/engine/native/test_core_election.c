@@ -404,6 +404,29 @@ static void messages_no_member_sends_change_nothing(void)
     cluster_free(cl);
 }
 
+/* Guessed at the start as long as possible; then as if they had been known. */
+static void times_that_were_guessed_are_put_right(void)
+{
+    struct cluster *cl = cluster_new(3, 0);
+    for (uint32_t id = 1; id <= 3; id++) {
+        cluster_start(cl, id);
+        core_set_times(cl->nodes[id].core, HEARTBEAT_MS, 600000);
+    }
+    struct core *c = cl->nodes[1].core;
+    uint64_t start = cl->now_ns;
+    CU_ASSERT_EQUAL(c->quiet_until_ns, start + 600000 * MS);
+    cluster_run(cl, 200);
+    core_set_times(c, HEARTBEAT_MS, ELECTION_MS);
+    CU_ASSERT_EQUAL(c->quiet_until_ns, start + ELECTION_MS * MS);
+    CU_ASSERT_TRUE(core_election_keeps_quiet(c)); /* not before its time */
+    cluster_run(cl, 5000);
+    CU_ASSERT_EQUAL(cluster_leader(cl), 0); /* the two others are quiet */
+    CU_ASSERT_FALSE(core_election_keeps_quiet(c));
+    core_set_times(cl->nodes[2].core, HEARTBEAT_MS, ELECTION_MS);
+    CU_ASSERT_NOT_EQUAL(cluster_elect(cl), 0);
+    cluster_free(cl);
+}
+
 int main(void)
 {
     static const struct unit_case cases[] = {
@@ -438,6 +461,7 @@ int main(void)
         {"a request with a stale term is rejected with the current one",
          a_request_with_a_stale_term_is_rejected_with_the_current_one},
         {"learners get entries and never count or campaign", learners_get_entries_and_never_count_or_campaign},
+        {"times that were guessed are put right", times_that_were_guessed_are_put_right},
         {"messages no member sends change nothing", messages_no_member_sends_change_nothing},
     };
     return UNIT_MAIN("native core: elections", cases);
