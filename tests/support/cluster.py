@@ -303,6 +303,12 @@ class ClusterTest(unittest.TestCase):
         self.assertEqual(bad, [], "a process reported a fault")
 
 
+def load(c, count, prefix="k", size=100):
+    """Numbered keys with values of about `size` bytes."""
+    lines = "".join(f"{prefix}{i:06d}\t{i:06d}{'x' * size}\n" for i in range(count))
+    assert c.cli("load", "-", stdin=lines).stdout == f"loaded {count} failed 0 unknown 0\n"
+
+
 class Hammer:
     """tests/support/hammer.c running against a cluster; its history is in self.path."""
 
