@@ -248,6 +248,14 @@ static bool useful(const struct node *n, const struct engine_status *status)
     return status->held || n->fetch.index > n->machine.index || planted_bug("native.install_back");
 }
 
+/* What it proposed long ago and waits for is not applied one by one any more: nobody learns what became of it. */
+static void forget_proposals(struct node *n)
+{
+    for (size_t i = n->proposed_count; i-- > 0;)
+        if (n->proposed[i].index <= n->machine.index)
+            n->proposed[i] = n->proposed[--n->proposed_count];
+}
+
 bool snapshots_install(struct node *n)
 {
     struct fetch f = n->fetch;
@@ -274,7 +282,10 @@ bool snapshots_install(struct node *n)
     n->machine_lost = false;
     n->following = true;
     node_open_fsm(n);
-    return n->fsm != NULL && snapshots_follow(n, f.index, f.term);
+    if (n->fsm == NULL || !snapshots_follow(n, f.index, f.term))
+        return false;
+    forget_proposals(n);
+    return true;
 }
 
 void snapshots_forget(struct node *n)
