@@ -75,7 +75,10 @@ parse() {
             shift 2
             ;;
         --wipe) wipe=1 && shift ;;
-        --leave) leave=1 && shift ;;
+        --leave)
+            # shellcheck disable=SC2034 # read when the run ends, by a trap
+            leave=1 && shift
+            ;;
         --json) json=1 && shift ;;
         -h | --help) usage && exit 0 ;;
         --*) die_usage "unknown option \"$1\"" ;;

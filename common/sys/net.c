@@ -139,8 +139,26 @@ static int set_options(void *zmq, bool listener, const struct net_options *o)
     return rc == 0 ? 0 : from_errno(errno);
 }
 
+bool net_listen_again(int rc, uint64_t end_ns)
+{
+    if (rc != HF_E_EXISTS || clock_boot_ns() >= end_ns)
+        return false;
+    nanosleep(&(struct timespec){.tv_nsec = LISTEN_PAUSE_NS}, NULL);
+    return true;
+}
+
+static int bind_within(void *zmq, const char *endpoint, uint32_t patience_ms)
+{
+    uint64_t end_ns = clock_boot_ns() + patience_ms * CLOCK_NS_PER_MS;
+    int rc;
+    do
+        rc = zmq_bind(zmq, endpoint) == 0 ? 0 : from_errno(errno);
+    while (net_listen_again(rc, end_ns));
+    return rc;
+}
+
 static int open_socket(struct net *net, bool listener, const char *endpoint, const struct net_options *o,
-                       struct net_socket **out)
+                       uint32_t patience_ms, struct net_socket **out)
 {
     void *zmq = zmq_socket(net->context, listener ? ZMQ_ROUTER : ZMQ_DEALER);
     if (zmq == NULL)
@@ -149,7 +167,9 @@ static int open_socket(struct net *net, bool listener, const char *endpoint, con
     int rc = set_options(zmq, listener, o);
     if (rc == 0 && o->connections_max > 0)
         rc = connections_watch(&connections, net->context, zmq, o->connections_max);
-    if (rc == 0 && (listener ? zmq_bind(zmq, endpoint) : zmq_connect(zmq, endpoint)) != 0)
+    if (rc == 0 && listener)
+        rc = bind_within(zmq, endpoint, patience_ms);
+    else if (rc == 0 && zmq_connect(zmq, endpoint) != 0)
         rc = from_errno(errno);
     struct net_socket *s = rc == 0 ? malloc(sizeof *s) : NULL;
     if (s == NULL) {
@@ -165,30 +185,18 @@ static int open_socket(struct net *net, bool listener, const char *endpoint, con
 int net_listen(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out)
 {
     must(net != NULL); /* out of memory ends a server */
-    return open_socket(net, true, endpoint, o, out);
-}
-
-bool net_listen_again(int rc, uint64_t end_ns)
-{
-    if (rc != HF_E_EXISTS || clock_boot_ns() >= end_ns)
-        return false;
-    nanosleep(&(struct timespec){.tv_nsec = LISTEN_PAUSE_NS}, NULL);
-    return true;
+    return open_socket(net, true, endpoint, o, 0, out);
 }
 
 int net_serve(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out)
 {
-    uint64_t end_ns = clock_boot_ns() + NET_LISTEN_MS * CLOCK_NS_PER_MS;
-    int rc;
-    do
-        rc = net_listen(net, endpoint, o, out);
-    while (net_listen_again(rc, end_ns));
-    return rc;
+    must(net != NULL); /* out of memory ends a server */
+    return open_socket(net, true, endpoint, o, NET_LISTEN_MS, out);
 }
 
 int net_connect(struct net *net, const char *endpoint, const struct net_options *o, struct net_socket **out)
 {
-    return open_socket(net, false, endpoint, o, out);
+    return open_socket(net, false, endpoint, o, 0, out);
 }
 
 void net_close(struct net_socket **s)

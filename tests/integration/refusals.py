@@ -153,8 +153,7 @@ class Refusals(ClusterTest):
         for option in ("--client-listen", "--http-endpoint", "--raft-listen", "--snapshot-listen"):
             with self.subTest(option), socket.create_server(("127.0.0.1", 0)) as other, socket.socket() as taker:
                 taker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends without TIME-WAIT
-                taker.connect(other.getsockname())
-                port = taker.getsockname()[1]
+                port = self.taken(c, taker, other)
                 here = ("" if option == "--http-endpoint" else "tcp://") + f"127.0.0.1:{port}"
                 started = subprocess.Popen([*command, option, here], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                            stdin=subprocess.DEVNULL)
@@ -167,9 +166,20 @@ class Refusals(ClusterTest):
                     started.kill()
                     started.communicate()
         with socket.create_server(("127.0.0.1", 0)) as other, socket.socket() as taker:
-            taker.connect(other.getsockname())
-            mine = f"tcp://127.0.0.1:{taker.getsockname()[1]}"
+            mine = f"tcp://127.0.0.1:{self.taken(c, taker, other)}"
             self.refused(command, mine, "is in use", "ip_local_port_range", change={"--snapshot-endpoint": mine})
+
+    @staticmethod
+    def taken(c, taker, other):
+        """A port of our own, from which `taker` is connected outwards."""
+        for port in range(c.ports.base + 400, c.ports.base + 490):
+            try:
+                taker.bind(("127.0.0.1", port))
+                break
+            except OSError:
+                continue
+        taker.connect(other.getsockname())
+        return taker.getsockname()[1]
 
     @staticmethod
     def served(port):

@@ -109,7 +109,7 @@ static void messages_go_both_ways(void)
     net_close(&server);
 }
 
-/* An outgoing connection, at a port the kernel chose; `endpoint` is that port. */
+/* An outgoing connection; `endpoint` is its port: none of the kernel's, which others on this machine may share. */
 static int connect_outwards(int *out_other)
 {
     struct sockaddr_in own = {.sin_family = AF_INET}, other = {.sin_family = AF_INET};
@@ -120,9 +120,13 @@ static int connect_outwards(int *out_other)
     CU_ASSERT_EQUAL_FATAL(getsockname(to, (struct sockaddr *)&other, &size), 0);
     struct linger reset = {.l_onoff = 1}; /* its end leaves no TIME-WAIT, which would outlast the test */
     CU_ASSERT_EQUAL_FATAL(setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset), 0);
+    int port = PORT_MIN, rc;
+    do
+        own.sin_port = htons((uint16_t)port);
+    while ((rc = bind(fd, (struct sockaddr *)&own, sizeof own)) != 0 && ++port <= PORT_MAX);
+    CU_ASSERT_EQUAL_FATAL(rc, 0);
     CU_ASSERT_EQUAL_FATAL(connect(fd, (struct sockaddr *)&other, sizeof other), 0);
-    CU_ASSERT_EQUAL_FATAL(getsockname(fd, (struct sockaddr *)&own, &size), 0);
-    snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", ntohs(own.sin_port));
+    snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", port);
     *out_other = to;
     return fd;
 }
