@@ -14,20 +14,34 @@
 #include "common/sys/failpoint.h"
 #include "proto/pack.h"
 
-#define PATH_BYTES 4096
-
-static void path_of(const struct directory *d, const char *name, char out[PATH_BYTES])
+void directory_path(const struct directory *d, const char *name, char out[DIRECTORY_PATH_BYTES])
 {
-    int n = snprintf(out, PATH_BYTES, "%s/%s", d->config.dir, name);
-    must(n > 0 && n < PATH_BYTES); /* the length of --dir is checked when the options are read */
+    int n = snprintf(out, DIRECTORY_PATH_BYTES, "%s/%s", d->config.dir, name);
+    must(n > 0 && n < DIRECTORY_PATH_BYTES); /* the length of --dir is checked when the options are read */
+}
+
+const char *directory_advice(int rc)
+{
+    switch (rc) {
+    case HF_E_NO_SPACE:
+        return "make room, then start again";
+    case HF_E_IO:
+        return "check the disk, then start again";
+    case HF_E_LOCKED:
+        return "stop the process that has it open";
+    case HF_E_FORMAT:
+        return "use a newer program";
+    default: /* a number, not an enum: damaged or missing */
+        return "bring the directory back, or replace this replica";
+    }
 }
 
 static void take_lock(const struct directory *d)
 {
     if (mkdir(d->config.dir, 0700) && errno != EEXIST)
         refuse("cannot make directory %s: %s; make it, or give another --dir", d->config.dir, strerror(errno));
-    char lock[PATH_BYTES];
-    path_of(d, "LOCK", lock);
+    char lock[DIRECTORY_PATH_BYTES];
+    directory_path(d, "LOCK", lock);
     int rc = disk_lock(lock);
     if (rc == HF_E_LOCKED)
         refuse("directory %s is in use by another process (LOCK is held); stop that process first", d->config.dir);
@@ -89,7 +103,7 @@ static void check_identity(const struct directory *d)
 void directory_open(struct directory *d, const struct directory_config *config)
 {
     *d = (struct directory){.config = *config};
-    path_of(d, "fsm", d->fsm_dir);
+    directory_path(d, "fsm", d->fsm_dir);
     d->config.fsm.dir = d->fsm_dir;
     take_lock(d);
     if (disk_sweep_temp(config->disk, config->dir))
@@ -202,8 +216,8 @@ int directory_bootstrap(struct directory *d, const Hf__Catalog__Bootstrap *b, ch
                              .segment_bytes = d->config.segment_bytes,
                              .members = &members};
     char where[256] = "";
-    char peers[PATH_BYTES];
-    path_of(d, "peers", peers);
+    char peers[DIRECTORY_PATH_BYTES];
+    directory_path(d, "peers", peers);
     rc = d->config.disk->ops->remove(d->config.disk,
                                      peers); /* of an attempt that was killed before it was told the truth */
     if (rc == HF_OK || rc == HF_E_ABSENT)
@@ -249,8 +263,8 @@ int directory_rejoin(struct directory *d, uint64_t cluster, const Hf__Catalog__M
                              .log_epoch = 1,
                              .segment_bytes = d->config.segment_bytes,
                              .members = &peers};
-    char path[PATH_BYTES];
-    path_of(d, "peers", path);
+    char path[DIRECTORY_PATH_BYTES];
+    directory_path(d, "peers", path);
     int rc = d->config.disk->ops->remove(d->config.disk, path); /* of an attempt that was killed */
     if (rc == HF_OK || rc == HF_E_ABSENT)
         rc = d->ops->create(&env, 0, 0);

@@ -13,6 +13,8 @@
 #include "shard/snapshot/install.h"
 #include "shard/snapshot/token.h"
 
+#define DIRECTORY_PATH_BYTES 4096
+
 struct directory_config {
     struct disk *disk;
     const char *dir;
@@ -33,7 +35,7 @@ struct directory {
     const struct engine_ops *ops;
     struct fsm *fsm;       /* owned; NULL while fresh, and until a machine that was put aside has been replaced */
     struct engine *engine; /* owned; NULL while fresh or not opened */
-    char fsm_dir[4096];
+    char fsm_dir[DIRECTORY_PATH_BYTES];
 
     /* Of the start. */
     Hf__Catalog__Members *peers; /* owned; of the file: the best there is to say where no machine says more */
@@ -68,6 +70,11 @@ HF_CHECKED int directory_rejoin(struct directory *d, uint64_t cluster, const Hf_
 
 /* A new number for identity's `recovering`: is the hard state lost as well as the log? */
 uint64_t directory_recovering(bool forgot);
+
+/* <dir>/<name>. */
+void directory_path(const struct directory *d, const char *name, char out[DIRECTORY_PATH_BYTES]);
+/* What to do about a part of the directory that could not be opened: damage is one thing, a disk in trouble another. */
+const char *directory_advice(int rc);
 
 /* directory_open.c: finishes an install, reads the token, opens the state machine and looks at it. Changes nothing that is
  * only to be healed. d->fsm stays NULL where it cannot be used. Refuses (exit 6) trouble that may pass: disk, format. */

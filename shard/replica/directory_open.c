@@ -9,38 +9,12 @@
 #include "common/sys/diag.h"
 #include "common/sys/digest.h"
 #include "common/sys/failpoint.h"
-#include "shard/replica/check.h"
+#include "shard/replica/aside.h"
 #include "shard/replica/directory.h"
 #include "shard/replica/keep.h"
 
-#define PATH_BYTES 4096
-#define QUARANTINE "quarantine"
-#define QUARANTINE_MAX 10000
 #define HEARTBEAT_MS_GUESS 100u
 #define ELECTION_MS_GUESS (10u * 60 * 1000) /* the longest there is: a vote too early could break a read lease */
-
-static void path_of(const struct directory *d, const char *name, char out[PATH_BYTES])
-{
-    int n = snprintf(out, PATH_BYTES, "%s/%s", d->config.dir, name);
-    must(n > 0 && n < PATH_BYTES); /* the length of --dir is checked when the options are read */
-}
-
-/* What to do about a part of the directory that could not be opened: damage is one thing, a disk in trouble another. */
-static const char *advice(int rc)
-{
-    switch (rc) {
-    case HF_E_NO_SPACE:
-        return "make room, then start again";
-    case HF_E_IO:
-        return "check the disk, then start again";
-    case HF_E_LOCKED:
-        return "stop the process that has it open";
-    case HF_E_FORMAT:
-        return "use a newer program";
-    default: /* a number, not an enum: damaged or missing */
-        return "bring the directory back, or replace this replica";
-    }
-}
 
 /* ---- before the machine ---- */
 
@@ -70,27 +44,25 @@ static bool ours(const struct directory *d, uint64_t cluster, uint32_t group, ui
     return cluster == d->id.cluster && group == d->id.group && log_epoch == d->id.log_epoch;
 }
 
-static bool put_aside(struct directory *d, const char *from, const char *what, const char *why);
-
 /* The record is not used where it is damaged. As long as a machine that was put in place is not followed by its log, it
  * still tells that much, and goes when that is done; otherwise it is put aside. */
 static void damaged_record(struct directory *d)
 {
     struct disk *disk = d->config.disk;
     struct install_record record;
-    char staged[PATH_BYTES];
+    char staged[DIRECTORY_PATH_BYTES];
     bool placed = false;
     if (install_read(disk, d->config.dir, &record) != HF_E_CORRUPT)
         return;
-    path_of(d, INSTALL_MACHINE "/" INSTALL_STAGED, staged);
+    directory_path(d, INSTALL_MACHINE "/" INSTALL_STAGED, staged);
     int rc = disk->ops->exists(disk, staged, &placed);
     if (rc)
-        refuse("%s: %s; %s", staged, disk_error_text(rc), advice(rc));
+        refuse("%s: %s; %s", staged, disk_error_text(rc), directory_advice(rc));
     if (placed)
         diag(DIAG_WARN, "%s/" INSTALL_NAME " is damaged and not used: the state that was put in place says what it is",
              d->config.dir);
     else
-        put_aside(d, INSTALL_NAME, "install", "it is damaged, and no state was being put in place");
+        aside_put(d, INSTALL_NAME, "install", "it is damaged, and no state was being put in place");
 }
 
 static void finish_install(struct directory *d)
@@ -101,7 +73,7 @@ static void finish_install(struct directory *d)
         d->install_pending = true;
     else if (rc)
         refuse("an install in %s that was under way can neither be finished nor undone: %s; %s", d->config.dir,
-               disk_error_text(rc), advice(rc));
+               disk_error_text(rc), directory_advice(rc));
     if (rc == HF_OK && d->install_pending && !ours(d, d->install.cluster, d->install.group, d->install.log_epoch))
         refuse("%s/INSTALL is of cluster %016" PRIx64 " shard %u log epoch %u; it was copied from elsewhere",
                d->config.dir, d->install.cluster, d->install.group, d->install.log_epoch);
@@ -113,7 +85,7 @@ static void read_token(struct directory *d)
     int rc = token_read(d->config.disk, d->config.dir, &d->token_arena, &d->token);
     if (rc == HF_E_FORMAT || rc == HF_E_IO)
         refuse("%s/" TOKEN_DIR "/" TOKEN_NAME " cannot be read: %s; %s", d->config.dir, disk_error_text(rc),
-               advice(rc));
+               directory_advice(rc));
     d->facts.token = rc == HF_OK && ours(d, d->token.cluster, d->token.group, d->token.log_epoch);
     if (d->facts.token) {
         d->facts.snapshot = d->token.index;
@@ -141,34 +113,6 @@ static int note_times(struct directory *d)
     return rc;
 }
 
-static bool marked(const struct directory *d)
-{
-    char path[PATH_BYTES];
-    bool there = false;
-    path_of(d, CHECK_MARK_NAME, path);
-    return d->config.disk->ops->exists(d->config.disk, path, &there) == HF_OK && there;
-}
-
-/* The machine that the mark spoke of is gone, durably. What was kept of it goes before the mark does: it may be no better,
- * and without the mark nobody would know. Alone it is all there is. */
-static void unmark(struct directory *d)
-{
-    struct disk *disk = d->config.disk;
-    char path[PATH_BYTES];
-    int rc = HF_OK;
-    path_of(d, CHECK_MARK_NAME, path);
-    if (marked(d)) {
-        rc = d->facts.healers > 0 ? keep_forget(disk, d->config.dir) : HF_OK;
-        if (!rc)
-            rc = disk->ops->remove(disk, path);
-    }
-    if (!rc) /* also what an earlier life removed: a power loss must not bring it back, the machine is another by then */
-        rc = disk->ops->sync_dir(disk, d->config.dir);
-    if (rc)
-        diag(DIAG_WARN, "cannot remove %s: %s; the state machine will be replaced once more", path,
-             disk_error_text(rc));
-}
-
 static void look_at_fsm(struct directory *d)
 {
     struct cold_facts *f = &d->facts;
@@ -177,8 +121,9 @@ static void look_at_fsm(struct directory *d)
         refuse("%s needs a newer program: %s", d->fsm_dir, d->where);
     if (f->fsm_code != HF_OK && f->fsm_code != HF_E_ABSENT && f->fsm_code != HF_E_INVALID &&
         f->fsm_code != HF_E_CORRUPT) /* trouble that may pass is no damage */
-        refuse("%s cannot be opened: %s: %s; %s", d->fsm_dir, error_text(f->fsm_code), d->where, advice(f->fsm_code));
-    if (f->fsm_code == HF_OK && !d->install_pending && marked(d)) { /* the mark is of the machine before it */
+        refuse("%s cannot be opened: %s: %s; %s", d->fsm_dir, error_text(f->fsm_code), d->where,
+               directory_advice(f->fsm_code));
+    if (f->fsm_code == HF_OK && !d->install_pending && aside_marked(d)) { /* the mark is of the machine before it */
         snprintf(d->where, sizeof d->where, "it was found to be damaged while it ran");
         f->fsm_code = HF_E_CORRUPT;
         fsm_close(&d->fsm);
@@ -273,7 +218,8 @@ static int open_engine(struct directory *d, struct engine_env *env, char where[2
 
 HF_NORETURN static void refuse_log(const struct directory *d, int rc, const char *where)
 {
-    refuse("the raft log of %s cannot be opened: %s: %s; %s", d->config.dir, error_text(rc), where, advice(rc));
+    refuse("the raft log of %s cannot be opened: %s: %s; %s", d->config.dir, error_text(rc), where,
+           directory_advice(rc));
 }
 
 static void must_open(struct directory *d, struct engine_env *env)
@@ -309,7 +255,7 @@ int directory_follow_install(struct directory *d)
     }
     if (rc)
         return rc;
-    unmark(d); /* while INSTALL says that this machine is another */
+    aside_unmark(d); /* while INSTALL says that this machine is another */
     return install_done(d->config.disk, d->config.dir);
 }
 
@@ -321,7 +267,7 @@ static void finish_pending(struct directory *d, struct engine_env *env)
         d->install_pending = false;
         int rc = install_done(d->config.disk, d->config.dir);
         if (rc)
-            refuse("%s/INSTALL cannot be removed: %s; %s", d->config.dir, disk_error_text(rc), advice(rc));
+            refuse("%s/INSTALL cannot be removed: %s; %s", d->config.dir, disk_error_text(rc), directory_advice(rc));
         return;
     }
     char where[256] = "";
@@ -333,7 +279,7 @@ static void finish_pending(struct directory *d, struct engine_env *env)
     rc = directory_follow_install(d);
     if (rc)
         refuse("the log of %s cannot follow the state machine that was installed at index %" PRIu64 ": %s; %s",
-               d->config.dir, d->install.index, error_text(rc), advice(rc));
+               d->config.dir, d->install.index, error_text(rc), directory_advice(rc));
     d->install_pending = false;
     d->ops->close(&d->engine);
     diag(DIAG_INFO, "an install that was interrupted is finished index=%" PRIu64, d->install.index);
@@ -341,61 +287,11 @@ static void finish_pending(struct directory *d, struct engine_env *env)
 
 /* ---- putting aside ---- */
 
-static void quarantine_name(struct directory *d, const char *what, char out[PATH_BYTES])
-{
-    struct disk *disk = d->config.disk;
-    char folder[PATH_BYTES], name[64];
-    path_of(d, QUARANTINE, folder);
-    int rc = disk_ensure_dir(disk, d->config.dir, folder);
-    bool there = true;
-    for (int n = 1; !rc && there; n++) {
-        if (n > QUARANTINE_MAX)
-            refuse("%s is full; look at what is in it, then remove it", folder);
-        snprintf(name, sizeof name, QUARANTINE "/%s-%d", what, n);
-        path_of(d, name, out);
-        rc = disk->ops->exists(disk, out, &there);
-    }
-    if (rc)
-        refuse("cannot make %s: %s; %s", folder, disk_error_text(rc), advice(rc));
-}
-
-static void sync_names(struct directory *d)
-{
-    struct disk *disk = d->config.disk;
-    char folder[PATH_BYTES];
-    path_of(d, QUARANTINE, folder);
-    int rc = disk->ops->sync_dir(disk, folder);
-    if (!rc)
-        rc = disk->ops->sync_dir(disk, d->config.dir);
-    if (rc)
-        refuse("%s cannot be synced: %s; %s", folder, disk_error_text(rc), advice(rc));
-}
-
-/* Moves <dir>/<from> to quarantine/<what>-<n>, and says so; false: there is nothing of that name. */
-static bool put_aside(struct directory *d, const char *from, const char *what, const char *why)
-{
-    struct disk *disk = d->config.disk;
-    char to[PATH_BYTES], path[PATH_BYTES];
-    bool there = false;
-    path_of(d, from, path);
-    int rc = disk->ops->exists(disk, path, &there);
-    if (!rc && !there)
-        return false;
-    quarantine_name(d, what, to);
-    if (!rc)
-        rc = disk->ops->rename(disk, path, to);
-    if (rc)
-        refuse("%s cannot be moved to %s: %s; %s", path, to, disk_error_text(rc), advice(rc));
-    sync_names(d);
-    diag(DIAG_WARN, "put aside %s: %s", to, why);
-    return true;
-}
-
 static void machine_aside(struct directory *d)
 {
     fsm_close(&d->fsm);
-    if (put_aside(d, "fsm", "fsm", d->where[0] ? d->where : cold_state_name(d->cold.state)))
-        unmark(d);
+    if (aside_put(d, "fsm", "fsm", d->where[0] ? d->where : cold_state_name(d->cold.state)))
+        aside_unmark(d);
     snprintf(d->trouble, sizeof d->trouble, "state machine %s, it is fetched from another replica",
              cold_state_name(d->cold.state));
 }
@@ -434,7 +330,7 @@ static bool restore_local(struct directory *d, struct engine_env *env)
             rc = fsm_open(&d->config.fsm, &d->fsm, where);
         if (rc)
             refuse("the state of index=%" PRIu64 " cannot be put in place in %s: %s %s; %s", index, d->config.dir,
-                   error_text(rc), where, advice(rc));
+                   error_text(rc), where, directory_advice(rc));
         d->install = record;
         d->install_pending = true;
         finish_pending(d, env);
@@ -474,7 +370,7 @@ static void restore(struct directory *d, struct engine_env *env)
 static void rebuild_log(struct directory *d, struct engine_env *env, const char *why)
 {
     struct disk *disk = d->config.disk;
-    char to[PATH_BYTES], where[256] = "";
+    char to[DIRECTORY_PATH_BYTES], where[256] = "";
     bool usable = d->facts.fsm_code == HF_OK && !d->facts.fsm_foreign;
     if (d->engine)
         d->ops->close(&d->engine);
@@ -488,13 +384,13 @@ static void rebuild_log(struct directory *d, struct engine_env *env, const char 
     crash_point("cold.after_recovering");
     if (d->facts.token &&
         (!usable || d->facts.snapshot > d->facts.applied)) { /* a log that begins below it would be short */
-        put_aside(d, TOKEN_DIR "/" TOKEN_NAME, "token", "it points behind what is left");
+        aside_put(d, TOKEN_DIR "/" TOKEN_NAME, "token", "it points behind what is left");
         d->facts.token = false;
         d->facts.snapshot = d->facts.snapshot_term = 0;
     }
     if (!usable)
         machine_aside(d);
-    quarantine_name(d, "log", to);
+    aside_name(d, "log", to);
     env->recovering = id.recovering;
     env->applied = usable ? d->facts.applied : 0;
     env->applied_term = usable ? d->facts.applied_term : 0;
@@ -502,8 +398,8 @@ static void rebuild_log(struct directory *d, struct engine_env *env, const char 
     rc = d->ops->rebuild(env, to, env->applied, env->applied_term, where);
     if (rc)
         refuse("the raft log of %s is damaged and cannot be begun again: %s: %s; %s", d->config.dir, error_text(rc),
-               where, advice(rc));
-    sync_names(d);
+               where, directory_advice(rc));
+    aside_sync(d);
     crash_point("cold.after_rebuild");
     diag(DIAG_WARN, "put aside %s: %s", to, why);
     snprintf(d->trouble, sizeof d->trouble, "raft log damaged, it is fetched from another replica%s",
@@ -575,7 +471,7 @@ void directory_open_engine(struct directory *d, struct engine_env *env)
     classify(d, rc);
     if (d->cold.action == COLD_RESTORE || d->cold.action == COLD_REFUSE || d->facts.force_restore) {
         uint64_t term;
-        bool distrusted = marked(d) && d->facts.healers > 0; /* what was kept of it may be no better than it is */
+        bool distrusted = aside_marked(d) && d->facts.healers > 0; /* what was kept of it may be no better than it is */
         d->facts.local_stream = !distrusted && keep_find(d->config.disk, d->config.dir, &d->id, d->found.first,
                                                          d->found.last + 1, &term) != 0;
         classify(d, rc);
@@ -590,13 +486,6 @@ void directory_open_engine(struct directory *d, struct engine_env *env)
 }
 
 /* ---- later ---- */
-
-int directory_mark_damaged(struct directory *d, const char *why)
-{
-    char path[PATH_BYTES];
-    path_of(d, CHECK_MARK_NAME, path);
-    return disk_replace(d->config.disk, path, slice_text(why));
-}
 
 void directory_healed(struct directory *d)
 {
