@@ -103,12 +103,14 @@ hf_pid_of() {
 # hf_http_ok PORT PATH: true when GET answers 200 within a second on loopback.
 hf_http_ok() {
     local line
+    trap '' PIPE # whoever listens may end before it is asked
     {
-        exec 7<>"/dev/tcp/127.0.0.1/$1" || return 1
+        exec 7<>"/dev/tcp/127.0.0.1/$1" || { trap - PIPE && return 1; }
         printf 'GET %s HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$2" >&7
         IFS= read -r -t 1 line <&7 || line=
         exec 7>&-
     } 2>/dev/null
+    trap - PIPE
     [[ $line == *' 200 '* || $line == *' 200'$'\r' ]]
 }
 

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # scripts.py: deploy/local-cluster.sh as others rely on it, and a bootstrap that is cut short at each of its crash points.
+import contextlib
 import json
 import os
 import random
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -158,6 +161,25 @@ class Scripts(ClusterTest):
             f.write(text.replace('end = "l"', 'end = "m"').replace('start = "l"', 'start = "m"'))
         refused = c.cli("bootstrap", other, code=None)
         self.assertEqual((refused.returncode, len(refused.stderr.splitlines())), (6, 1), refused.stderr)
+
+    def test_who_listens_may_end_before_it_is_asked(self):
+        """A script that waits for a process goes on, whatever becomes of its connection, and of one that nobody takes."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+
+        def reset():
+            with contextlib.suppress(OSError):
+                while True:
+                    taken, _ = listener.accept()
+                    taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    taken.close()
+        threading.Thread(target=reset, daemon=True).start()
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            nobody = closed.getsockname()[1]
+        ask = (f'source "{os.path.dirname(SCRIPT)}/lib.sh"; for ((i = 0; i < 500; i++)); do '
+               f"hf_http_ok {listener.getsockname()[1]} /readyz; hf_http_ok {nobody} /readyz; done; trap -p PIPE; echo done")
+        done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "done\n", ""))
 
     def test_readiness_over_http(self):
         c = self.cluster(shards=1).up()
