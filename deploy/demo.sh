@@ -164,6 +164,7 @@ http_port_of() {
 
 # http_get PORT PATH: the body of an answer.
 http_get() {
+    trap '' PIPE # the process may end before it is asked
     {
         exec 7<>"/dev/tcp/127.0.0.1/$1" || return 1
         printf 'GET %s HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$2" >&7
