@@ -80,6 +80,21 @@ build() { # DIR
     cmake --build "$1" -j "$jobs" && cmake --build "$1" -j "$jobs" --target all_verify_interface_header_sets
 }
 
+# Whatever the tests started has ended.
+nothing_left() {
+    local exe path left=0
+    for exe in /proc/[0-9]*/exe; do
+        path=$(readlink "$exe" 2>/dev/null) || continue
+        case $path in
+        "$plain"/bin/* | "$asan"/bin/* | "$tsan"/bin/*)
+            left=1
+            tr '\0' ' ' <"${exe%/exe}/cmdline" && echo
+            ;;
+        esac
+    done
+    return "$left"
+}
+
 finish() {
     local name
     printf '\n%d min %d s\n' $(((SECONDS - begin_all) / 60)) $(((SECONDS - begin_all) % 60))
@@ -123,7 +138,7 @@ ctest_stage asan-chaos "$asan" -L '^chaos$'
 tsan_units='test_(support_races|sys_mailbox|sys_http|sys_metrics|client_.*|snapshot_transfer.*|snapshot_checkpoint|check|publish)'
 tsan_programs=(holdfast-shard holdfast-coordinator holdfast-cli hammer racy test_sys_mailbox test_sys_http test_sys_metrics
     test_client_session test_client_retry test_client_callbacks test_client_process test_client_cuts test_client_text
-    test_client_bench test_client_abi test_client_oom test_snapshot_transfer test_snapshot_transfer_messages
+    test_client_bench test_client_abi test_client_oom test_client_manifest test_snapshot_transfer test_snapshot_transfer_messages
     test_snapshot_checkpoint test_check test_publish)
 unset ASAN_OPTIONS UBSAN_OPTIONS
 export TSAN_OPTIONS="suppressions=$HF_ROOT/tests/tsan.supp halt_on_error=1 history_size=7 second_deadlock_stack=1 die_after_fork=0"
@@ -140,4 +155,5 @@ if ((full)); then # full disks and cut networks are about other things than thre
 else
     ctest_stage tsan-integration "$tsan" -R '^integration_(contract|commands|transfer|cold_start_local)$'
 fi
+stage nothing-left nothing_left
 finish

@@ -82,17 +82,27 @@ class Trap:
     def detach(self):
         """Ends strace; a process it was attached to goes on, one that it started is killed."""
         if not self.gone():
-            started = re.match(r"\d+", (self.lines() or [""])[0]) if self.starts else None
+            started = children_of(self.process.pid) if self.starts else []
             self.process.terminate()
-            if started:
+            for pid in started:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(started.group()), signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
             try:
                 self.process.wait(timeout=20)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
         self.said.close()
+
+
+def children_of(pid):
+    """What it started and what those started: a line of strace names a thread, which may have ended long ago."""
+    found = []
+    for path in glob.glob(f"/proc/{pid}/task/*/children"):
+        with contextlib.suppress(OSError), open(path, encoding="ascii") as f:
+            for child in map(int, f.read().split()):
+                found += [child, *children_of(child)]
+    return found
 
 
 def seconds_of(line):

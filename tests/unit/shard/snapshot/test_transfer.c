@@ -19,7 +19,7 @@
 #define SLACK (UINT64_C(1) << 20)    /* by which two checkpoints of a machine may differ */
 
 static struct rig rig;
-static uint64_t room_bytes; /* that the receiver's disk has; 0: what it really has */
+static _Atomic uint64_t room_bytes; /* that the receiver's disk has; 0: what it really has */
 
 int __real_disk_room(const char *path, uint64_t *out_bytes);
 int __wrap_disk_room(const char *path, uint64_t *out_bytes);
