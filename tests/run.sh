@@ -80,19 +80,26 @@ build() { # DIR
     cmake --build "$1" -j "$jobs" && cmake --build "$1" -j "$jobs" --target all_verify_interface_header_sets
 }
 
-# Whatever the tests started has ended.
-nothing_left() {
-    local exe path left=0
+# What runs from the builds, one a line.
+still_running() {
+    local exe path
     for exe in /proc/[0-9]*/exe; do
         path=$(readlink "$exe" 2>/dev/null) || continue
         case $path in
-        "$plain"/bin/* | "$asan"/bin/* | "$tsan"/bin/*)
-            left=1
-            tr '\0' ' ' <"${exe%/exe}/cmdline" && echo
-            ;;
+        "$plain"/bin/* | "$asan"/bin/* | "$tsan"/bin/*) tr '\0' ' ' <"${exe%/exe}/cmdline" 2>/dev/null && echo ;;
         esac
     done
-    return "$left"
+}
+
+# Whatever the tests started has ended, or does within ten seconds.
+nothing_left() {
+    local try
+    for ((try = 0; try < 20; try++)); do
+        [[ -n $(still_running) ]] || return 0
+        sleep 0.5
+    done
+    still_running
+    return 1
 }
 
 finish() {
