@@ -264,7 +264,7 @@ static bool fits(struct receiver *r, uint64_t total)
     if (r->room_seen || total == 0)
         return true;
     r->room_seen = true;
-    if (disk_room(r->dir, &room) != HF_OK || total + ROOM_RESERVE <= room)
+    if (disk_room(r->dir, &room) != HF_OK || (room >= ROOM_RESERVE && total <= room - ROOM_RESERVE))
         return true;
     fail_for_room(r, total, room);
     return false;

@@ -287,12 +287,15 @@ static void answer(const struct net_peer *peer, const Hf__Snapshot__Reply *p)
     buf_deinit(&packed);
 }
 
+static uint64_t claimed; /* bytes of the whole stream, as its chunks say */
+
 static void answer_chunk(const struct net_peer *peer, uint64_t attempt, uint64_t offset, uint32_t crc_off)
 {
     uint8_t bytes[100] = "HFSNAP99 is no version that anybody knows";
     Hf__Snapshot__Reply p = transfer_reply(&rig.id, attempt, 5);
     Hf__Snapshot__Chunk c = HF__SNAPSHOT__CHUNK__INIT;
     c.offset = offset;
+    c.total = claimed;
     c.data = pack_bytes(slice_make(bytes, sizeof bytes));
     c.crc = crc32c(0, bytes, sizeof bytes) + crc_off;
     p.body_case = HF__SNAPSHOT__REPLY__BODY_CHUNK;
@@ -300,18 +303,45 @@ static void answer_chunk(const struct net_peer *peer, uint64_t attempt, uint64_t
     answer(peer, &p);
 }
 
-static void what_does_not_fit_is_not_staged(void)
+/* A receiver asks, and the sender is played by hand. */
+static void begin_as_sender(void)
 {
     const struct net_options options = {.hwm = 100, .message_bytes = 4096};
-    const unsigned fetch = HF__SNAPSHOT__REQUEST__BODY_FETCH;
-    struct arena arena = {0};
-    struct net_peer peer, again;
     char bound[64];
     rig_begin(&rig, 0);
     CU_ASSERT_EQUAL_FATAL(net_listen(rig.net, "tcp://127.0.0.1:*", &options, &listener), HF_OK);
     net_endpoint(listener, bound, sizeof bound);
     rig.port = (uint16_t)strtoul(strrchr(bound, ':') + 1, NULL, 10);
     rig_fetch(&rig, 0, RIG_LONG_MS);
+}
+
+/* Every length that another process may claim, also one that grows beyond 64 bits with the reserve. */
+static void a_claimed_length_is_not_believed(void)
+{
+    static const uint64_t lengths[] = {UINT64_MAX, UINT64_MAX - 1000, UINT64_C(1) << 62};
+    for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++) {
+        struct arena arena = {0};
+        struct net_peer peer;
+        begin_as_sender();
+        const Hf__Snapshot__Request *q = next_request(&arena, &peer, HF__SNAPSHOT__REQUEST__BODY_FETCH);
+        claimed = lengths[i];
+        answer_chunk(&peer, q->attempt, 0, 0);
+        CU_ASSERT_EQUAL(rig_await(&rig), RECEIVER_FAILED);
+        CU_ASSERT_EQUAL(receiver_code(rig.receiver), HF_E_NO_SPACE);
+        CU_ASSERT_EQUAL(receiver_bytes(rig.receiver), 0);
+        claimed = 0;
+        net_close(&listener);
+        arena_deinit(&arena);
+        rig_end(&rig);
+    }
+}
+
+static void what_does_not_fit_is_not_staged(void)
+{
+    const unsigned fetch = HF__SNAPSHOT__REQUEST__BODY_FETCH;
+    struct arena arena = {0};
+    struct net_peer peer, again;
+    begin_as_sender();
     const Hf__Snapshot__Request *q = next_request(&arena, &peer, fetch);
     uint64_t dropped = rig_metric("holdfast_snapshot_replies_dropped_total", "reason=\"malformed\"");
     uint64_t foreign = rig_metric("holdfast_snapshot_replies_dropped_total", "reason=\"foreign\"");
@@ -344,15 +374,9 @@ static void what_does_not_fit_is_not_staged(void)
 
 static void a_stream_lost_again_and_again(void)
 {
-    const struct net_options options = {.hwm = 100, .message_bytes = 4096};
     struct arena arena = {0};
     struct net_peer peer;
-    char bound[64];
-    rig_begin(&rig, 0);
-    CU_ASSERT_EQUAL_FATAL(net_listen(rig.net, "tcp://127.0.0.1:*", &options, &listener), HF_OK);
-    net_endpoint(listener, bound, sizeof bound);
-    rig.port = (uint16_t)strtoul(strrchr(bound, ':') + 1, NULL, 10);
-    rig_fetch(&rig, 0, RIG_LONG_MS);
+    begin_as_sender();
     while (receiver_state(rig.receiver) == RECEIVER_RUNNING) {
         struct net_message message;
         const Hf__Snapshot__Request *q = NULL;
@@ -415,6 +439,7 @@ int main(void)
         {"two at once and no more", two_at_once_and_no_more},
         {"a new attempt takes the place of the old", a_new_attempt_takes_the_place_of_the_old},
         {"garbage is counted", garbage_is_counted},
+        {"a claimed length is not believed", a_claimed_length_is_not_believed},
         {"what does not fit is not staged", what_does_not_fit_is_not_staged},
         {"a stream lost again and again", a_stream_lost_again_and_again},
         {"the rate is kept", the_rate_is_kept},
