@@ -28,7 +28,15 @@ test_packages=(libcunit1-dev clang libclang-rt-14-dev clang-format clang-tidy cc
     e2fsprogs g++)
 passed=0 failed=0 failures=()
 mkdir -p "$logs"
+: >"$logs/reasons.txt"
 begin_all=$SECONDS
+
+# Which tests failed, and the lines that say why: unittest's, CUnit's, a sanitizer's, a must()'s.
+reasons() { # LOG
+    grep -hE -e '\*\*\*(Failed|Skipped|Not Run|Timeout|Exception)' -e '^(FAIL|ERROR): ' -e '^ +[0-9]+\. .*:[0-9]+ ' \
+        -e '^[A-Za-z_.]*(Error|Failed|Exception): ' -e 'Sanitizer|runtime error|must failed' -e '^  File .*/tests/' "$1" |
+        cut -c1-300 | head -n 30
+}
 
 # stage NAME COMMAND…: runs one step of its own, counts it as a test, says how long it took.
 stage() {
@@ -41,7 +49,7 @@ stage() {
     fi
     failed=$((failed + 1)) failures+=("$title")
     printf 'FAILED  %-28s %4d s, the end of %s:\n' "$title" $((SECONDS - begin)) "$logs/$title.log"
-    tail -n 25 "$logs/$title.log"
+    tail -n 25 "$logs/$title.log" | tee -a "$logs/reasons.txt"
     return 1
 }
 
@@ -62,8 +70,7 @@ ctest_stage() {
     if ((bad)); then
         failures+=("$title")
         printf 'FAILED  %-28s %4d s, %d of %d tests; from %s:\n' "$title" $((SECONDS - begin)) "$bad" "$ran" "$log"
-        grep -nE '\*\*\*(Failed|Skipped|Not Run|Timeout|Exception)|FAILED|ERROR: |runtime error|^ *(FAIL|ERROR):|Traceback' \
-            "$log" | head -n 20
+        reasons "$log" | tee -a "$logs/reasons.txt"
         tail -n 40 "$log"
     else
         printf 'ok      %-28s %4d s, %d tests\n' "$title" $((SECONDS - begin)) "$ran"
@@ -102,8 +109,10 @@ nothing_left() {
     return 1
 }
 
+# What a reader of the last lines needs: why, then how much, then the counts.
 finish() {
     local name
+    [[ ! -s $logs/reasons.txt ]] || { echo && tail -n 30 "$logs/reasons.txt"; }
     printf '\n%d min %d s\n' $(((SECONDS - begin_all) / 60)) $(((SECONDS - begin_all) % 60))
     for name in "${failures[@]+"${failures[@]}"}"; do
         printf 'failed: %s\n' "$name"
@@ -133,6 +142,7 @@ ctest_stage fuzz "$HF_ROOT/build/fuzz" -L '^fuzz$' -j "$jobs"
 stage asan-configure configure asan "$asan" || finish
 stage asan-build cmake --build "$asan" -j "$jobs" || finish
 export HOLDFAST_TEST_ASAN_RUN=1
+export HOLDFAST_TEST_FULL=0 # here and below: more seeds, more of the tests, but each in its normal form
 export ASAN_OPTIONS=abort_on_error=1 # detect_stack_use_after_return misaligns 64-byte variables under gcc 12 (its bug 110027)
 export UBSAN_OPTIONS=print_stacktrace=1
 ctest_stage asan-unit "$asan" -L '^unit$' -j "$jobs"
