@@ -24,6 +24,8 @@ SMALL = ["snapshot-entries=40", "snapshot-trailing-entries=2000", f"snapshot-log
 POINTS = ["publish.before_flush", "publish.after_flush", "publish.before_token", "publish.after_token",
           "publish.before_trim"]
 
+SLOW_ELECTIONS = {"HOLDFAST_HEARTBEAT_MS": "300", "HOLDFAST_ELECTION_MS": "3000"}  # who leads stays leader on a slow disk
+
 
 def token(c, name):
     """The snapshot pointer's file as {word: text}; {} when there is none."""
@@ -325,7 +327,7 @@ class Faults(Base):
     def test_writes_wait_at_the_replay_budget(self):
         """A flush hangs for three seconds: the leader takes no more than the budget, its loop runs, it goes on by itself."""
         budget = 128 << 10
-        c = self.cluster(shards=1, sets=[f"replay-budget={budget}"]).up()
+        c = self.cluster(shards=1, sets=[f"replay-budget={budget}"], env=SLOW_ELECTIONS).up()
         made = self.load(c, value_bytes=1000)
         leader = c.leader(1)
         refused = metrics(c, leader)["holdfast_replay_budget_refused_total"]
@@ -348,7 +350,7 @@ class Faults(Base):
     def test_a_restart_replays_no_more_than_the_budget(self):
         """A flush hangs, writes are refused at the budget, all are killed: what the next start replays is within it."""
         budget, size = 256 << 10, 4000
-        c = self.cluster(shards=1, sets=[f"replay-budget={budget}"]).up()
+        c = self.cluster(shards=1, sets=[f"replay-budget={budget}"], env=SLOW_ELECTIONS).up()
         leader = c.leader(1)
         trap = self.trap(c, leader, "fdatasync:delay_enter=60000000:when=1", self.next_tables(c, leader))
         puts = {}
