@@ -8,6 +8,7 @@
 #include "common/sys/clock.h"
 #include "common/sys/net.h"
 #include "proto/pack.h"
+#include "proto/requests.h"
 
 #define ENDPOINTS_MAX 2048
 #define RESEND_MS 2
@@ -94,7 +95,7 @@ static void take_reply(struct admin_question *questions, size_t count, struct sl
 {
     Hf__Client__Reply *reply = pack_unpack_owned(&hf__client__reply__descriptor, data);
     for (size_t i = 0; reply && i < count; i++)
-        if (questions[i].id == reply->id && !questions[i].reply && reply->version == CLIENT_PROTOCOL) {
+        if (questions[i].id == reply->id && !questions[i].reply && requests_reply_ok(reply)) {
             questions[i].reply = reply;
             questions[i].code = HF_OK;
             return;

@@ -11,6 +11,7 @@
 #include "client/route.h"
 #include "client/slots.h"
 #include "common/sys/clock.h"
+#include "proto/requests.h"
 
 #define PROBE_MS 200u
 #define SESSION_OPEN_MS 10000u
@@ -359,7 +360,7 @@ void attempt_answer(struct hf *h, struct peer *p, Hf__Client__Reply *reply)
     p->heard_ns = h->now_ns;
     p->refused_ns = 0;
     uint32_t attempt = 0;
-    struct hf_future *r = reply->version == CLIENT_PROTOCOL ? slots_find(h, reply->id, &attempt) : NULL;
+    struct hf_future *r = requests_reply_ok(reply) ? slots_find(h, reply->id, &attempt) : NULL;
     if (!r || attempt == 0 || attempt > r->attempts) {
         hf__client__reply__free_unpacked(reply, NULL);
         return;

@@ -13,6 +13,7 @@
 #include "coordinator/limits.h"
 #include "coordinator/route.h"
 #include "proto/pack.h"
+#include "proto/requests.h"
 
 /* ---- wires: what the modules ask of one another ---- */
 
@@ -115,7 +116,7 @@ static void learn_leader(struct coordinator *c, const struct link *link, const H
 static void take_reply(struct coordinator *c, struct link *link, struct slice bytes, uint64_t now_ns)
 {
     Hf__Client__Reply *reply = pack_unpack(&hf__client__reply__descriptor, bytes, &c->arena);
-    if (reply == NULL || reply->version != 1) {
+    if (reply == NULL || !requests_reply_ok(reply)) {
         count(COUNTER_STRAY); /* I11 */
         return;
     }

@@ -13,7 +13,7 @@
 #define PACK_GROWTH_MAX 8
 #define PACK_GROWTH_FREE ((size_t)1024 * 1024)
 
-/* Unpacks `bytes` as `type` into `arena`. NULL: malformed, or its structures would take more than PACK_GROWTH_MAX times
+/* Unpacks `bytes` as `type` into `arena`. NULL: malformed, with a field that can be read but not written again, or its structures would take more than PACK_GROWTH_MAX times
  * its size and PACK_GROWTH_FREE (I11, I12); with nothing to undo. */
 void *pack_unpack(const ProtobufCMessageDescriptor *type, struct slice bytes, struct arena *arena);
 

@@ -247,7 +247,7 @@ static int compare_routes(struct bootstrap *b)
     if (rc) {
         rc = catalog_error(b, rc, reply);
     } else {
-        Hf__Catalog__Routes *routes = hf__catalog__routes__unpack(NULL, reply->value.len, reply->value.data);
+        Hf__Catalog__Routes *routes = pack_unpack_owned(&hf__catalog__routes__descriptor, pack_slice(reply->value));
         if (!routes || routes->cluster != b->file.routes.cluster)
             rc = cli_error(b->c, HF_E_REFUSED, "bootstrap: shard %u holds routes of another cluster", CATALOG_SHARD);
         if (routes)

@@ -107,7 +107,7 @@ static int ask_catalog(const struct restore *r, struct admin *a, const struct hf
 static int write_oracle(const struct restore *r, struct admin *a, const struct hf_cluster_status *s,
                         ProtobufCBinaryData was)
 {
-    Hf__Catalog__Oracle *oracle = hf__catalog__oracle__unpack(NULL, was.len, was.data);
+    Hf__Catalog__Oracle *oracle = pack_unpack_owned(&hf__catalog__oracle__descriptor, pack_slice(was));
     if (!oracle)
         return HF_E_CORRUPT;
     Hf__Client__Reply *reply = NULL;

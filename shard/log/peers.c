@@ -88,7 +88,7 @@ static int decode(struct slice file, Hf__Catalog__Members **out)
     const uint8_t *payload = file.data + PEERS_HEADER_BYTES;
     if (get_le32(file.data + 16) != size || get_le32(file.data + 20) != 0 || !bounded(payload, payload + size))
         return HF_E_CORRUPT;
-    Hf__Catalog__Members *members = hf__catalog__members__unpack(NULL, size, payload);
+    Hf__Catalog__Members *members = pack_unpack_owned(&hf__catalog__members__descriptor, slice_make(payload, size));
     if (members == NULL)
         return HF_E_CORRUPT;
     if (peers_check(members) != 0) {

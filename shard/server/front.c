@@ -394,7 +394,7 @@ static void take_beat(struct front *f, const struct net_peer *peer, const Hf__Cl
         pack_append(&routes->base, &packed);
         Hf__Catalog__Routes *copy = pack_unpack_owned(&hf__catalog__routes__descriptor, buf_slice(&packed));
         buf_deinit(&packed);
-        if (copy) { /* else a field no correct sender writes was in it, which can be read but not written (I11) */
+        if (copy) { /* else out of memory: the next beat brings them again */
             if (f->routes)
                 hf__catalog__routes__free_unpacked(f->routes, NULL);
             f->routes = copy;

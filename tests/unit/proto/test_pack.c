@@ -120,6 +120,34 @@ static void routes_cover_the_keys_without_gap(void)
     routes_case("", "", 2, HF_E_INVALID, 0);
 }
 
+static bool both_take(const char *bytes, size_t size)
+{
+    struct arena arena = {0};
+    bool taken = pack_unpack(&hf__catalog__members__descriptor, slice_make(bytes, size), &arena) != NULL;
+    Hf__Catalog__Members *owned = pack_unpack_owned(&hf__catalog__members__descriptor, slice_make(bytes, size));
+    CU_ASSERT_EQUAL(owned != NULL, taken);
+    if (owned != NULL)
+        protobuf_c_message_free_unpacked(&owned->base, NULL);
+    arena_deinit(&arena);
+    return taken;
+}
+
+/* Found by fuzz_files: a members file with such a field was read, and written so that nobody could read it any more. */
+static void what_cannot_be_written_again_is_not_taken(void)
+{
+    CU_ASSERT(both_take("\xf8\xff\xff\xff\x0f\x01", 6)); /* number 2^29 - 1 is the largest: a later program's, kept */
+    CU_ASSERT_FALSE(both_take("\x80\x80\x80\x80\x10\x01", 6)); /* 2^29 */
+    CU_ASSERT_FALSE(both_take("\x80\x00\x01", 3));             /* 0, in more bytes than it takes */
+    CU_ASSERT_FALSE(both_take("\x81\x00\0\0\0\0\0\0\0\0", 10));
+    CU_ASSERT(both_take("\x12\x02\x08\x01", 4));
+    CU_ASSERT_FALSE(both_take("\x12\x05\x08\x01\x80\x00\x01", 7)); /* in a member */
+    struct arena arena = {0};                                      /* in the operation of a request: one of a union */
+    const ProtobufCMessageDescriptor *request = &hf__client__request__descriptor;
+    CU_ASSERT_PTR_NOT_NULL(pack_unpack(request, slice_make("\xa2\x01\x03\x0a\x01k", 6), &arena));
+    CU_ASSERT_PTR_NULL(pack_unpack(request, slice_make("\xa2\x01\x06\x0a\x01k\x80\x00\x01", 9), &arena));
+    arena_deinit(&arena);
+}
+
 int main(void)
 {
     static const struct unit_case cases[] = {
@@ -127,6 +155,7 @@ int main(void)
         {"growth", growth_is_bounded},
         {"growth on the heap", growth_is_bounded_on_the_heap_too},
         {"largest batch", largest_correct_batch_fits},
+        {"what cannot be written again", what_cannot_be_written_again_is_not_taken},
         {"routes", routes_cover_the_keys_without_gap},
     };
     return UNIT_MAIN("pack", cases);
