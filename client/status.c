@@ -99,6 +99,7 @@ static struct status_coordinator *coordinator_at(struct hf_cluster_status *s, ui
     must(endpoint);
     for (size_t i = 0; i < s->coordinators_count; i++) {
         struct status_coordinator *c = &s->coordinators[i];
+        must(c->endpoint != NULL);
         if ((id != 0 && c->id == id) || strcmp(c->endpoint, endpoint) == 0)
             return c;
     }

@@ -357,7 +357,7 @@ static int create_directory(struct cli *c, struct admin *a, const struct hf_clus
 
 static int create_one(struct cli *c, struct admin *a, const struct hf_cluster_status *s)
 {
-    Hf__Client__BackupHead head;
+    Hf__Client__BackupHead head = HF__CLIENT__BACKUP_HEAD__INIT;
     const char *comma = "";
     bool found = false;
     for (size_t i = 0; i < s->shards_count; i++)
@@ -426,6 +426,7 @@ struct contents {
 
 static const Hf__Client__BackupHead *head_of(const struct contents *all, uint32_t shard)
 {
+    must(all->count == 0 || all->heads != NULL);
     for (size_t i = 0; i < all->count; i++)
         if (all->heads[i].shard == shard)
             return &all->heads[i];
@@ -544,7 +545,7 @@ const char *backup_scope_text(const struct backup_set *set, char out[128])
 
 int backup_verify(struct cli *c)
 {
-    struct backup_set set;
+    struct backup_set set = {0};
     int rc = backup_files(c, c->arguments[0].text, &set);
     if (rc)
         return rc;

@@ -108,7 +108,7 @@ int child_close(const struct cli *c, struct child_backup *b)
 
 int child_head(const struct cli *c, const char *path, Hf__Client__BackupHead *out)
 {
-    struct child_backup b;
+    struct child_backup b = {0};
     struct slice frame;
     int rc = child_open(c, path, false, &b);
     if (rc)
