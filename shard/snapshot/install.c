@@ -223,7 +223,8 @@ int install_discard(struct disk *disk, const char *dir)
 static int resolve(struct disk *disk, const struct paths *p, int record, bool *out_pending)
 {
     bool incoming = false, machine = false;
-    int rc = disk->ops->sync_dir(disk, p->dir); /* what follows rests on a record that an earlier life may not have synced */
+    int rc =
+        disk->ops->sync_dir(disk, p->dir); /* what follows rests on a record that an earlier life may not have synced */
     if (rc == HF_OK)
         rc = disk->ops->exists(disk, p->incoming_staged, &incoming);
     if (rc == HF_OK)
