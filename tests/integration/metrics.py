@@ -97,7 +97,7 @@ class Metrics(ClusterTest):
                             ("holdfast_log_last_index", s.last), ("holdfast_fsm_durable_applied_index", 1),
                             ("holdfast_fsm_apply_seconds_count", 10), ("holdfast_entries_committed_total", 10),
                             ("holdfast_entries_proposed_total", 10), ("holdfast_raft_leader_changes_total", 1),
-                            ("holdfast_fsm_replay_pending_bytes", 10 * 32), ("holdfast_log_disk_bytes", 1 << 20),
+                            ("holdfast_fsm_replay_pending_bytes", 1), ("holdfast_log_disk_bytes", 1 << 20),  # a flush may cover most
                             ("holdfast_hlc_ceiling_timestamp_seconds", 1.7e9), ("holdfast_disk_free_bytes", 1 << 20)]:
             self.assertGreaterEqual(value(name), least, name)
         for name, exact in [("holdfast_raft_is_leader", 1), ("holdfast_raft_has_leader", 1), ("holdfast_raft_term", s.term),
