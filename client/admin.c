@@ -77,7 +77,7 @@ static bool send_one(struct admin *a, struct admin_question *q, uint64_t left_ms
         q->code = HF_E_INVALID;
         return false;
     }
-    q->request->version = CLIENT_PROTOCOL;
+    q->request->version = REQUESTS_VERSION;
     q->request->id = q->id;
     q->request->deadline_ms = (uint32_t)left_ms;
     size_t size = hf__client__request__get_packed_size(q->request);

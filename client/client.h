@@ -30,7 +30,6 @@
 #define CLIENT_ATTEMPT_MS 300u /* without an answer for so long, another try; doubles */
 #define CLIENT_BACKOFF_MS_MIN 10u
 #define CLIENT_BACKOFF_MS_MAX 100u
-#define CLIENT_PROTOCOL 1u
 
 /* One server we talk to. I/O thread only. Lives as long as the handle. */
 struct peer {

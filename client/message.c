@@ -4,6 +4,7 @@
 #include "client/peer.h"
 #include "client/slots.h"
 #include "common/sys/clock.h"
+#include "proto/requests.h"
 
 /* The parts a Request points to. */
 struct parts {
@@ -110,7 +111,7 @@ int message_send(struct hf *h, struct hf_future *r, struct peer *p)
     struct parts parts;
     Hf__Client__Request m;
     hf__client__request__init(&m);
-    m.version = CLIENT_PROTOCOL;
+    m.version = REQUESTS_VERSION;
     m.id = slots_id(r, r->attempts + 1);
     m.cluster = h->routes ? h->routes->cluster : 0;
     m.route_version = h->routes ? h->routes->version : 0;

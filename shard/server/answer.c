@@ -5,6 +5,7 @@
 #include "common/sys/metrics.h"
 #include "common/sys/unread.h"
 #include "proto/pack.h"
+#include "proto/requests.h"
 
 enum { M_SENT, M_DROPPED, M_COUNT };
 static struct metric metrics[M_COUNT] = {
@@ -22,7 +23,7 @@ void answer_metrics(void)
 void answer_init(const struct answer *a, Hf__Client__Reply *reply, uint64_t id, int code)
 {
     hf__client__reply__init(reply);
-    reply->version = CLIENT_PROTOCOL_VERSION;
+    reply->version = REQUESTS_VERSION;
     reply->id = id;
     reply->code = code;
     reply->class_ = (uint32_t)error_class(code);

@@ -7,8 +7,6 @@
 #include "common/sys/net.h"
 #include "proto/client.pb-c.h"
 
-#define CLIENT_PROTOCOL_VERSION 1
-
 struct answer {                /* who answers */
     struct net_socket *socket; /* borrowed */
     uint32_t shard;

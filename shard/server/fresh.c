@@ -8,6 +8,7 @@
 #include "common/base/limits.h"
 #include "common/sys/diag.h"
 #include "proto/pack.h"
+#include "proto/requests.h"
 #include "proto/routes.h"
 #include "shard/server/answer.h"
 #include "shard/server/status.h"
@@ -76,7 +77,7 @@ static bool handle(struct answer *a, struct directory *directory, const struct n
 {
     char message[256] = "";
     int rc = HF_E_NOT_READY;
-    if (q->version != CLIENT_PROTOCOL_VERSION) {
+    if (q->version != REQUESTS_VERSION) {
         reply_code(a, peer, q->id, HF_E_PROTOCOL, "unknown protocol version; this program speaks 1");
         return false;
     }
