@@ -234,7 +234,7 @@ static bool nth_fails(long n, int routed)
 static void every_allocation_may_fail(int routed)
 {
     static const char *const keys[] = {"a", "b", "c", "m", "z"};
-    fake_init(&fake, 21494);
+    fake_init(&fake, 21430);
     memcpy(fake.keys, keys, sizeof keys);
     fake.keys_count = sizeof keys / sizeof keys[0];
     fake.split = !routed;
@@ -260,7 +260,7 @@ static void of_routed_calls(void)
 
 static void of_a_status(void)
 {
-    fake_init(&fake, 21494);
+    fake_init(&fake, 21430);
     fake.thread_begins = exempt_thread;
     fake_start(&fake);
     long n = 0;
