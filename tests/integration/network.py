@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import histories  # noqa: E402
 import netns  # noqa: E402
 import wire  # noqa: E402
-from cluster import ASAN, FULL, PATIENCE, SCRIPT, ClusterTest, Hammer, parse_dump, wait_for  # noqa: E402
+from cluster import ASAN, FULL, PATIENCE, SCRIPT, SLOW_ELECTIONS, ClusterTest, Hammer, parse_dump, wait_for  # noqa: E402
 from relay import Relay, Rule  # noqa: E402
 from wire import request  # noqa: E402
 
@@ -350,7 +350,7 @@ class Clients(ClusterTest):
 
     def test_the_largest_request_through_the_coordinator(self):
         """A compare-and-set whose two values fill a message of 16 MiB, to the byte, and one byte more."""
-        c = self.cluster(shards=1).up()
+        c = self.cluster(shards=1, env=SLOW_ELECTIONS if ASAN else {}).up()  # a loop may take a second for 16 MiB there
         with c.wire("coordinator/1") as w:
             old, patience_ms = os.urandom(8 << 20), int(15000 * PATIENCE)
             self.assertEqual(w.ask(request(put=(b"k", old), deadline_ms=patience_ms), 20 * PATIENCE).code, wire.OK)

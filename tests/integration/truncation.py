@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import faults  # noqa: E402
 import histories  # noqa: E402
 import wire  # noqa: E402
-from cluster import FULL, PATIENCE, ClusterTest, Hammer, parse_dump, wait_for  # noqa: E402
+from cluster import FULL, PATIENCE, SLOW_ELECTIONS, ClusterTest, Hammer, parse_dump, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 SEGMENT = 64 << 10
@@ -23,8 +23,6 @@ SMALL = ["snapshot-entries=40", "snapshot-trailing-entries=2000", f"snapshot-log
          f"log-segment-bytes={SEGMENT}", "fsm-buffer-bytes=65536"]
 POINTS = ["publish.before_flush", "publish.after_flush", "publish.before_token", "publish.after_token",
           "publish.before_trim"]
-
-SLOW_ELECTIONS = {"HOLDFAST_HEARTBEAT_MS": "300", "HOLDFAST_ELECTION_MS": "3000"}  # who leads stays leader on a slow disk
 
 
 def token(c, name):

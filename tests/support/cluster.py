@@ -22,6 +22,8 @@ SCRIPT = os.path.join(ROOT, "deploy", "local-cluster.sh")
 FULL = os.environ.get("HOLDFAST_TEST_FULL") == "1"
 ASAN = os.environ.get("HOLDFAST_TEST_ASAN_RUN") == "1"
 PATIENCE = 4.0 if ASAN else 1.0  # sanitized processes are slower; waits are for events, so this only bounds them
+# For cluster(env=…): who leads stays leader on a slow disk, or with a large request under a sanitizer.
+SLOW_ELECTIONS = {"HOLDFAST_HEARTBEAT_MS": "300", "HOLDFAST_ELECTION_MS": "3000"}
 PORTS_FIRST, PORTS_LAST, PORTS_STEP = 22000, 31500, 500
 # What a process must never print: a sanitizer's report, a failed must().
 BAD_LINE = re.compile(r"(ERROR: \w*Sanitizer|runtime error:|WARNING: ThreadSanitizer|must failed|must\(|Assertion)")
