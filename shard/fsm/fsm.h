@@ -60,6 +60,7 @@ struct fsm_info {
     struct fsm_applied applied;
     uint64_t checked;                    /* index of the last consistency check, 0: none */
     struct hlc ceiling;                  /* highest committed */
+    uint64_t cutover;                    /* reserved for sealed values: kept whatever becomes of it; 0: none */
     struct version newest;               /* highest version applied: the next leader's stamps go on from it */
     const Hf__Catalog__Members *members; /* as of applied */
     const Hf__Catalog__Range *range;

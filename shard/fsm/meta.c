@@ -13,7 +13,8 @@
 #define META_CONSTANTS_BYTES ((size_t)(1 + 4 + 4 + 4))
 
 static const char key_applied[] = "mapplied", key_ceiling[] = "mceiling", key_members[] = "mmembers",
-                  key_range[] = "mrange", key_constants[] = "mconstants", key_checked[] = "mchecked";
+                  key_range[] = "mrange", key_constants[] = "mconstants", key_checked[] = "mchecked",
+                  key_cutover[] = "mcutover";
 
 void meta_put_applied(struct store_batch *batch, const struct fsm_info *info)
 {
@@ -118,6 +119,22 @@ static int damaged(const char *key, char where[256])
 /* Reads of one kind: what a reader sees, or what is on disk. */
 typedef int get_fn(struct store *s, struct slice key, struct buf *out);
 
+/* 0 when it is absent: until the first check, and as long as there is no cutover. */
+static int read_optional(struct store *store, get_fn *get, const char *key, uint64_t *out, struct buf *bytes,
+                         char where[256])
+{
+    buf_clear(bytes);
+    int rc = get(store, slice_text(key), bytes);
+    *out = 0;
+    if (rc == HF_E_NOT_FOUND)
+        return HF_OK;
+    if (rc == HF_OK && bytes->size != 8)
+        return damaged(key, where);
+    if (rc == HF_OK)
+        *out = get_le64(bytes->data);
+    return rc;
+}
+
 /* Every other record is there once "applied" is: they came in its batch or an earlier one. */
 static int read_rest(struct store *store, get_fn *get, struct arena *members, struct arena *range,
                      struct fsm_info *info, struct buf *bytes, char where[256])
@@ -150,14 +167,8 @@ static int read_rest(struct store *store, get_fn *get, struct arena *members, st
         info->range = range_of(buf_slice(bytes), range);
     if (rc != HF_OK || info->range == NULL)
         return rc != HF_OK && rc != HF_E_NOT_FOUND ? rc : damaged(key_range, where);
-    buf_clear(bytes);
-    rc = store_get(store, slice_text(key_checked), bytes); /* absent until the first check */
-    if (rc == HF_E_NOT_FOUND)
-        return HF_OK;
-    if (rc != HF_OK || bytes->size != 8)
-        return rc != HF_OK ? rc : damaged(key_checked, where);
-    info->checked = get_le64(bytes->data);
-    return HF_OK;
+    rc = read_optional(store, get, key_checked, &info->checked, bytes, where);
+    return rc == HF_OK ? read_optional(store, get, key_cutover, &info->cutover, bytes, where) : rc;
 }
 
 static int load(struct store *store, get_fn *get, struct arena *members, struct arena *range, struct fsm_info *info,

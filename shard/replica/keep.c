@@ -188,7 +188,7 @@ static int read_header(const char *checkpoint, struct arena *arena, struct strea
     int rc = fsm_peek(checkpoint, arena, &info, where);
     if (rc)
         return rc;
-    *out = (struct stream_header){.ceiling = info.ceiling, .token = token_from(&info)};
+    *out = (struct stream_header){.ceiling = info.ceiling, .cutover = info.cutover, .token = token_from(&info)};
     return HF_OK;
 }
 

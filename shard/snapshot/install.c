@@ -282,7 +282,7 @@ int install_check(const char *dir, const struct token *token, char where[256])
     if (rc == HF_OK &&
         (info.cluster != token->cluster || info.group != token->group || info.applied.epoch != token->log_epoch ||
          info.applied.index != token->index || info.applied.term != token->term || info.ceiling.t != token->ceiling.t ||
-         memcmp(info.digest, token->digest, DIGEST_BYTES) != 0)) {
+         info.cutover != token->cutover || memcmp(info.digest, token->digest, DIGEST_BYTES) != 0)) {
         snprintf(where, 256, "what was received stands at entry %llu, its token says %llu, or they differ otherwise",
                  (unsigned long long)info.applied.index, (unsigned long long)token->index);
         rc = HF_E_SNAPSHOT_TOKEN;

@@ -118,7 +118,7 @@ static int read_header(struct outgoing *o, struct arena *arena, struct stream_he
         snprintf(text, 256, "applied %" PRIu64 " here, %" PRIu64 " is wanted", info.applied.index, o->config.min_index);
         return HF_E_SNAPSHOT_ABSENT;
     }
-    *out = (struct stream_header){.ceiling = info.ceiling, .token = token_from(&info)};
+    *out = (struct stream_header){.ceiling = info.ceiling, .cutover = info.cutover, .token = token_from(&info)};
     return HF_OK;
 }
 

@@ -103,6 +103,7 @@ struct token token_from(const struct fsm_info *info)
                           .index = info->applied.index,
                           .term = info->applied.term,
                           .ceiling = info->ceiling,
+                          .cutover = info->cutover,
                           .members = info->members};
     memcpy(token.digest, info->digest, sizeof token.digest);
     return token;

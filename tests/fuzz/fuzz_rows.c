@@ -54,7 +54,8 @@ static void as_record(struct slice in)
     struct store *store = machine.fsm->store;
     struct store_batch *put = store_batch_new(), *undo = store_batch_new();
     struct buf before = {0};
-    static const char *const metas[] = {"mapplied", "mceiling", "mmembers", "mrange", "mconstants"};
+    static const char *const metas[] = {"mapplied",   "mceiling", "mmembers", "mrange",
+                                        "mconstants", "mchecked", "mcutover"};
     uint8_t what = fuzz_byte(&in), session[VKEY_SESSION_BYTES];
     struct slice key = slice_text(metas[what % 5]);
     if (what & 0x80) {

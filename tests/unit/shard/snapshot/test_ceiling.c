@@ -1,12 +1,14 @@
-/* test_ceiling.c: a ceiling never falls: whatever header a stream came with, the machine put in place, and what the next start
- * opens, has the ceiling its body was committed with. Real machines, real files. */
+/* test_ceiling.c: a ceiling never falls, a cutover is not lost: whatever header a stream came with, the machine put in place,
+ * and what the next start opens, has those its body was committed with. Real machines, real files. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "common/base/crc32c.h"
+#include "common/base/endian.h"
 #include "shard/snapshot/install.h"
 #include "shard/snapshot/stream_format.h"
+#include "shard/store/store.h"
 #include "tests/unit/shard/fsm/machine.h"
 #include "tests/unit/unit.h"
 
@@ -23,6 +25,24 @@ struct world {
 static void take_lease(struct machine *m, uint64_t ceiling)
 {
     must(machine_apply(m, LOG_COMMAND, machine_lease(&m->arena, ceiling, m->t))->code == HF_OK);
+}
+
+/* As a program leaves it that has cutovers: a record beside the ceiling's. */
+static void give_cutover(struct machine *m)
+{
+    struct store_config config = {.dir = m->config.dir};
+    struct store *store = NULL;
+    struct store_batch *batch = store_batch_new();
+    uint8_t bytes[8];
+    char where[256];
+    machine_close(m);
+    must(store_open(&config, false, &store, where) == HF_OK);
+    put_le64(bytes, CUTOVER);
+    store_batch_put(batch, slice_text("mcutover"), slice_make(bytes, sizeof bytes));
+    must(store_write(store, batch) == HF_OK && store_flush(store) == HF_OK);
+    store_batch_free(&batch);
+    store_close(&store);
+    machine_open(m);
 }
 
 static void start(struct world *w)
@@ -45,8 +65,10 @@ static void start(struct world *w)
     take_lease(&w->source, w->source.t + 5000);
     w->source.t += 7000; /* a commit's stamp may be above the ceiling */
     (void)machine_run(&w->source, machine_put("b", "2"));
+    give_cutover(&w->source);
     must(fsm_checkpoint(w->source.fsm, w->checkpoint, where) == HF_OK);
     must(fsm_peek(w->checkpoint, &w->arena, &w->info, where) == HF_OK);
+    must(w->info.cutover == CUTOVER);
     must(w->info.newest.t.t > w->info.ceiling.t && w->info.ceiling.t > w->info.newest.t.t - 7000);
 }
 
@@ -81,9 +103,9 @@ static void behead(struct buf *stream)
 }
 
 /* The checkpoint as a stream with this header: version 0 (none), 1, 2. */
-static void compose(struct world *w, unsigned version, uint64_t ceiling)
+static void compose(struct world *w, unsigned version, uint64_t ceiling, uint64_t cutover)
 {
-    struct stream_header header = {.ceiling = {ceiling}, .cutover = version == 2 ? CUTOVER : 0};
+    struct stream_header header = {.ceiling = {ceiling}, .cutover = version == 2 ? cutover : 0};
     struct stream_writer *writer = NULL;
     header.token = token_from(&w->info);
     buf_clear(&w->stream);
@@ -111,7 +133,7 @@ static int stage(struct world *w, struct staging **out)
 static bool as_committed(const struct world *w, const struct machine *m)
 {
     const struct fsm_info *now = fsm_info(m->fsm);
-    return now->ceiling.t == w->info.ceiling.t && now->newest.t.t == w->info.newest.t.t;
+    return now->ceiling.t == w->info.ceiling.t && now->newest.t.t == w->info.newest.t.t && now->cutover == CUTOVER;
 }
 
 static void put_in_place(struct world *w, const struct staging *s)
@@ -127,7 +149,7 @@ static void put_in_place(struct world *w, const struct staging *s)
     must(token_write(disk_posix(), w->top, &token) == HF_OK && install_done(disk_posix(), w->top) == HF_OK);
     machine_close(&w->old);
     must(token_read(disk_posix(), w->top, &w->arena, &found) == HF_OK);
-    CU_ASSERT_EQUAL(found.ceiling.t, w->info.ceiling.t);
+    CU_ASSERT(found.ceiling.t == w->info.ceiling.t && found.cutover == CUTOVER);
 }
 
 /* A restart that skips; then leases that come late or say nothing, and another one. */
@@ -156,11 +178,11 @@ static void no_header_lowers_it(void)
         struct staging *s = NULL;
         start(&w);
         uint64_t ceiling = rows[i].below == UINT64_MAX ? 0 : w.info.ceiling.t - rows[i].below;
-        compose(&w, rows[i].version, ceiling);
+        compose(&w, rows[i].version, ceiling, CUTOVER);
         CU_ASSERT_EQUAL(stage(&w, &s), HF_OK);
         const struct stream_header *h = staging_header(s);
         CU_ASSERT(h != NULL && h->version == rows[i].version && h->ceiling.t == ceiling);
-        CU_ASSERT(h != NULL && h->cutover == (rows[i].version == 2 ? CUTOVER : 0) && h->token.cutover == h->cutover);
+        CU_ASSERT(h != NULL && h->cutover == (rows[i].version == 2 ? CUTOVER : 0) && h->token.cutover == CUTOVER);
         if (h != NULL) {
             put_in_place(&w, s);
             restart(&w);
@@ -187,7 +209,7 @@ static void a_body_below_its_header_is_refused(void)
         unsigned files = 0;
         char incoming[96];
         start(&w);
-        compose(&w, version, w.info.ceiling.t + 1);
+        compose(&w, version, w.info.ceiling.t + 1, CUTOVER);
         CU_ASSERT_EQUAL(stage(&w, &s), HF_E_SNAPSHOT_TOKEN);
         CU_ASSERT_PTR_NULL(staging_header(s));
         snprintf(incoming, sizeof incoming, "%s/" INSTALL_INCOMING, w.top);
@@ -202,11 +224,29 @@ static void a_body_below_its_header_is_refused(void)
     }
 }
 
+/* The same of a cutover; that is found when the machine received is looked at, and the one in use stays. */
+static void a_body_without_its_headers_cutover_is_refused(void)
+{
+    struct world w;
+    struct staging *s = NULL;
+    char where[256];
+    start(&w);
+    compose(&w, 2, w.info.ceiling.t, CUTOVER + 1);
+    CU_ASSERT_EQUAL_FATAL(stage(&w, &s), HF_OK);
+    CU_ASSERT_EQUAL(staging_header(s)->token.cutover, CUTOVER + 1);
+    CU_ASSERT_EQUAL(install_check(w.top, &staging_header(s)->token, where), HF_E_SNAPSHOT_TOKEN);
+    machine_open(&w.old);
+    CU_ASSERT(fsm_info(w.old.fsm)->applied.index == 2 && fsm_info(w.old.fsm)->cutover == 0);
+    staging_free(&s);
+    stop(&w);
+}
+
 int main(void)
 {
     static const struct unit_case cases[] = {
         {"no header lowers it", no_header_lowers_it},
         {"a body below its header is refused", a_body_below_its_header_is_refused},
+        {"a body without its header's cutover is refused", a_body_without_its_headers_cutover_is_refused},
     };
     digest_init();
     return UNIT_MAIN("ceiling", cases);
