@@ -23,6 +23,8 @@ static void send_beat(struct beat *b, struct link *link, Hf__Catalog__Routes *ro
     beat.issued = issued.t;
     beat.route_version = routes->version;
     beat.routes = link->wants_routes ? routes : NULL;
+    beat.fresh = link->question;
+    link->question = 0;
     Hf__Client__Request request = HF__CLIENT__REQUEST__INIT;
     request.version = 1;
     request.id = BEAT_ID;
@@ -35,6 +37,16 @@ static void send_beat(struct beat *b, struct link *link, Hf__Catalog__Routes *ro
     pack_append(&request.base, &b->frame);
     if (net_send(link->socket, buf_slice(&b->frame)) == HF_OK)
         link->wants_routes = false; /* it says so again if these did not arrive; a lost beat is made good by the next */
+}
+
+void beat_answer(struct beat *b, struct link *link, Hf__Catalog__Routes *routes)
+{
+    struct hlc issued;
+    must(link->question != 0);
+    if (oracle_issue(b->oracle, &issued)) /* after the question came */
+        link->question = 0;
+    else
+        send_beat(b, link, routes, issued);
 }
 
 void beat_tick(struct beat *b, Hf__Catalog__Routes *routes, uint64_t now_ns)

@@ -70,7 +70,7 @@ static void propose(struct clock *c, uint64_t wall_ms, uint64_t boot_ns)
     bool mine = c->role == CLOCK_ACTIVE;
     struct hlc floor = hlc_max(clock_now(c, wall_ms, boot_ns), c->ceiling);
     if (mine) /* a ceiling moves with time: the old one plus three seconds each second would run away */
-        floor = clock_now(c, wall_ms, boot_ns);
+        floor = hlc_max(clock_now(c, wall_ms, boot_ns), c->wanted);
     c->proposal_ceiling = hlc_max(c->ceiling, hlc_add_ms(floor, CLOCK_CEILING_AHEAD_MS));
     c->proposal_epoch = mine ? c->key.epoch : c->key.present ? c->key.epoch + 1 : 1;
     c->proposal_beat = mine ? c->key.beat + 1 : c->nonce;
@@ -93,7 +93,8 @@ enum clock_wish clock_wish(struct clock *c, uint64_t wall_ms, uint64_t boot_ns)
     if (c->proposal.size > 0)
         return CLOCK_PROPOSE;
     if (c->role == CLOCK_ACTIVE) {
-        if (boot_ns - c->renewed_ns < CLOCK_RENEW_MS * NS_PER_MS)
+        bool raise = c->wanted.t + 1 >= c->ceiling.t;
+        if (!raise && boot_ns - c->renewed_ns < CLOCK_RENEW_MS * NS_PER_MS)
             return CLOCK_NOTHING;
         propose(c, wall_ms, boot_ns);
         return CLOCK_PROPOSE;
@@ -208,6 +209,20 @@ int clock_draw(struct clock *c, uint64_t wall_ms, uint64_t boot_ns, struct hlc *
     c->last = next;
     *out = next;
     return HF_OK;
+}
+
+int clock_draw_above(struct clock *c, struct hlc above, uint64_t wall_ms, uint64_t boot_ns, struct hlc *out)
+{
+    if (c->role != CLOCK_ACTIVE)
+        return HF_E_NOT_LEADER;
+    if (hlc_ms(above) > hlc_ms(clock_now(c, wall_ms, boot_ns)) + CLOCK_ABOVE_MS_MAX)
+        return HF_E_FUTURE_TIMESTAMP; /* I11: a client does not move everybody's time far */
+    if (above.t + 1 >= c->ceiling.t) {
+        c->wanted = hlc_max(c->wanted, above);
+        return HF_E_NOT_READY;
+    }
+    c->last = hlc_max(c->last, above);
+    return clock_draw(c, wall_ms, boot_ns, out);
 }
 
 bool clock_holds(const struct clock *c, uint64_t boot_ns)

@@ -42,6 +42,7 @@ struct clock {
     struct hlc last;       /* highest issued here, or the floor we start above */
     struct hlc ceiling;    /* committed, by whoever: never issue at or above */
     struct hlc seen;       /* highest timestamp heard of */
+    struct hlc wanted;     /* somebody asks for a timestamp above: the ceiling is to be raised over it */
     uint64_t lease_end_ns; /* boot time; only while active */
 
     struct clock_key key; /* as last read or as our last standing proposal */
@@ -85,6 +86,9 @@ HF_CHECKED int clock_read(struct clock *c, bool present, struct slice value, uin
 /* Draws the next timestamp. HF_E_NOT_LEADER: standby. HF_E_UNAVAILABLE: at the ceiling. The caller then calls
  * clock_holds with a boot time read after the draw, and lets the timestamp leave only if that is true. */
 HF_CHECKED int clock_draw(struct clock *c, uint64_t wall_ms, uint64_t boot_ns, struct hlc *out);
+/* Likewise, above `above`, which some server told. HF_E_FUTURE_TIMESTAMP: none can have. HF_E_NOT_READY: the ceiling is
+ * raised over it first. */
+HF_CHECKED int clock_draw_above(struct clock *c, struct hlc above, uint64_t wall_ms, uint64_t boot_ns, struct hlc *out);
 bool clock_holds(const struct clock *c, uint64_t boot_ns);
 
 /* A timestamp somebody reports. Believed only up to the highest ceiling known (I11). */

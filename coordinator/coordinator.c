@@ -123,6 +123,9 @@ static void take_reply(struct coordinator *c, struct link *link, struct slice by
     link->heard_ns = now_ns;
     if (reply->id == BEAT_ID) {
         link->wants_routes = reply->route_version < catalog_version(&c->catalog);
+        link->question = reply->fresh;
+        if (link->question && c->catalog.routes)
+            beat_answer(&c->beat, link, c->catalog.routes);
         catalog_heard(&c->catalog, reply->route_version, now_ns);
         return;
     }

@@ -141,17 +141,19 @@ static void forward(struct coordinator *c, const struct forward_client *client, 
     }
 }
 
-static void answer_timestamp(struct coordinator *c, const struct forward_client *client)
+static void answer_timestamp(struct coordinator *c, const struct forward_client *client, struct hlc above)
 {
     struct hlc t = {0};
     Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
-    reply.code = oracle_issue(&c->oracle, &t);
+    reply.code = oracle_issue_above(&c->oracle, above, &t);
     reply.timestamp = t.t;
     if (reply.code == HF_E_NOT_LEADER) {
         reply.message = (char *)(uintptr_t) "this coordinator is a standby";
         reply.leader_endpoint = c->oracle.clock.key_endpoint;
         reply.leader = c->oracle.clock.key.coordinator;
-    } else if (reply.code) {
+    } else if (reply.code == HF_E_NOT_READY) {
+        reply.message = (char *)(uintptr_t) "the oracle's ceiling is being raised";
+    } else if (reply.code == HF_E_UNAVAILABLE) {
         reply.message = (char *)(uintptr_t) "no timestamps now: the oracle's lease is not renewed";
     }
     front_answer(c, client, &reply);
@@ -274,7 +276,7 @@ static void dispatch(struct coordinator *c, const struct forward_client *client,
     } else if (c->catalog.routes == NULL) {
         answer_code(c, client, HF_E_NO_ROUTE, NULL);
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP) {
-        answer_timestamp(c, client);
+        answer_timestamp(c, client, (struct hlc){request->timestamp->above});
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_ROUTES) {
         answer_routes(c, client);
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_CLUSTER_STATUS) {

@@ -48,3 +48,4 @@
 #define CLOCK_RENEW_MS 1000u
 #define CLOCK_RETRY_MS 50u
 #define CLOCK_JUMP_MS_MAX 600000u /* a wall clock further ahead of the committed ceiling is not believed */
+#define CLOCK_ABOVE_MS_MAX 60000 /* how far above now a client may ask for a timestamp */

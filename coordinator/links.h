@@ -22,6 +22,7 @@ struct link {
     uint64_t asked_ns;         /* when its status was last asked for */
     bool asking;               /* a status poll is open */
     bool wants_routes;         /* it answered a beat: it knows older ones */
+    uint64_t question;         /* it asked for a timestamp drawn after this; 0: it did not */
     bool wanted;               /* links_sync: named by the new routes */
 };
 

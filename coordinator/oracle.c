@@ -33,8 +33,14 @@ struct hlc oracle_now(struct oracle *o)
 
 int oracle_issue(struct oracle *o, struct hlc *out)
 {
+    return oracle_issue_above(o, (struct hlc){0}, out);
+}
+
+int oracle_issue_above(struct oracle *o, struct hlc above, struct hlc *out)
+{
     struct hlc t;
-    int rc = clock_draw(&o->clock, clock_wall_ms(), clock_boot_ns(), &t);
+    int rc = above.t ? clock_draw_above(&o->clock, above, clock_wall_ms(), clock_boot_ns(), &t)
+                     : clock_draw(&o->clock, clock_wall_ms(), clock_boot_ns(), &t);
     if (rc)
         return rc;
     if (!clock_holds(&o->clock, clock_boot_ns())) /* read after the draw: a pause in between must not let it leave */

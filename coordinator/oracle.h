@@ -25,6 +25,8 @@ void oracle_tick(struct oracle *o, bool ready, uint64_t now_ns);
 /* A fresh timestamp, never equal to or below an earlier one of anybody (I8). HF_E_NOT_LEADER: another coordinator
  * issues; HF_E_UNAVAILABLE: the lease ran out or the ceiling is reached. */
 HF_CHECKED int oracle_issue(struct oracle *o, struct hlc *out);
+/* Likewise, above `above`. Also HF_E_FUTURE_TIMESTAMP, HF_E_NOT_READY (clock_draw_above). */
+HF_CHECKED int oracle_issue_above(struct oracle *o, struct hlc above, struct hlc *out);
 
 bool oracle_active(const struct oracle *o); /* may issue at this moment */
 struct hlc oracle_now(struct oracle *o);    /* clock_now by the machine's clocks */

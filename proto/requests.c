@@ -37,14 +37,12 @@ static int check_bound(ProtobufCBinaryData bound, char message[REQUESTS_TEXT_BYT
     return bound.len > most ? too_large(message, "a bound", bound.len, most) : HF_OK;
 }
 
-/* A timestamp served before a change of leaders must mean the same after it; until leaders keep that promise none is
- * served. */
-static int check_at(uint64_t at, char message[REQUESTS_TEXT_BYTES])
+/* 0: the latest. */
+static int check_at(const Hf__Client__Request *q, uint64_t at, char message[REQUESTS_TEXT_BYTES])
 {
-    if (at == 0)
+    if (at == 0 || q->space == HF__ENTRY__SPACE__USER)
         return HF_OK;
-    snprintf(message, REQUESTS_TEXT_BYTES,
-             "this version serves the latest value only; leave the timestamp %" PRIu64 " out", at);
+    snprintf(message, REQUESTS_TEXT_BYTES, "the catalog is read as it is; leave the timestamp %" PRIu64 " out", at);
     return HF_E_REFUSED;
 }
 
@@ -94,10 +92,10 @@ static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYT
                    ? too_large(message, "the prefix", q->delete_prefix->key.len, LIMIT_KEY_BYTES)
                    : HF_OK;
     case HF__CLIENT__REQUEST__OP_GET:
-        rc = check_at(q->get->at, message);
+        rc = check_at(q, q->get->at, message);
         return rc ? rc : check_key(q->get->key, message);
     case HF__CLIENT__REQUEST__OP_SCAN:
-        rc = check_at(q->scan->at, message);
+        rc = check_at(q, q->scan->at, message);
         if (rc)
             return rc;
         rc = check_bound(q->scan->start, message);

@@ -53,7 +53,9 @@ enum hf_class {
     X(HF_E_SNAPSHOT_LENGTH, -34, HF_CLASS_GIVE_UP, "snapshot stream: a length that cannot be")                           \
     X(HF_E_SNAPSHOT_TOKEN, -35, HF_CLASS_GIVE_UP, "snapshot stream: the token is invalid or not the expected one")       \
     X(HF_E_SNAPSHOT_ABSENT, -36, HF_CLASS_RETRY_ELSEWHERE, "snapshot stream: there is none")                             \
-    X(HF_E_SNAPSHOT_TOO_LARGE, -37, HF_CLASS_GIVE_UP, "snapshot stream: larger than allowed")
+    X(HF_E_SNAPSHOT_TOO_LARGE, -37, HF_CLASS_GIVE_UP, "snapshot stream: larger than allowed")               \
+    X(HF_E_TOO_OLD, -38, HF_CLASS_GIVE_UP, "the timestamp is older than what is kept: read at a newer one")              \
+    X(HF_E_RESTART_ABOVE, -39, HF_CLASS_GIVE_UP, "nothing can be read at this timestamp any more: take a newer one")
 /* clang-format on */
 
 enum hf_error {

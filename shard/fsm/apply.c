@@ -206,9 +206,23 @@ static int run(struct applying *a, const Hf__Entry__Command *c, struct version v
     return HF_OK;
 }
 
+/* Its leader went on from the committed ceiling, not from a timestamp that it knew to be above all that reads were served
+ * at: what is below its stamps may still change. */
+static void apply_restart(struct applying *a, struct hlc t)
+{
+    if (a->info.feature_level < FSM_FEATURE_RESTART)
+        halt(a, "feature level below 3, restart in opcode", OPCODE_COMMANDS);
+    a->info.restart = hlc_max(a->info.restart, t);
+    uint8_t bytes[8];
+    put_le64(bytes, a->info.restart.t);
+    sum_add(&a->sum, slice_make(bytes, sizeof bytes));
+}
+
 static int apply_commands(struct applying *a, const Hf__Entry__CommandBatch *batch)
 {
     size_t count = batch->n_commands;
+    if (batch->restart)
+        apply_restart(a, (struct hlc){batch->timestamp});
     if (count == 0)
         return HF_OK;
     struct version version = {.t = {batch->timestamp}, .seq = batch->sequence};
@@ -380,6 +394,8 @@ static int write_batch(struct applying *a)
         meta_put_members(fsm->batch, a->info.members);
     if (a->info.checked != fsm->info.checked)
         meta_put_checked(fsm->batch, a->info.checked);
+    if (a->info.restart.t != fsm->info.restart.t)
+        meta_put_restart(fsm->batch, a->info.restart);
     meta_put_applied(fsm->batch, &a->info);
     crash_point("fsm.before_write");
     int rc = store_write(fsm->store, fsm->batch);

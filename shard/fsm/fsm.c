@@ -247,5 +247,6 @@ int fsm_get(struct fsm *fsm, enum fsm_space space, struct slice key, struct hlc 
         return HF_E_NOT_FOUND;
     out->value = arena_copy(arena, found.value.payload);
     out->version = found.version;
+    out->expiry = versions_expiry(&found.value);
     return HF_OK;
 }

@@ -20,8 +20,9 @@
 struct fsm;
 
 #define FSM_OPCODE_CHECK 0x11
-#define FSM_FEATURE_LEVEL 2u /* what this program can apply */
-#define FSM_FEATURE_CHECK 2u /* feature level from which on a group may hold that entry */
+#define FSM_FEATURE_LEVEL 3u   /* what this program can apply */
+#define FSM_FEATURE_CHECK 2u   /* feature level from which on a group may hold that entry */
+#define FSM_FEATURE_RESTART 3u /* from which on a batch may say that its leader drew no fresh timestamp */
 
 struct fsm_config {
     const char *dir; /* <replica's directory>/fsm */
@@ -61,6 +62,7 @@ struct fsm_info {
     uint64_t checked;                    /* index of the last consistency check, 0: none */
     struct hlc ceiling;                  /* highest committed */
     uint64_t cutover;                    /* reserved for sealed values: kept whatever becomes of it; 0: none */
+    struct hlc restart;                  /* nothing can be read at or below it any more, but the latest; 0: no limit */
     struct version newest;               /* highest version applied: the next leader's stamps go on from it */
     const Hf__Catalog__Members *members; /* as of applied */
     const Hf__Catalog__Range *range;
@@ -123,6 +125,7 @@ bool fsm_owns(const struct fsm *fsm, enum fsm_space space, struct slice key);
 struct fsm_value {
     struct slice value; /* in the arena */
     struct version version;
+    struct hlc expiry; /* 0: never */
 };
 
 /* The newest live value; `at` non-zero: the newest with timestamp < at. `now` decides expiry.
@@ -143,6 +146,7 @@ struct fsm_scan {
 struct fsm_item {
     struct slice key, value; /* in the arena */
     struct version version;
+    struct hlc expiry; /* 0: never */
 };
 
 struct fsm_page {

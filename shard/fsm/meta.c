@@ -14,6 +14,7 @@
 
 static const char key_applied[] = "mapplied", key_ceiling[] = "mceiling", key_members[] = "mmembers",
                   key_range[] = "mrange", key_constants[] = "mconstants", key_checked[] = "mchecked",
+                  key_restart[] = "mrestart",
                   key_cutover[] = "mcutover";
 
 void meta_put_applied(struct store_batch *batch, const struct fsm_info *info)
@@ -45,18 +46,26 @@ static bool read_applied(struct slice bytes, struct fsm_info *info)
     return true;
 }
 
-void meta_put_ceiling(struct store_batch *batch, struct hlc ceiling)
+static void put_number(struct store_batch *batch, const char *key, uint64_t number)
 {
     uint8_t bytes[8];
-    put_le64(bytes, ceiling.t);
-    store_batch_put(batch, slice_text(key_ceiling), slice_make(bytes, sizeof bytes));
+    put_le64(bytes, number);
+    store_batch_put(batch, slice_text(key), slice_make(bytes, sizeof bytes));
+}
+
+void meta_put_ceiling(struct store_batch *batch, struct hlc ceiling)
+{
+    put_number(batch, key_ceiling, ceiling.t);
 }
 
 void meta_put_checked(struct store_batch *batch, uint64_t index)
 {
-    uint8_t bytes[8];
-    put_le64(bytes, index);
-    store_batch_put(batch, slice_text(key_checked), slice_make(bytes, sizeof bytes));
+    put_number(batch, key_checked, index);
+}
+
+void meta_put_restart(struct store_batch *batch, struct hlc restart)
+{
+    put_number(batch, key_restart, restart.t);
 }
 
 static void put_packed(struct store_batch *batch, const char *key, const ProtobufCMessage *message)
@@ -119,20 +128,18 @@ static int damaged(const char *key, char where[256])
 /* Reads of one kind: what a reader sees, or what is on disk. */
 typedef int get_fn(struct store *s, struct slice key, struct buf *out);
 
-/* 0 when it is absent: until the first check, and as long as there is no cutover. */
-static int read_optional(struct store *store, get_fn *get, const char *key, uint64_t *out, struct buf *bytes,
-                         char where[256])
+/* Of a record that is absent until something first happens: 0 then. */
+static int get_number(struct store *store, get_fn *get, const char *key, uint64_t *out, struct buf *bytes,
+                      char where[256])
 {
     buf_clear(bytes);
     int rc = get(store, slice_text(key), bytes);
-    *out = 0;
     if (rc == HF_E_NOT_FOUND)
         return HF_OK;
-    if (rc == HF_OK && bytes->size != 8)
-        return damaged(key, where);
-    if (rc == HF_OK)
-        *out = get_le64(bytes->data);
-    return rc;
+    if (rc != HF_OK || bytes->size != 8)
+        return rc != HF_OK ? rc : damaged(key, where);
+    *out = get_le64(bytes->data);
+    return HF_OK;
 }
 
 /* Every other record is there once "applied" is: they came in its batch or an earlier one. */
@@ -167,8 +174,10 @@ static int read_rest(struct store *store, get_fn *get, struct arena *members, st
         info->range = range_of(buf_slice(bytes), range);
     if (rc != HF_OK || info->range == NULL)
         return rc != HF_OK && rc != HF_E_NOT_FOUND ? rc : damaged(key_range, where);
-    rc = read_optional(store, get, key_checked, &info->checked, bytes, where);
-    return rc == HF_OK ? read_optional(store, get, key_cutover, &info->cutover, bytes, where) : rc;
+    rc = get_number(store, get, key_checked, &info->checked, bytes, where);
+    if (rc == HF_OK)
+        rc = get_number(store, get, key_cutover, &info->cutover, bytes, where);
+    return rc != HF_OK ? rc : get_number(store, get, key_restart, &info->restart.t, bytes, where);
 }
 
 static int load(struct store *store, get_fn *get, struct arena *members, struct arena *range, struct fsm_info *info,

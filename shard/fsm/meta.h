@@ -10,6 +10,7 @@ void meta_put_applied(struct store_batch *batch, const struct fsm_info *info); /
 void meta_put_ceiling(struct store_batch *batch, struct hlc ceiling);
 void meta_put_members(struct store_batch *batch, const Hf__Catalog__Members *members);
 void meta_put_checked(struct store_batch *batch, uint64_t index);
+void meta_put_restart(struct store_batch *batch, struct hlc restart);
 void meta_put_range(struct store_batch *batch, const Hf__Catalog__Range *range);
 void meta_put_constants(struct store_batch *batch, const struct fsm_info *info);
 

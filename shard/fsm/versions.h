@@ -20,6 +20,12 @@ struct version_value {
     struct slice payload;
 };
 
+/* 0: never. */
+static inline struct hlc versions_expiry(const struct version_value *value)
+{
+    return value->flags & VERSION_EXPIRES ? value->expiry : (struct hlc){0};
+}
+
 struct slice versions_encode(struct arena *arena, const struct version_value *value);
 bool versions_decode(struct slice bytes, struct version_value *out); /* false: damaged (I11) */
 

@@ -57,12 +57,17 @@ static void fail(struct reads *r, struct replica_read *read, int code)
     r->calls.fail(r->calls.ctx, read, code);
 }
 
+static uint64_t max_index(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 void reads_begin(struct reads *r, const struct engine_ops *ops, struct engine *e)
 {
     if (list_empty(&r->fresh))
         return;
     bool leased = ops->read_lease(e) > clock_boot_ns();
-    uint64_t commit = ops->status(e).commit;
+    struct engine_status status = ops->status(e);
     uint64_t barrier = 0;
     int rc = HF_OK;
     if (!leased) {
@@ -76,7 +81,8 @@ void reads_begin(struct reads *r, const struct engine_ops *ops, struct engine *e
             continue;
         }
         read->barrier = barrier;
-        read->index = leased ? commit : UINT64_MAX;
+        read->floor = read->at.t != 0 && !planted_bug("reads.in_flight_unseen") ? status.last : 0;
+        read->index = leased ? max_index(status.commit, read->floor) : UINT64_MAX;
         list_remove(it);
         list_push(&r->waiting, it);
     }
@@ -87,7 +93,7 @@ void reads_barrier_ready(struct reads *r, uint64_t id, uint64_t index)
     LIST_EACH (it, &r->waiting) {
         struct replica_read *read = LIST_OWNER(it, struct replica_read, link);
         if (read->barrier == id)
-            read->index = index;
+            read->index = max_index(index, read->floor);
     }
 }
 

@@ -7,13 +7,16 @@
  *            been paused in between. */
 #pragma once
 
+#include "common/base/hlc.h"
 #include "common/base/list.h"
 #include "shard/engine/engine.h"
 
 /* Embedded in the server's request. */
 struct replica_read {
     struct list link;
+    struct hlc at;        /* 0: the latest */
     uint64_t index;       /* look when this is applied */
+    uint64_t floor;       /* of a read at a timestamp: what was proposed before it, so perhaps stamped below it */
     uint64_t barrier;     /* id it waits for; 0: it stands under the lease */
     size_t bytes;         /* about, for the bound on what is held */
     uint64_t deadline_ns; /* CLOCK_BOOTTIME */

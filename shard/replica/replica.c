@@ -9,47 +9,17 @@
 #include "common/base/limits.h"
 #include "common/sys/clock.h"
 #include "common/sys/diag.h"
+#include "common/sys/digest.h"
 #include "common/sys/failpoint.h"
 #include "common/sys/net.h"
 #include "shard/replica/gauges.h"
-#include "shard/replica/readiness.h"
-#include "shard/replica/snapshots.h"
+#include "shard/replica/replica_internal.h"
 
 #define TURN_EVENTS_MAX 1024 /* messages of a kind in one turn */
 #define HOUSEKEEPING_NS (50 * CLOCK_NS_PER_MS)
 #define ROOM_NS (5000 * CLOCK_NS_PER_MS) /* between two looks at the disk's room */
-#define SESSION_WAIT_NS (1000 * CLOCK_NS_PER_MS)
 #define STOP_TRANSFER_ROUNDS 3 /* election time-outs a stopping leader waits for its successor */
 #define UNLED_ROUNDS 3         /* election time-outs without a leader after which a replica is not ready any more */
-
-struct replica {
-    struct replica_config config;
-    const struct engine_ops *ops; /* static */
-    struct engine *engine;        /* owned by the directory */
-    struct fsm *fsm;              /* likewise; NULL until a damaged one is replaced */
-    struct transport *transport;  /* owned */
-    struct publish *publish;      /* owned */
-    struct snapshots *snapshots;  /* owned; NULL: its state is given to nobody, and none is taken */
-    uint64_t election_ns;
-    struct arena arena; /* of the turn */
-    struct writes writes;
-    struct reads reads;
-    struct stamp stamp;
-    struct engine_status status; /* as of the last look */
-    uint64_t led_term;           /* the term in which this replica last was seen to lead, 0: none, or told of its end */
-    bool was_serving;            /* this term's leader may stamp: it knows the highest applied version */
-    bool beat_heard;             /* since it serves: its clock is the coordinator's, not an old ceiling */
-    uint64_t serving_ns;         /* since when */
-    struct readiness readiness;
-    uint64_t held_since_ns;    /* a leader is kept from its work by want of room since then, 0: it is not */
-    struct check *check;       /* owned */
-    uint64_t applied_apart;    /* index of the last check: a call of on_apply may have failed behind it */
-    bool damaged;              /* a read said so: nothing more is applied, and another state is fetched */
-    bool held_log, held_apply; /* the disk is full: writes are refused until it is not */
-    uint64_t housekeeping_ns, room_ns;
-    bool stopping;
-    uint64_t stop_by_ns; /* a stopping leader waits for its successor until then */
-};
 
 static uint64_t applied_of(const struct replica *r)
 {
@@ -164,6 +134,7 @@ static void on_changed(void *ctx)
     if (r->led_term &&
         !(leads && r->status.term == r->led_term)) { /* I9: the next leader may still commit what was proposed */
         r->was_serving = false;
+        leader_clock_end(&r->clock);
         writes_abandon(&r->writes);
         reads_abandon(&r->reads, HF_E_NOT_LEADER);
     }
@@ -270,122 +241,6 @@ void replica_close(struct replica **r)
     *r = NULL;
 }
 
-/* ---- what the server calls ---- */
-
-static int may_serve(const struct replica *r)
-{
-    if (r->status.role != ENGINE_LEADER || r->stopping || r->status.transferring)
-        return HF_E_NOT_LEADER;
-    return r->was_serving ? HF_OK : HF_E_NOT_READY;
-}
-
-/* A time to live, and a session's age, count from the stamp: before the first beat that may lie far in the past. A new
- * session waits a second for it, since existing clients must go on without a coordinator; a time to live means nothing
- * without one. */
-static bool needs_clock(const struct replica *r, const struct replica_write *w)
-{
-    if (r->beat_heard)
-        return false;
-    if (w->kind == WRITE_COMMAND)
-        return w->command.ttl_ms > 0;
-    return w->kind == WRITE_SESSION && w->session.fence_session == 0 &&
-           clock_boot_ns() - r->serving_ns < SESSION_WAIT_NS;
-}
-
-int replica_write(struct replica *r, struct replica_write *w)
-{
-    int rc = may_serve(r);
-    if (rc)
-        return rc;
-    if (r->held_log || r->held_apply)
-        return HF_E_NO_SPACE;
-    if (w->kind == WRITE_COMMAND &&
-        publish_full(r->publish)) { /* a lease or a session is small, and others wait for it */
-        gauges_count(GAUGES_BUDGET_REFUSED);
-        return HF_E_BUSY;
-    }
-    return needs_clock(r, w) ? HF_E_NOT_READY : writes_queue(&r->writes, w);
-}
-
-int replica_read(struct replica *r, struct replica_read *read)
-{
-    int rc = may_serve(r);
-    return rc ? rc : reads_queue(&r->reads, read);
-}
-
-int replica_observe(struct replica *r, struct hlc t)
-{
-    if (!r->fsm)
-        return HF_OK; /* it never leads, so it needs no clock */
-    if (t.t >= fsm_info(r->fsm)->ceiling.t)
-        return HF_E_FUTURE_TIMESTAMP;
-    stamp_observe(&r->stamp, t);
-    r->beat_heard = true;
-    return HF_OK;
-}
-
-struct hlc replica_clock(const struct replica *r)
-{
-    return r->fsm ? hlc_max(r->stamp.observed, fsm_info(r->fsm)->newest.t) : r->stamp.observed;
-}
-
-static const char *trouble(const struct replica *r)
-{
-    const char *text = snapshots_trouble(r->snapshots, r->config.directory);
-    return r->held_log     ? "no space for the raft log, writes wait for room"
-           : r->held_apply ? "no space for the state machine, writes wait for room"
-           : text[0]       ? text
-                           : readiness_trouble(&r->readiness);
-}
-
-struct replica_state replica_state(const struct replica *r)
-{
-    return (struct replica_state){.engine = r->status,
-                                  .ready = r->readiness.ready,
-                                  .stopping = r->stopping,
-                                  .pending = r->writes.count + r->reads.count,
-                                  .publish = publish_state(r->publish),
-                                  .healing = r->status.held || r->status.recovering ||
-                                             snapshots_healing(r->snapshots) || readiness_healing(&r->readiness),
-                                  .trouble = trouble(r)};
-}
-
-int replica_transfer(struct replica *r, uint32_t to)
-{
-    return r->ops->transfer(r->engine, to);
-}
-
-void replica_snapshot(struct replica *r, struct publish_wait *w)
-{
-    publish_wait(r->publish, w);
-}
-
-void replica_damaged(struct replica *r)
-{
-    struct directory *d = r->config.directory;
-    if (r->damaged || !snapshots_damaged(r->snapshots))
-        return;
-    if (directory_mark_damaged(d, fsm_where(r->fsm)))
-        diag(DIAG_WARN, "the mark of a damaged state machine cannot be written in %s", d->config.dir);
-    snprintf(d->trouble, sizeof d->trouble, "state machine damaged, it is fetched from another replica");
-    r->damaged = true;
-}
-
-struct check *replica_check(const struct replica *r)
-{
-    return r->check;
-}
-
-struct fsm *replica_fsm(const struct replica *r)
-{
-    return r->fsm;
-}
-
-const Hf__Catalog__Members *replica_members(const struct replica *r)
-{
-    return r->ops->members(r->engine);
-}
-
 /* ---- the turn's parts ---- */
 
 static void note_leader(struct replica *r, const Hf__Raft__Envelope *e)
@@ -439,7 +294,7 @@ static void collect(struct replica *r, bool more)
 static void step(struct replica *r)
 {
     reads_begin(&r->reads, r->ops, r->engine);
-    writes_propose(&r->writes, r->ops, r->engine, &r->stamp, &r->arena);
+    writes_propose(&r->writes, r->ops, r->engine, &r->clock.stamp, &r->arena);
     r->ops->tick(r->engine, clock_boot_ns());
     r->ops->step(r->engine);
 }
@@ -467,13 +322,11 @@ static bool apply(struct replica *r)
     r->status = r->ops->status(r->engine);
     uint64_t applied = applied_of(r);
     if (r->status.serving && !r->was_serving) { /* I8: everything before our term is applied */
-        /* What a leader before us observed was below a committed ceiling: time, and so expiry, never goes back. */
-        stamp_observe(&r->stamp, fsm_info(r->fsm)->ceiling);
-        stamp_continue(&r->stamp, fsm_info(r->fsm)->newest);
+        leader_clock_begin(&r->clock, fsm_info(r->fsm), digest_random_u64() | 1, clock_boot_ns());
         r->was_serving = true;
-        r->beat_heard = false;
-        r->serving_ns = clock_boot_ns();
     }
+    if (r->was_serving)
+        leader_clock_applied(&r->clock, fsm_info(r->fsm));
     if (r->damaged && r->status.role != ENGINE_LEADER)
         readiness_damaged(&r->readiness);
     else if (r->fsm)
@@ -523,6 +376,16 @@ static void hand_over_when_useless(struct replica *r, uint64_t now)
                        : "no space for the raft log");
 }
 
+static void propose_mark(struct replica *r)
+{
+    int rc = writes_mark(&r->writes, r->ops, r->engine, r->clock.mark);
+    if (rc)
+        leader_clock_refused(&r->clock);
+    else
+        diag(DIAG_WARN, "no coordinator answers: time goes on from the committed ceiling, ms=%" PRIu64,
+             hlc_ms(r->clock.mark));
+}
+
 static void reply(struct replica *r)
 {
     /* What waits for room was acknowledged to nobody (I9), so no read has to see it. */
@@ -532,6 +395,8 @@ static void reply(struct replica *r)
     if (now < r->housekeeping_ns)
         return;
     r->housekeeping_ns = now + HOUSEKEEPING_NS;
+    if (r->was_serving && leader_clock_give_up(&r->clock, fsm_info(r->fsm), now))
+        propose_mark(r);
     hand_over_when_useless(r, now);
     /* A leader that lost its quorum steps down by itself. */
     readiness_look_at_time(&r->readiness, r->status.role == ENGINE_LEADER, now, UNLED_ROUNDS * r->election_ns);

@@ -35,6 +35,7 @@ struct replica_config {
     const char *snapshot_listen;    /* where this replica's state is served; NULL: nowhere, and none is fetched */
     const char *snapshot_endpoint;  /* as others reach it; NULL: as bound */
     uint64_t snapshot_rate;         /* bytes a second; 0: no limit */
+    uint64_t retention_ms;          /* reads at older timestamps are refused */
     _Atomic bool *ready;            /* what /readyz shows */
     _Atomic(const char *) *unready; /* and why not: static texts; NULL: nobody asks */
 };
@@ -47,13 +48,20 @@ void replica_close(struct replica **r);
 void replica_run(struct replica *r);
 
 /* Queue a request of this turn. HF_E_NOT_LEADER, HF_E_NOT_READY (a new leader), HF_E_BUSY, HF_E_NO_SPACE; then it stays
- * the caller's. */
+ * the caller's. A read at a timestamp also: HF_E_REFUSED (the group's feature level), HF_E_FUTURE_TIMESTAMP, HF_E_TOO_OLD,
+ * HF_E_RESTART_ABOVE (fsm_info.restart says above what). */
 HF_CHECKED int replica_write(struct replica *r, struct replica_write *w);
 HF_CHECKED int replica_read(struct replica *r, struct replica_read *read);
 
-/* A timestamp the coordinator issued; below the committed ceiling or not believed (nobody can have issued it). */
-HF_CHECKED int replica_observe(struct replica *r, struct hlc t);
-struct hlc replica_clock(const struct replica *r); /* highest observed: decides expiry */
+/* A timestamp the coordinator issued; below the committed ceiling or not believed (nobody can have issued it). `answers`:
+ * the question (replica_question) after which it was drawn, or 0. */
+HF_CHECKED int replica_observe(struct replica *r, struct hlc t, uint64_t answers);
+uint64_t replica_question(const struct replica *r); /* for the coordinator, to be answered by a beat; 0: none */
+
+/* What decides expiry in reads of the latest: no leader before was ahead of `clock`, but for one that may have been up to
+ * `doubt`: what expires between the two is neither there nor gone. doubt 0: there is none. */
+struct hlc replica_clock(const struct replica *r);
+struct hlc replica_doubt(const struct replica *r);
 
 struct replica_state {
     struct engine_status engine;

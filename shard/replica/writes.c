@@ -160,6 +160,18 @@ void writes_propose(struct writes *w, const struct engine_ops *ops, struct engin
     }
 }
 
+int writes_mark(struct writes *w, const struct engine_ops *ops, struct engine *e, struct hlc t)
+{
+    uint64_t index, term;
+    Hf__Entry__CommandBatch batch = HF__ENTRY__COMMAND_BATCH__INIT;
+    batch.timestamp = t.t;
+    batch.restart = true;
+    buf_clear(&w->payload);
+    *(uint8_t *)buf_extend(&w->payload, 1) = OPCODE_COMMANDS;
+    pack_append(&batch.base, &w->payload);
+    return ops->propose(e, LOG_COMMAND, buf_slice(&w->payload), &index, &term);
+}
+
 static void proposal_end(struct writes *w, struct proposal *p, int code)
 {
     list_remove(&p->link);

@@ -50,6 +50,9 @@ HF_CHECKED int writes_queue(struct writes *w, struct replica_write *write);
 void writes_propose(struct writes *w, const struct engine_ops *ops, struct engine *e, struct stamp *stamp,
                     struct arena *arena);
 
+/* Proposes an entry that nobody waits for: this leader goes on from `t`, a committed ceiling (leader_clock.h). */
+HF_CHECKED int writes_mark(struct writes *w, const struct engine_ops *ops, struct engine *e, struct hlc t);
+
 /* As fsm_result_fn. */
 void writes_result(struct writes *w, uint64_t index, uint64_t term, uint32_t position, const struct fsm_result *r);
 

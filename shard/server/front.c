@@ -203,11 +203,24 @@ static void build_busy(struct front *f, struct request *r)
     keep_aside(f, r, &reply);
 }
 
+/* What decides expiry. */
+static struct hlc read_now(const struct front *f, const struct request *r)
+{
+    return r->read.at.t ? r->read.at : replica_clock(f->replica);
+}
+
+/* A new leader does not know yet whether this has expired by an earlier leader's time. */
+static bool doubtful(const struct front *f, const struct request *r, struct hlc expiry)
+{
+    return r->read.at.t == 0 && expiry.t != 0 && expiry.t <= replica_doubt(f->replica).t;
+}
+
 static void build_get(struct front *f, struct request *r)
 {
     struct fsm_value value = {0};
-    int rc = fsm_get(replica_fsm(f->replica), r->space, r->key, (struct hlc){0}, replica_clock(f->replica), &f->scratch,
-                     &value);
+    int rc = fsm_get(replica_fsm(f->replica), r->space, r->key, r->read.at, read_now(f, r), &f->scratch, &value);
+    if (!rc && doubtful(f, r, value.expiry))
+        rc = HF_E_NOT_READY;
     Hf__Client__Reply reply;
     answer_init(&f->answer, &reply, r->id, rc);
     Hf__Client__Version version = version_out(value.version);
@@ -225,7 +238,8 @@ static void build_scan(struct front *f, struct request *r)
     struct fsm_scan scan = {.space = r->space,
                             .start = r->key,
                             .end = r->end,
-                            .now = replica_clock(f->replica),
+                            .at = r->read.at,
+                            .now = read_now(f, r),
                             .items_max = r->limit && r->limit < LIMIT_SCAN_ITEMS ? r->limit : LIMIT_SCAN_ITEMS,
                             .bytes_max = LIMIT_SCAN_BYTES,
                             .steps_max = SCAN_STEPS_MAX,
@@ -233,6 +247,9 @@ static void build_scan(struct front *f, struct request *r)
                             .keys_only = r->keys_only};
     struct fsm_page page = {0};
     int rc = fsm_scan(replica_fsm(f->replica), &scan, &f->scratch, &page);
+    for (size_t i = 0; !rc && i < page.count; i++)
+        if (doubtful(f, r, page.items[i].expiry))
+            rc = HF_E_NOT_READY;
     Hf__Client__Reply reply;
     answer_init(&f->answer, &reply, r->id, rc);
     if (!rc) {
@@ -344,6 +361,7 @@ static int queue_read(struct front *f, struct request *r, const Hf__Client__Requ
     r->limit = get ? 0 : q->scan->limit;
     r->reverse = !get && q->scan->reverse;
     r->keys_only = !get && q->scan->keys_only;
+    r->read.at.t = get ? q->get->at : q->scan->at;
     return replica_read(f->replica, &r->read);
 }
 
@@ -352,8 +370,31 @@ static int queue_backup(struct front *f, struct request *r, const Hf__Client__Re
     metric_add(&metrics[M_READS], 1);
     r->view = q->backup->view;
     r->offset = q->backup->offset;
+    r->read.at.t = 0;
     r->read.bytes = sizeof *r;
     return replica_read(f->replica, &r->read);
+}
+
+/* Why nothing is read at a timestamp. */
+static void refuse_at(struct front *f, const struct net_peer *peer, uint64_t id, int code, struct hlc at)
+{
+    char text[256] = "";
+    const struct fsm_info *info = replica_fsm(f->replica) ? fsm_info(replica_fsm(f->replica)) : NULL;
+    Hf__Client__Reply reply;
+    answer_init(&f->answer, &reply, id, code);
+    if (code == HF_E_RESTART_ABOVE)
+        reply.timestamp = info->restart.t;
+    if (code == HF_E_REFUSED)
+        snprintf(text, sizeof text, "a group of feature level %" PRIu32 " serves the latest only; leave the timestamp out",
+                 info->feature_level);
+    else if (code == HF_E_FUTURE_TIMESTAMP || code == HF_E_TOO_OLD)
+        snprintf(text, sizeof text, "%s: timestamp %" PRIu64 ", the shard's time is %" PRIu64, error_text(code), at.t,
+                 replica_clock(f->replica).t);
+    if (text[0])
+        reply.message = text;
+    metric_add(&metrics[code == HF_E_BUSY ? M_BUSY : M_REFUSED], 1);
+    add_hints(f, &reply);
+    answer_send(&f->answer, peer, &reply);
 }
 
 static uint64_t deadline_of(const Hf__Client__Request *q)
@@ -378,13 +419,16 @@ static void queue(struct front *f, const struct net_peer *peer, const Hf__Client
                                                           : queue_write(f, r, q, bytes);
     if (rc == HF_OK)
         return;
-    refuse_request(f, peer, q->id, rc, NULL);
+    if (read && r->read.at.t)
+        refuse_at(f, peer, q->id, rc, r->read.at);
+    else
+        refuse_request(f, peer, q->id, rc, NULL);
     request_free(f, r);
 }
 
 static void take_beat(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q)
 {
-    if (replica_observe(f->replica, (struct hlc){q->beat->issued}))
+    if (replica_observe(f->replica, (struct hlc){q->beat->issued}, q->beat->fresh))
         metric_add(&metrics[M_FUTURE],
                    1); /* above the ceiling: nobody can have issued it, or the lease is on its way */
     const Hf__Catalog__Routes *routes = q->beat->routes;
@@ -401,9 +445,11 @@ static void take_beat(struct front *f, const struct net_peer *peer, const Hf__Cl
             f->answer.route_version = copy->version;
         }
     }
-    if (q->beat->route_version > f->answer.route_version) {
+    uint64_t question = replica_question(f->replica);
+    if (q->beat->route_version > f->answer.route_version || question) {
         Hf__Client__Reply reply;
         answer_init(&f->answer, &reply, q->id, HF_OK);
+        reply.fresh = question;
         answer_send(&f->answer, peer, &reply);
     }
 }

@@ -31,7 +31,7 @@ struct options {
         *fsm_sync_mode, *log_level, *inspect, *backup_head, *backup_read, *snapshot_endpoint, *snapshot_listen,
         *cold_start;
     uint64_t shard, replica, segment_bytes, fsm_cache_bytes, fsm_buffer_bytes, snapshot_entries, snapshot_log_bytes,
-        snapshot_trailing, replay_budget, snapshot_rate, snapshot_keep;
+        snapshot_trailing, replay_budget, snapshot_rate, snapshot_keep, retention_seconds;
     bool insecure, json;
 };
 
@@ -75,6 +75,8 @@ static const struct option_spec specs[] = {
      "bytes a second at which states are sent to others; 0: no limit"},
     {"snapshot-keep", OPTION_UINT, O(snapshot_keep), "0", 0, 100,
      "so many whole states are kept in snapshots/, for a restore without other replicas"},
+    {"retention-seconds", OPTION_UINT, O(retention_seconds), "600", 1, 1000000000,
+     "how far back in time can be read; older timestamps are refused"},
     {"cold-start", OPTION_TEXT, O(cold_start), "skip", 0, 0,
      "skip: go on from the state machine that is there; restore: always fetch or read a whole state first"},
     {"log-level", OPTION_TEXT, O(log_level), "info", 0, 0, "debug, info, warn or error"},
@@ -270,6 +272,7 @@ static void serve(const struct options *o, struct directory *d, struct net *net,
                                     .snapshot_listen = o->snapshot_listen,
                                     .snapshot_endpoint = o->snapshot_endpoint,
                                     .snapshot_rate = o->snapshot_rate,
+                                    .retention_ms = o->retention_seconds * 1000,
                                     .ready = ready,
                                     .unready = unready};
     struct replica *replica = replica_open(&config);

@@ -443,12 +443,12 @@ static void go_on(struct client *c, struct op *o)
 static void ask_timestamp(struct client *c)
 {
     struct world *w = c->world;
-    Hf__Client__Empty empty = HF__CLIENT__EMPTY__INIT;
+    Hf__Client__Timestamp timestamp = HF__CLIENT__TIMESTAMP__INIT;
     Hf__Client__Request q = HF__CLIENT__REQUEST__INIT;
     c->timestamp_id = q.id = ++w->actors->last_id;
     c->timestamp_asked = judge_timestamp_asked(w);
     q.op_case = HF__CLIENT__REQUEST__OP_TIMESTAMP;
-    q.timestamp = &empty;
+    q.timestamp = &timestamp;
     say(c, some_coordinator(w), &q);
 }
 

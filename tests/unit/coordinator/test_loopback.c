@@ -144,10 +144,14 @@ static Hf__Client__Request *put(struct put *p, const char *key, uint64_t session
 static const Hf__Client__Reply *simple(struct run *run, Hf__Client__Request__OpCase op)
 {
     static Hf__Client__Empty empty;
+    static Hf__Client__Timestamp timestamp;
     hf__client__empty__init(&empty);
+    hf__client__timestamp__init(&timestamp);
     Hf__Client__Request q = HF__CLIENT__REQUEST__INIT;
     q.op_case = op;
-    q.status = &empty; /* a union: all of these are Empty */
+    q.status = &empty; /* a union: all others of these are Empty */
+    if (op == HF__CLIENT__REQUEST__OP_TIMESTAMP)
+        q.timestamp = &timestamp;
     return call(run, &q);
 }
 

@@ -193,6 +193,14 @@ struct slice machine_check(struct arena *arena, uint64_t t)
     return packed(arena, FSM_OPCODE_CHECK, &e.base);
 }
 
+struct slice machine_restart(struct arena *arena, uint64_t t)
+{
+    Hf__Entry__CommandBatch e = HF__ENTRY__COMMAND_BATCH__INIT;
+    e.timestamp = t;
+    e.restart = true;
+    return packed(arena, 0x01, &e.base);
+}
+
 struct slice machine_session(struct arena *arena, uint64_t t, uint64_t fence_session, uint64_t fence_seq)
 {
     Hf__Entry__SessionEntry e = HF__ENTRY__SESSION_ENTRY__INIT;

@@ -45,6 +45,7 @@ Hf__Entry__Command machine_in_session(Hf__Entry__Command c, uint64_t session, ui
 struct slice machine_batch(struct arena *arena, uint64_t t, uint64_t sequence, const Hf__Entry__Command *c, size_t n);
 struct slice machine_lease(struct arena *arena, uint64_t ceiling, uint64_t t);
 struct slice machine_check(struct arena *arena, uint64_t t);
+struct slice machine_restart(struct arena *arena, uint64_t t); /* a leader goes on from a ceiling */
 struct slice machine_session(struct arena *arena, uint64_t t, uint64_t fence_session, uint64_t fence_seq);
 
 /* Apply as the next entry; at m->t unless said. */

@@ -21,7 +21,7 @@
 #include "tests/unit/unit.h"
 
 #define FILE_BYTES_MAX (1u << 20)
-#define VERSIONS 2 /* how many formats are in tests/golden/fsm */
+#define VERSIONS 3 /* how many formats are in tests/golden/fsm */
 
 /* ---- what is in it ---- */
 
@@ -76,7 +76,8 @@ static void write_first(struct machine *m)
     machine_run(m, machine_put("z", "of another shard"));
 }
 
-/* Version 2 begins with feature level 2 and holds a consistency check. */
+/* Version N begins with feature level N. Version 2 holds a consistency check, version 3 also the mark of a leader that went
+ * on from a ceiling. */
 static void write_second(struct machine *m, int version)
 {
     m->t += UINT64_C(5000) << 16;
@@ -90,6 +91,8 @@ static void write_second(struct machine *m, int version)
     config(m);
     if (version >= 2)
         machine_apply(m, LOG_COMMAND, machine_check(&m->arena, m->t));
+    if (version >= 3)
+        machine_apply(m, LOG_COMMAND, machine_restart(&m->arena, m->t));
 }
 
 static void check_state(struct machine *m, int version)
@@ -98,7 +101,8 @@ static void check_state(struct machine *m, int version)
     CU_ASSERT(info->cluster == 0x1122334455667788 && info->group == 3);
     CU_ASSERT(info->heartbeat_ms == 100 && info->election_ms == 500);
     CU_ASSERT(info->feature_level == (uint32_t)version && info->checked == (version == 1 ? 0 : 24));
-    CU_ASSERT(info->applied.epoch == 1 && info->applied.index == (version == 1 ? 23 : 24) && info->applied.term == 1);
+    CU_ASSERT(info->applied.epoch == 1 && info->applied.index == 22 + (uint64_t)version && info->applied.term == 1);
+    CU_ASSERT(info->restart.t == (version >= 3 ? m->t : 0));
     CU_ASSERT(info->ceiling.t == m->t + (UINT64_C(3000) << 16));
     CU_ASSERT(info->sessions == 2 && info->markers == 1);
     CU_ASSERT(info->members->n_members == 2 && info->members->index == 23);

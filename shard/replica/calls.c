@@ -1,0 +1,150 @@
+/* calls.c: what the server calls on a replica: requests to be queued, and what it says of itself. */
+#include <stdio.h>
+
+#include "common/base/error.h"
+#include "common/sys/diag.h"
+#include "common/sys/failpoint.h"
+#include "shard/replica/gauges.h"
+#include "shard/replica/replica_internal.h"
+
+#define FUTURE_MS 60000 /* above the committed ceiling; a renewal brings that up within seconds */
+
+static int may_serve(const struct replica *r)
+{
+    if (r->status.role != ENGINE_LEADER || r->stopping || r->status.transferring)
+        return HF_E_NOT_LEADER;
+    return r->was_serving ? HF_OK : HF_E_NOT_READY;
+}
+
+/* May it be stamped now? A user's write needs a leader's time, a time to live the coordinator's; the catalog's writes need
+ * neither, and a lease brings its own. */
+static bool needs_clock(const struct replica *r, const struct replica_write *w)
+{
+    if (w->kind == WRITE_LEASE || (w->kind == WRITE_COMMAND && w->command.space == HF__ENTRY__SPACE__CATALOG))
+        return false;
+    return !leader_clock_going(&r->clock) || (w->kind == WRITE_COMMAND && w->command.ttl_ms > 0 && !r->clock.beat);
+}
+
+int replica_write(struct replica *r, struct replica_write *w)
+{
+    int rc = may_serve(r);
+    if (rc)
+        return rc;
+    if (r->held_log || r->held_apply)
+        return HF_E_NO_SPACE;
+    if (w->kind == WRITE_COMMAND &&
+        publish_full(r->publish)) { /* a lease or a session is small, and others wait for it */
+        gauges_count(GAUGES_BUDGET_REFUSED);
+        return HF_E_BUSY;
+    }
+    return needs_clock(r, w) ? HF_E_NOT_READY : writes_queue(&r->writes, w);
+}
+
+/* The leader's clock goes above `at` first: what is stamped from now on is not below it. */
+static int read_at(struct replica *r, struct hlc at)
+{
+    const struct fsm_info *info = fsm_info(r->fsm);
+    if (info->feature_level < FSM_FEATURE_RESTART)
+        return HF_E_REFUSED;
+    if (hlc_ms(at) > hlc_ms(info->ceiling) + FUTURE_MS)
+        return HF_E_FUTURE_TIMESTAMP; /* nobody can have issued it */
+    if (at.t >= info->ceiling.t || !leader_clock_going(&r->clock))
+        return HF_E_NOT_READY; /* a lease is on its way */
+    if (at.t <= info->restart.t)
+        return HF_E_RESTART_ABOVE;
+    if (hlc_ms(at) + r->config.retention_ms < hlc_ms(leader_clock_time(&r->clock, info)))
+        return HF_E_TOO_OLD;
+    if (!planted_bug("clock.read_unobserved"))
+        stamp_observe(&r->clock.stamp, at);
+    return HF_OK;
+}
+
+int replica_read(struct replica *r, struct replica_read *read)
+{
+    int rc = may_serve(r);
+    if (!rc && read->at.t != 0)
+        rc = read_at(r, read->at);
+    return rc ? rc : reads_queue(&r->reads, read);
+}
+
+int replica_observe(struct replica *r, struct hlc t, uint64_t answers)
+{
+    if (!r->fsm)
+        return HF_OK; /* it never leads, so it needs no clock */
+    if (t.t >= fsm_info(r->fsm)->ceiling.t)
+        return HF_E_FUTURE_TIMESTAMP;
+    leader_clock_observe(&r->clock, t, answers);
+    return HF_OK;
+}
+
+uint64_t replica_question(const struct replica *r)
+{
+    return r->clock.question;
+}
+
+struct hlc replica_clock(const struct replica *r)
+{
+    return r->fsm ? leader_clock_time(&r->clock, fsm_info(r->fsm)) : r->clock.stamp.observed;
+}
+
+struct hlc replica_doubt(const struct replica *r)
+{
+    return r->fsm && !leader_clock_going(&r->clock) ? fsm_info(r->fsm)->ceiling : (struct hlc){0};
+}
+
+static const char *trouble(const struct replica *r)
+{
+    const char *text = snapshots_trouble(r->snapshots, r->config.directory);
+    return r->held_log     ? "no space for the raft log, writes wait for room"
+           : r->held_apply ? "no space for the state machine, writes wait for room"
+           : text[0]       ? text
+                           : readiness_trouble(&r->readiness);
+}
+
+struct replica_state replica_state(const struct replica *r)
+{
+    return (struct replica_state){.engine = r->status,
+                                  .ready = r->readiness.ready,
+                                  .stopping = r->stopping,
+                                  .pending = r->writes.count + r->reads.count,
+                                  .publish = publish_state(r->publish),
+                                  .healing = r->status.held || r->status.recovering ||
+                                             snapshots_healing(r->snapshots) || readiness_healing(&r->readiness),
+                                  .trouble = trouble(r)};
+}
+
+int replica_transfer(struct replica *r, uint32_t to)
+{
+    return r->ops->transfer(r->engine, to);
+}
+
+void replica_snapshot(struct replica *r, struct publish_wait *w)
+{
+    publish_wait(r->publish, w);
+}
+
+void replica_damaged(struct replica *r)
+{
+    struct directory *d = r->config.directory;
+    if (r->damaged || !snapshots_damaged(r->snapshots))
+        return;
+    if (directory_mark_damaged(d, fsm_where(r->fsm)))
+        diag(DIAG_WARN, "the mark of a damaged state machine cannot be written in %s", d->config.dir);
+    snprintf(d->trouble, sizeof d->trouble, "state machine damaged, it is fetched from another replica");
+    r->damaged = true;
+}
+
+struct check *replica_check(const struct replica *r)
+{
+    return r->check;
+}
+
+struct fsm *replica_fsm(const struct replica *r)
+{
+    return r->fsm;
+}
+
+const Hf__Catalog__Members *replica_members(const struct replica *r)
+{
+    return r->ops->members(r->engine);
+}

@@ -1,0 +1,58 @@
+/* leader_clock.h: the time a leader stamps with, and from when on it may (I8).
+ *
+ * Position: replica tells it of beats, of the begin and end of leadership and of what was applied; writes.c stamps with it.
+ * Pure: time is an argument, nothing is sent from here. Thread: loop thread.
+ *
+ *     IDLE → ASKING    [leader, everything of earlier terms is applied]
+ *     ASKING → GOING   [the coordinator answered with a timestamp drawn after it was asked]
+ *     ASKING → MARKING [no answer in time: goes on from the committed ceiling, and says so in an entry of its own]
+ *     MARKING → GOING  [that entry is applied]
+ *     any → IDLE       [leadership is over]
+ *
+ * Why a fresh timestamp is enough: a read at T that an earlier leader served came before a quorum confirmed its leadership
+ * for it, so before this leader was elected, so T was drawn before the fresh one; and what the earlier one had stamped below T
+ * it waited for. Without an answer every served T is below the committed ceiling, which all leaders know: stamps from it are
+ * above them. But an acknowledged write is then stamped later than timestamps still to be drawn, so nothing is read at or
+ * below that ceiling any more (fsm_info.restart), by this leader or another.
+ *
+ * Before GOING no user's write is stamped. The catalog's are: nobody reads them at a timestamp, and the coordinator needs
+ * them to issue one. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "shard/fsm/fsm.h"
+#include "shard/replica/stamp.h"
+
+enum leader_clock_state { LEADER_CLOCK_IDLE, LEADER_CLOCK_ASKING, LEADER_CLOCK_MARKING, LEADER_CLOCK_GOING };
+
+struct leader_clock {
+    enum leader_clock_state state;
+    struct stamp stamp;
+    uint64_t question; /* ASKING: comes back with the answer; 0: none is open */
+    uint64_t since_ns; /* it may lead since then */
+    struct hlc mark;   /* MARKING: what the entry says */
+    bool beat;         /* since then a timestamp came from the coordinator: this is its time, not an old ceiling */
+};
+
+/* `info` as of everything before this leader's term; question: random, not 0. */
+void leader_clock_begin(struct leader_clock *c, const struct fsm_info *info, uint64_t question, uint64_t now_ns);
+void leader_clock_end(struct leader_clock *c);
+
+/* A timestamp that was issued, below the committed ceiling; `answers`: the question after which it was drawn, or 0. */
+void leader_clock_observe(struct leader_clock *c, struct hlc t, uint64_t answers);
+
+/* The coordinator was silent for long enough: from now on MARKING, and the caller proposes an entry that says `mark`. */
+bool leader_clock_give_up(struct leader_clock *c, const struct fsm_info *info, uint64_t now_ns);
+/* What was applied, after each apply. */
+void leader_clock_applied(struct leader_clock *c, const struct fsm_info *info);
+/* The entry could not be proposed: it is tried again. */
+void leader_clock_refused(struct leader_clock *c);
+
+/* No leader before was ahead of it, and none after will be behind it: what expired by it has expired. */
+struct hlc leader_clock_time(const struct leader_clock *c, const struct fsm_info *info);
+
+static inline bool leader_clock_going(const struct leader_clock *c)
+{
+    return c->state == LEADER_CLOCK_GOING;
+}
