@@ -220,6 +220,13 @@ const struct fsm_result *machine_apply(struct machine *m, enum log_kind kind, st
     return &((const struct machine_result *)(const void *)m->results.data + before)->r;
 }
 
+void machine_apply_silent(struct machine *m, struct slice data)
+{
+    struct log_entry entry = {.index = ++m->index, .term = 1, .kind = LOG_COMMAND, .data = data};
+    int rc = fsm_apply(m->fsm, &entry, 1, machine_report, m);
+    must(rc == HF_OK);
+}
+
 const struct fsm_result *machine_run_many(struct machine *m, const Hf__Entry__Command *c, size_t n)
 {
     arena_reset(&m->arena);

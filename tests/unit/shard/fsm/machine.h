@@ -51,6 +51,7 @@ struct slice machine_session(struct arena *arena, uint64_t t, uint64_t fence_ses
 /* Apply as the next entry; at m->t unless said. */
 const struct fsm_result *machine_run(struct machine *m, Hf__Entry__Command c);
 const struct fsm_result *machine_run_many(struct machine *m, const Hf__Entry__Command *c, size_t n); /* the first's */
+void machine_apply_silent(struct machine *m, struct slice data); /* a command entry that reports nothing */
 const struct fsm_result *machine_apply(struct machine *m, enum log_kind kind, struct slice data);
 
 /* Compares a latest get with `value` (NULL: not found). */

@@ -92,7 +92,7 @@ static void write_second(struct machine *m, int version)
     if (version >= 2)
         machine_apply(m, LOG_COMMAND, machine_check(&m->arena, m->t));
     if (version >= 3)
-        machine_apply(m, LOG_COMMAND, machine_restart(&m->arena, m->t));
+        machine_apply_silent(m, machine_restart(&m->arena, m->t));
 }
 
 static void check_state(struct machine *m, int version)
