@@ -79,7 +79,7 @@ int replica_observe(struct replica *r, struct hlc t, uint64_t answers)
 
 uint64_t replica_question(const struct replica *r)
 {
-    return r->clock.question;
+    return leader_clock_question(&r->clock);
 }
 
 struct hlc replica_clock(const struct replica *r)

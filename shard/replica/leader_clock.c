@@ -20,17 +20,14 @@ void leader_clock_begin(struct leader_clock *c, const struct fsm_info *info, uin
 void leader_clock_end(struct leader_clock *c)
 {
     c->state = LEADER_CLOCK_IDLE;
-    c->question = 0;
 }
 
 void leader_clock_observe(struct leader_clock *c, struct hlc t, uint64_t answers)
 {
     stamp_observe(&c->stamp, t);
     c->beat = true;
-    if (c->state == LEADER_CLOCK_ASKING && answers == c->question) {
+    if (c->state == LEADER_CLOCK_ASKING && answers == c->question)
         c->state = LEADER_CLOCK_GOING;
-        c->question = 0;
-    }
 }
 
 bool leader_clock_give_up(struct leader_clock *c, const struct fsm_info *info, uint64_t now_ns)

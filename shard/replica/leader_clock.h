@@ -29,7 +29,7 @@ enum leader_clock_state { LEADER_CLOCK_IDLE, LEADER_CLOCK_ASKING, LEADER_CLOCK_M
 struct leader_clock {
     enum leader_clock_state state;
     struct stamp stamp;
-    uint64_t question; /* ASKING: comes back with the answer; 0: none is open */
+    uint64_t question; /* ASKING: comes back with the answer */
     uint64_t since_ns; /* it may lead since then */
     struct hlc mark;   /* MARKING: what the entry says */
     bool beat;         /* since then a timestamp came from the coordinator: this is its time, not an old ceiling */
@@ -51,6 +51,12 @@ void leader_clock_refused(struct leader_clock *c);
 
 /* No leader before was ahead of it, and none after will be behind it: what expired by it has expired. */
 struct hlc leader_clock_time(const struct leader_clock *c, const struct fsm_info *info);
+
+/* What the coordinator is to answer; 0: nothing. */
+static inline uint64_t leader_clock_question(const struct leader_clock *c)
+{
+    return c->state == LEADER_CLOCK_ASKING ? c->question : 0;
+}
 
 static inline bool leader_clock_going(const struct leader_clock *c)
 {

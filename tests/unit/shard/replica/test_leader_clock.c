@@ -24,12 +24,12 @@ static void begin(uint64_t restart)
 static void only_an_answer_to_its_question_is_fresh(void)
 {
     begin(0);
-    CU_ASSERT(!leader_clock_going(&c) && c.question == QUESTION);
+    CU_ASSERT(!leader_clock_going(&c) && leader_clock_question(&c) == QUESTION);
     leader_clock_observe(&c, (struct hlc){100}, 0); /* drawn perhaps before it asked */
     leader_clock_observe(&c, (struct hlc){101}, QUESTION + 1);
     CU_ASSERT(!leader_clock_going(&c));
     leader_clock_observe(&c, (struct hlc){102}, QUESTION);
-    CU_ASSERT(leader_clock_going(&c) && c.question == 0 && c.beat);
+    CU_ASSERT(leader_clock_going(&c) && leader_clock_question(&c) == 0 && c.beat);
     struct version v = stamp_take(&c.stamp, 1);
     CU_ASSERT(v.t.t == 102 && v.seq == 1);
     CU_ASSERT(!leader_clock_give_up(&c, &info, 10000 * MS));
@@ -49,7 +49,7 @@ static void without_an_answer_it_goes_on_from_the_ceiling_and_says_so(void)
     CU_ASSERT(!leader_clock_give_up(&c, &info, 1400 * MS));
     info.ceiling.t = 220; /* a lease came meanwhile */
     CU_ASSERT(leader_clock_give_up(&c, &info, 1600 * MS));
-    CU_ASSERT(c.mark.t == 220 && !leader_clock_going(&c) && c.question == 0);
+    CU_ASSERT(c.mark.t == 220 && !leader_clock_going(&c) && leader_clock_question(&c) == 0);
     CU_ASSERT(leader_clock_time(&c, &info).t == 50); /* nobody else knows of the mark yet */
     leader_clock_observe(&c, (struct hlc){110}, QUESTION); /* too late */
     CU_ASSERT(!leader_clock_going(&c));

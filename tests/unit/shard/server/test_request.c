@@ -90,7 +90,7 @@ static void unknown_versions_spaces_and_operations(void)
     CU_ASSERT_EQUAL(request_check(&q, message), HF_E_INVALID);
 }
 
-static void reads_at_a_timestamp_are_refused(void)
+static void the_catalog_is_not_read_at_a_timestamp(void)
 {
     Hf__Client__Request q = request(HF__CLIENT__REQUEST__OP_GET);
     Hf__Client__Get get = HF__CLIENT__GET__INIT;
@@ -98,6 +98,8 @@ static void reads_at_a_timestamp_are_refused(void)
     q.get = &get;
     CU_ASSERT_EQUAL(request_check(&q, message), HF_OK);
     get.at = 1;
+    CU_ASSERT_EQUAL(request_check(&q, message), HF_OK);
+    q.space = HF__ENTRY__SPACE__CATALOG;
     CU_ASSERT_EQUAL(request_check(&q, message), HF_E_REFUSED);
 }
 
@@ -186,7 +188,7 @@ int main(void)
         {"bounds", keys_and_values_are_bounded},
         {"ranges", bounds_are_keys_or_their_successors},
         {"unknown versions, spaces, operations", unknown_versions_spaces_and_operations},
-        {"reads at a timestamp", reads_at_a_timestamp_are_refused},
+        {"reads at a timestamp", the_catalog_is_not_read_at_a_timestamp},
         {"leases and fences", absurd_leases_and_fences},
         {"sessions", sessions_and_sequence_numbers_go_together},
         {"prefix spans", a_prefix_spans_up_to_its_successor},
