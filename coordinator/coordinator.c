@@ -76,6 +76,43 @@ static void gathered(void *ctx, void *client, Hf__Client__ClusterStatus *cluster
     free(waits);
 }
 
+static const Hf__Catalog__Routes *cut_routes(void *ctx)
+{
+    struct coordinator *c = ctx;
+    return c->catalog.routes;
+}
+
+static bool cut_led(void *ctx, uint32_t shard)
+{
+    struct coordinator *c = ctx;
+    return leaders_known(&c->leaders, shard) != 0;
+}
+
+static void cut_said(void *ctx, const struct call *call, const Hf__Client__Reply *reply)
+{
+    struct coordinator *c = ctx;
+    if (call->tag != 0)
+        cut_answered(&c->cut, call->tag, call->shard, reply ? reply->code : HF_E_UNAVAILABLE,
+                     (struct hlc){reply ? reply->timestamp : 0}, clock_boot_ns());
+}
+
+static int cut_question(void *ctx, uint32_t shard, const Hf__Client__Hold *hold, bool wait, uint64_t now_ns)
+{
+    struct coordinator *c = ctx;
+    Hf__Client__Hold copy = *hold;
+    Hf__Client__Request request = HF__CLIENT__REQUEST__INIT;
+    request.cluster = catalog_cluster(&c->catalog);
+    request.op_case = HF__CLIENT__REQUEST__OP_HOLD;
+    request.hold = &copy;
+    return calls_send_leader(&c->calls, shard, &request, now_ns, CUT_CALL_MS, cut_said, c, wait ? hold->id : 0);
+}
+
+static int cut_draw(void *ctx, struct hlc above, struct hlc *out)
+{
+    struct coordinator *c = ctx;
+    return oracle_issue_above(&c->oracle, above, out);
+}
+
 static void sync_leaders(struct coordinator *c, uint32_t shard)
 {
     uint32_t replicas[LIMIT_PEERS];
@@ -183,6 +220,7 @@ static void tick(struct coordinator *c, uint64_t now_ns)
     forward_tick(&c->forward, now_ns);
     catalog_tick(&c->catalog, now_ns);
     oracle_tick(&c->oracle, routes != NULL, now_ns);
+    cut_tick(&c->cut, now_ns);
     status_tick(&c->status, now_ns);
     if (routes != NULL) {
         renewals_tick(&c->renewals, routes, now_ns);
@@ -257,6 +295,8 @@ static void wire(struct coordinator *c)
 {
     const struct forward_port forward_port = {
         .ctx = c, .send = send_attempt, .pick = pick_replica, .answer = answer_client, .reroute = reroute};
+    const struct cut_port cut_port = {
+        .ctx = c, .routes = cut_routes, .led = cut_led, .ask = cut_question, .draw = cut_draw, .answer = answer_client};
     const struct status_port status_port = {.ctx = c, .leader_changed = leader_changed, .gathered = gathered};
     const char *endpoint = c->options.endpoint ? c->options.endpoint : c->options.listen;
     links_init(&c->links, c->net, (int)c->options.queue_max + LINK_HWM_SLACK);
@@ -266,6 +306,7 @@ static void wire(struct coordinator *c)
     oracle_init(&c->oracle, &c->calls, (uint32_t)c->options.id, endpoint, digest_random_u64() >> 16);
     renewals_init(&c->renewals, &c->calls, &c->oracle);
     beat_init(&c->beat, &c->links, &c->oracle);
+    cut_init(&c->cut, &cut_port, digest_random_u64());
     status_init(&c->status, &status_port);
     c->status.calls = &c->calls;
     c->status.links = &c->links;
@@ -303,6 +344,7 @@ void coordinator_close(struct coordinator **out)
     if (c == NULL)
         return;
     calls_deinit(&c->calls); /* first: ends what others wait for */
+    cut_deinit(&c->cut);
     status_deinit(&c->status);
     beat_deinit(&c->beat);
     renewals_deinit(&c->renewals);

@@ -8,6 +8,7 @@
 
 #include "coordinator/beat.h"
 #include "coordinator/catalog.h"
+#include "coordinator/cut.h"
 #include "coordinator/forward.h"
 #include "coordinator/front.h"
 #include "coordinator/renewals.h"
@@ -36,6 +37,7 @@ struct coordinator {
     struct oracle oracle;
     struct renewals renewals;
     struct beat beat;
+    struct cut cut;
     struct status status;
     struct front front;
     struct arena arena;          /* of one reply from a replica */

@@ -32,5 +32,8 @@ struct metric counters[COUNTERS] = {
     [COUNTER_ISSUED] = C("timestamps_issued_total", "Timestamps issued."),
     [COUNTER_CLOCK_REFUSED] = G("clock_refused", "1 while the wall clock is too far ahead to be believed."),
     [COUNTER_RENEWALS] = C("lease_renewals_total", "Leases of shards renewed."),
+    [COUNTER_CUTS] = C("cuts_total", "Strict cuts made."),
+    [COUNTER_CUTS_FAILED] =
+        C("cuts_failed_total", "Attempts at a strict cut that came to nothing and were made again."),
     [COUNTER_RENEWALS_FAILED] = C("lease_renewals_failed_total", "Renewals that failed or went unanswered."),
 };

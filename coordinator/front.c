@@ -141,22 +141,46 @@ static void forward(struct coordinator *c, const struct forward_client *client, 
     }
 }
 
+/* Why no timestamp is issued here now. */
+static void refuse_timestamp(struct coordinator *c, const struct forward_client *client, int code)
+{
+    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    reply.code = code;
+    reply.message = (char *)(uintptr_t)error_text(code);
+    if (code == HF_E_NOT_LEADER) {
+        reply.message = (char *)(uintptr_t) "this coordinator is a standby";
+        reply.leader_endpoint = c->oracle.clock.key_endpoint;
+        reply.leader = c->oracle.clock.key.coordinator;
+    } else if (code == HF_E_NOT_READY) {
+        reply.message = (char *)(uintptr_t) "the oracle's ceiling is being raised";
+    } else if (code == HF_E_UNAVAILABLE) {
+        reply.message = (char *)(uintptr_t) "no timestamps now: the oracle's lease is not renewed";
+    }
+    front_answer(c, client, &reply);
+}
+
 static void answer_timestamp(struct coordinator *c, const struct forward_client *client, struct hlc above)
 {
     struct hlc t = {0};
     Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
-    reply.code = oracle_issue_above(&c->oracle, above, &t);
+    int rc = oracle_issue_above(&c->oracle, above, &t);
     reply.timestamp = t.t;
-    if (reply.code == HF_E_NOT_LEADER) {
-        reply.message = (char *)(uintptr_t) "this coordinator is a standby";
-        reply.leader_endpoint = c->oracle.clock.key_endpoint;
-        reply.leader = c->oracle.clock.key.coordinator;
-    } else if (reply.code == HF_E_NOT_READY) {
-        reply.message = (char *)(uintptr_t) "the oracle's ceiling is being raised";
-    } else if (reply.code == HF_E_UNAVAILABLE) {
-        reply.message = (char *)(uintptr_t) "no timestamps now: the oracle's lease is not renewed";
+    if (rc)
+        refuse_timestamp(c, client, rc);
+    else
+        front_answer(c, client, &reply);
+}
+
+static void ask_for_cut(struct coordinator *c, const struct forward_client *client, const Hf__Client__Request *request,
+                        uint64_t now_ns)
+{
+    if (!oracle_active(&c->oracle)) {
+        refuse_timestamp(c, client, c->oracle.clock.role == CLOCK_ACTIVE ? HF_E_UNAVAILABLE : HF_E_NOT_LEADER);
+        return;
     }
-    front_answer(c, client, &reply);
+    int rc = cut_ask(&c->cut, client, deadline_of(c, request, now_ns), now_ns);
+    if (rc)
+        answer_code(c, client, rc, "too many wait for a cut");
 }
 
 static void answer_routes(struct coordinator *c, const struct forward_client *client)
@@ -242,6 +266,7 @@ static bool answer_always(struct coordinator *c, const struct forward_client *cl
     case HF__CLIENT__REQUEST__OP_CHECK:
     case HF__CLIENT__REQUEST__OP_VERDICT:
     case HF__CLIENT__REQUEST__OP_BACKUP:
+    case HF__CLIENT__REQUEST__OP_HOLD:
         answer_code(c, client, HF_E_REFUSED, "a coordinator does not take this request; it is one for a replica");
         return true;
     case HF__CLIENT__REQUEST__OP_PUT:
@@ -256,6 +281,7 @@ static bool answer_always(struct coordinator *c, const struct forward_client *cl
     case HF__CLIENT__REQUEST__OP_CLUSTER_STATUS:
     case HF__CLIENT__REQUEST__OP_TRANSFER:
     case HF__CLIENT__REQUEST__OP_TIMESTAMP:
+    case HF__CLIENT__REQUEST__OP_CUT:
     case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
         return false;
     }
@@ -277,6 +303,8 @@ static void dispatch(struct coordinator *c, const struct forward_client *client,
         answer_code(c, client, HF_E_NO_ROUTE, NULL);
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP) {
         answer_timestamp(c, client, (struct hlc){request->timestamp->above});
+    } else if (request->op_case == HF__CLIENT__REQUEST__OP_CUT) {
+        ask_for_cut(c, client, request, now_ns);
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_ROUTES) {
         answer_routes(c, client);
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_CLUSTER_STATUS) {

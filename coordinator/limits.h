@@ -39,6 +39,9 @@
 #define BEAT_MS 50u
 #define DRAIN_MS_MAX 5000u /* after SIGTERM: what is in flight is waited for so long */
 #define DRAIN_FLUSH_MS 50  /* and the last answers get this to leave the socket */
+#define CUT_CALL_MS 400u   /* less than a hold lasts */
+#define CUT_RETRY_MS 50u
+#define CUT_CLIENTS_MAX 1024u
 
 /* The clock. */
 #define CLOCK_LEASE_MS 3000u          /* of the active coordinator, from the sending of its last compare-and-set */
@@ -48,4 +51,4 @@
 #define CLOCK_RENEW_MS 1000u
 #define CLOCK_RETRY_MS 50u
 #define CLOCK_JUMP_MS_MAX 600000u /* a wall clock further ahead of the committed ceiling is not believed */
-#define CLOCK_ABOVE_MS_MAX 60000 /* how far above now a client may ask for a timestamp */
+#define CLOCK_ABOVE_MS_MAX 60000  /* how far above now a client may ask for a timestamp */

@@ -73,6 +73,14 @@ static int check_verdict(const Hf__Client__Verdict *v, char message[REQUESTS_TEX
     return HF_E_INVALID;
 }
 
+static int check_hold(const Hf__Client__Hold *h, char message[REQUESTS_TEXT_BYTES])
+{
+    if (h->id != 0 && !(h->end && h->at != 0))
+        return HF_OK;
+    snprintf(message, REQUESTS_TEXT_BYTES, "a hold has an id, and either a timestamp or an end");
+    return HF_E_INVALID;
+}
+
 static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES])
 {
     int rc = HF_OK;
@@ -106,6 +114,8 @@ static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYT
         return check_lease(q->lease, message);
     case HF__CLIENT__REQUEST__OP_VERDICT:
         return check_verdict(q->verdict, message);
+    case HF__CLIENT__REQUEST__OP_HOLD:
+        return check_hold(q->hold, message);
     case HF__CLIENT__REQUEST__OP_SNAPSHOT:
     case HF__CLIENT__REQUEST__OP_CHECK:
     case HF__CLIENT__REQUEST__OP_BACKUP:
@@ -117,6 +127,7 @@ static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYT
     case HF__CLIENT__REQUEST__OP_TRANSFER:
     case HF__CLIENT__REQUEST__OP_CLUSTER_STATUS:
     case HF__CLIENT__REQUEST__OP_TIMESTAMP:
+    case HF__CLIENT__REQUEST__OP_CUT:
         return HF_OK;
     case HF__CLIENT__REQUEST__OP__NOT_SET:
     case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:

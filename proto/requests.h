@@ -19,5 +19,5 @@ static inline bool requests_reply_ok(const Hf__Client__Reply *r)
 }
 
 /* Version, space, session, sizes and forms of what the operation carries. HF_E_PROTOCOL, HF_E_INVALID, HF_E_LIMIT,
- * HF_E_REFUSED (reads at a timestamp): message[] says what is wrong, with the values. */
+ * HF_E_REFUSED (the catalog at a timestamp): message[] says what is wrong, with the values. */
 HF_CHECKED int requests_check(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES]);

@@ -119,10 +119,10 @@ int image_look(const char *dir, struct arena *arena, struct fsm_info *out_info, 
 }
 
 /* The markers as the image has them. */
-static int begin(struct image *image)
+static int begin(struct image *image, struct hlc at)
 {
     static const uint8_t first[] = {VKEY_DATA, FSM_USER};
-    int rc = markers_read(&image->markers, image->it, image->info.newest);
+    int rc = markers_read(&image->markers, image->it, image->info.newest, at);
     image->begun = rc == HF_OK;
     store_iterator_seek(image->it, slice_make(first, sizeof first));
     return rc;
@@ -134,14 +134,18 @@ static bool older(const struct image *image, struct slice record)
     return image->prefix.size > 0 && slice_has_prefix(record, image->prefix);
 }
 
-/* The newest version of the key under the iterator; HF_E_AGAIN: nothing lives there. */
-static int look(struct image *image, struct slice record, struct hlc now, struct image_item *out)
+/* The newest version below `at` of a key, if the iterator is on it; HF_E_AGAIN: nothing lives there, or not yet. */
+static int look(struct image *image, struct slice record, struct hlc at, struct hlc now, struct image_item *out)
 {
     struct vkey key;
     struct version_found found;
     arena_reset(&image->key);
     if (!vkey_decode(record, &key))
         return HF_E_CORRUPT;
+    if (at.t != 0 && key.version.t.t >= at.t) {
+        image->prefix = slice_make(NULL, 0);
+        return HF_E_AGAIN;
+    }
     image->prefix = arena_copy(&image->key, key.prefix);
     found.version = key.version;
     if (!versions_decode(store_iterator_value(image->it), &found.value) ||
@@ -155,9 +159,10 @@ static int look(struct image *image, struct slice record, struct hlc now, struct
     return HF_OK;
 }
 
-int image_next(struct image *image, struct hlc now, size_t *steps, struct image_item *out, char where[256])
+int image_next(struct image *image, struct hlc at, struct hlc now, size_t *steps, struct image_item *out,
+               char where[256])
 {
-    int rc = image->begun ? HF_OK : begin(image);
+    int rc = image->begun ? HF_OK : begin(image, at);
     if (rc != HF_OK)
         return damaged(image, rc, where);
     for (; store_iterator_valid(image->it); store_iterator_next(image->it)) {
@@ -169,7 +174,7 @@ int image_next(struct image *image, struct hlc now, size_t *steps, struct image_
         (*steps)--;
         if (older(image, record))
             continue;
-        rc = look(image, record, now, out);
+        rc = look(image, record, at, now, out);
         if (rc == HF_E_AGAIN)
             continue;
         if (rc != HF_OK)

@@ -28,12 +28,14 @@ HF_CHECKED int image_digest(struct image *image, const _Atomic bool *cancel, uin
 HF_CHECKED int image_look(const char *dir, struct arena *arena, struct fsm_info *out_info, uint8_t out[DIGEST_BYTES],
                           uint64_t *out_records, char where[256]);
 
-struct image_item { /* a key's newest live value; borrowed until the next call */
+struct image_item { /* a live value; borrowed until the next call */
     struct slice key, value;
     struct version version;
     struct hlc expiry; /* 0: it lives for ever */
 };
 
-/* The user space's live keys in order. `now` decides expiry. Looks at `*steps` records at most and
+/* The user space's live keys in order, each with its newest version below `at` (0: of all); `at` is the same in every call.
+ * `now` decides expiry. Looks at `*steps` records at most and
  * lowers it by what it looked at: HF_E_AGAIN when nothing was found among them, HF_E_NOT_FOUND at the end. HF_E_CORRUPT, HF_E_IO as above. */
-HF_CHECKED int image_next(struct image *image, struct hlc now, size_t *steps, struct image_item *out, char where[256]);
+HF_CHECKED int image_next(struct image *image, struct hlc at, struct hlc now, size_t *steps, struct image_item *out,
+                          char where[256]);

@@ -162,12 +162,12 @@ static int load_one(struct markers *m, struct arena *arena, const struct vkey *k
 int markers_load(struct markers *m, struct store *store, struct version newest)
 {
     struct store_iterator *it = store_iterator_new(store, false);
-    int rc = markers_read(m, it, newest);
+    int rc = markers_read(m, it, newest, (struct hlc){0});
     store_iterator_free(&it);
     return rc;
 }
 
-int markers_read(struct markers *m, struct store_iterator *it, struct version newest)
+int markers_read(struct markers *m, struct store_iterator *it, struct version newest, struct hlc at)
 {
     struct arena arena = {0};
     const uint8_t first = VKEY_MARKER;
@@ -178,7 +178,13 @@ int markers_read(struct markers *m, struct store_iterator *it, struct version ne
         if (record.size < 1 || record.data[0] != VKEY_MARKER)
             break;
         struct vkey key;
-        rc = vkey_decode(record, &key) ? load_one(m, &arena, &key, newest) : HF_E_CORRUPT;
+        rc = vkey_decode(record, &key) ? HF_OK : HF_E_CORRUPT;
+        if (rc == HF_OK && at.t != 0 && key.version.t.t >= at.t) {
+            store_iterator_next(it);
+            continue;
+        }
+        if (rc == HF_OK)
+            rc = load_one(m, &arena, &key, newest);
         if (rc != HF_OK)
             break;
         /* Older markers of this prefix are passed over: behind its oldest possible version. */

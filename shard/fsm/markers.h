@@ -31,8 +31,8 @@ void markers_deinit(struct markers *m);
 /* Reads all 'p' records; none is younger than `newest`, the state's newest version. HF_E_CORRUPT, HF_E_IO. */
 HF_CHECKED int markers_load(struct markers *m, struct store *store, struct version newest);
 
-/* As markers_load, through an iterator of the caller's in total order, which it moves. */
-HF_CHECKED int markers_read(struct markers *m, struct store_iterator *it, struct version newest);
+/* As markers_load, through an iterator of the caller's in total order, which it moves; only those below `at` (0: all). */
+HF_CHECKED int markers_read(struct markers *m, struct store_iterator *it, struct version newest, struct hlc at);
 
 /* Version newer than any before. HF_E_LIMIT: one distinct prefix too many, nothing changed. */
 HF_CHECKED int markers_add(struct markers *m, uint8_t space, struct slice prefix, struct version version);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "common/base/error.h"
+#include "common/sys/clock.h"
 #include "common/sys/diag.h"
 #include "common/sys/failpoint.h"
 #include "shard/replica/gauges.h"
@@ -22,6 +23,7 @@ static bool needs_clock(const struct replica *r, const struct replica_write *w)
 {
     if (w->kind == WRITE_LEASE || (w->kind == WRITE_COMMAND && w->command.space == HF__ENTRY__SPACE__CATALOG))
         return false;
+    must(r->clock.hold == 0 || planted_bug("clock.hold_ignored")); /* who asks us lets it wait */
     return !leader_clock_going(&r->clock) || (w->kind == WRITE_COMMAND && w->command.ttl_ms > 0 && !r->clock.beat);
 }
 
@@ -65,6 +67,35 @@ int replica_read(struct replica *r, struct replica_read *read)
     if (!rc && read->at.t != 0)
         rc = read_at(r, read->at);
     return rc ? rc : reads_queue(&r->reads, read);
+}
+
+int replica_hold(struct replica *r, uint64_t id)
+{
+    int rc = may_serve(r);
+    if (rc)
+        return rc;
+    if (fsm_info(r->fsm)->feature_level < FSM_FEATURE_RESTART)
+        return HF_E_REFUSED;
+    if (!leader_clock_going(&r->clock))
+        return HF_E_NOT_READY;
+    leader_clock_hold(&r->clock, id, clock_boot_ns());
+    return HF_OK;
+}
+
+bool replica_held(struct replica *r)
+{
+    return leader_clock_held(&r->clock, clock_boot_ns());
+}
+
+int replica_release(struct replica *r, uint64_t id, struct replica_read *read)
+{
+    if (read == NULL)
+        return leader_clock_release(&r->clock, id) ? HF_OK : HF_E_ABSENT;
+    if (r->clock.hold != id && !planted_bug("clock.hold_unchecked"))
+        return HF_E_ABSENT;
+    int rc = replica_read(r, read); /* before the next stamp: it is above the read's timestamp */
+    (void)leader_clock_release(&r->clock, id);
+    return rc;
 }
 
 int replica_observe(struct replica *r, struct hlc t, uint64_t answers)

@@ -1,10 +1,10 @@
 /* leader_clock.c: see leader_clock.h. */
 #include "shard/replica/leader_clock.h"
 
-#include "common/sys/clock.h"
 #include "common/sys/failpoint.h"
 
-#define ANSWER_NS (500 * CLOCK_NS_PER_MS) /* a beat takes 50 ms, an answer less; a coordinator may just be taking over */
+#define ANSWER_NS                                                                                                      \
+    (500 * CLOCK_NS_PER_MS) /* a beat takes 50 ms, an answer less; a coordinator may just be taking over */
 
 void leader_clock_begin(struct leader_clock *c, const struct fsm_info *info, uint64_t question, uint64_t now_ns)
 {
@@ -20,6 +20,7 @@ void leader_clock_begin(struct leader_clock *c, const struct fsm_info *info, uin
 void leader_clock_end(struct leader_clock *c)
 {
     c->state = LEADER_CLOCK_IDLE;
+    c->hold = 0;
 }
 
 void leader_clock_observe(struct leader_clock *c, struct hlc t, uint64_t answers)
@@ -57,6 +58,28 @@ void leader_clock_refused(struct leader_clock *c)
 {
     must(c->state == LEADER_CLOCK_MARKING);
     c->state = LEADER_CLOCK_ASKING;
+}
+
+void leader_clock_hold(struct leader_clock *c, uint64_t id, uint64_t now_ns)
+{
+    must(c->state == LEADER_CLOCK_GOING && id != 0);
+    c->hold = id;
+    c->hold_until_ns = now_ns + LEADER_CLOCK_HOLD_NS;
+}
+
+bool leader_clock_held(struct leader_clock *c, uint64_t now_ns)
+{
+    if (c->hold != 0 && now_ns >= c->hold_until_ns)
+        c->hold = 0;
+    return c->hold != 0;
+}
+
+bool leader_clock_release(struct leader_clock *c, uint64_t id)
+{
+    if (c->hold != id)
+        return false;
+    c->hold = 0;
+    return true;
 }
 
 struct hlc leader_clock_time(const struct leader_clock *c, const struct fsm_info *info)

@@ -15,24 +15,33 @@
  * above them. But an acknowledged write is then stamped later than timestamps still to be drawn, so nothing is read at or
  * below that ceiling any more (fsm_info.restart), by this leader or another.
  *
+ * A hold, of a leader that is GOING: nothing of users' is stamped until it is released, so that stamps of all shards can
+ * stand still at one moment (a strict cut). It ends by itself: it is the coordinator's word that counts, and who is asked
+ * after that says that the hold is not the same any more.
+ *
  * Before GOING no user's write is stamped. The catalog's are: nobody reads them at a timestamp, and the coordinator needs
  * them to issue one. */
 #pragma once
 
 #include <stdbool.h>
 
+#include "common/sys/clock.h"
 #include "shard/fsm/fsm.h"
 #include "shard/replica/stamp.h"
+
+#define LEADER_CLOCK_HOLD_NS                                                                                           \
+    (500 * CLOCK_NS_PER_MS) /* a cut takes two rounds; a coordinator that died holds nobody longer */
 
 enum leader_clock_state { LEADER_CLOCK_IDLE, LEADER_CLOCK_ASKING, LEADER_CLOCK_MARKING, LEADER_CLOCK_GOING };
 
 struct leader_clock {
     enum leader_clock_state state;
     struct stamp stamp;
-    uint64_t question; /* ASKING: comes back with the answer */
-    uint64_t since_ns; /* it may lead since then */
-    struct hlc mark;   /* MARKING: what the entry says */
-    bool beat;         /* since then a timestamp came from the coordinator: this is its time, not an old ceiling */
+    uint64_t question;            /* ASKING: comes back with the answer */
+    uint64_t since_ns;            /* it may lead since then */
+    struct hlc mark;              /* MARKING: what the entry says */
+    uint64_t hold, hold_until_ns; /* whose; 0: stamps are not held */
+    bool beat; /* since then a timestamp came from the coordinator: this is its time, not an old ceiling */
 };
 
 /* `info` as of everything before this leader's term; question: random, not 0. */
@@ -48,6 +57,13 @@ bool leader_clock_give_up(struct leader_clock *c, const struct fsm_info *info, u
 void leader_clock_applied(struct leader_clock *c, const struct fsm_info *info);
 /* The entry could not be proposed: it is tried again. */
 void leader_clock_refused(struct leader_clock *c);
+
+/* From now on until leader_clock_release or LEADER_CLOCK_HOLD_NS later; it takes the place of an earlier one, whose cut is lost. */
+void leader_clock_hold(struct leader_clock *c, uint64_t id, uint64_t now_ns);
+/* Is it held now? One that came to its end is gone. */
+bool leader_clock_held(struct leader_clock *c, uint64_t now_ns);
+/* False: it is not held by `id`; it may have been stamped since that was said. */
+bool leader_clock_release(struct leader_clock *c, uint64_t id);
 
 /* No leader before was ahead of it, and none after will be behind it: what expired by it has expired. */
 struct hlc leader_clock_time(const struct leader_clock *c, const struct fsm_info *info);

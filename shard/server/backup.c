@@ -29,7 +29,7 @@ struct view {
     uint64_t id; /* 0: free */
     struct image *image;
     struct stream_writer *writer;
-    struct hlc now;       /* decides expiry, for all of it */
+    struct backup_when when;
     struct buf part;      /* the one given last */
     uint64_t part_offset; /* of it in the stream */
     bool finished;        /* it was the last */
@@ -91,10 +91,10 @@ static int into_part(void *ctx, struct slice bytes)
 }
 
 /* The header is the first part's beginning. */
-static int begin(struct view *v, struct fsm *fsm, struct hlc now)
+static int begin(struct view *v, struct fsm *fsm, const struct backup_when *when)
 {
     v->image = image_new(fsm);
-    v->now = now;
+    v->when = *when;
     const struct fsm_info *info = image_info(v->image);
     struct stream_header header = {.version = 1, .ceiling = hlc_max(info->ceiling, info->newest.t)};
     header.token = token_from(info);
@@ -126,7 +126,7 @@ static int make_part(struct backup *b, struct view *v, char where[256])
     int rc = HF_OK;
     buf_clear(&b->records);
     for (size_t steps = PART_STEPS_MAX; rc == HF_OK && b->records.size < PART_BYTES;) {
-        rc = image_next(v->image, v->now, &steps, &item, where);
+        rc = image_next(v->image, v->when.at, v->when.now, &steps, &item, where);
         if (rc == HF_OK)
             add_record(&b->records, &item);
     }
@@ -190,7 +190,7 @@ static int refuse_third(const struct backup *b, char where[256])
     return HF_E_BUSY;
 }
 
-int backup_part(struct backup *b, struct fsm *fsm, struct hlc now, uint64_t id, uint64_t offset,
+int backup_part(struct backup *b, struct fsm *fsm, const struct backup_when *when, uint64_t id, uint64_t offset,
                 struct backup_part *out, char where[256])
 {
     where[0] = 0;
@@ -205,7 +205,7 @@ int backup_part(struct backup *b, struct fsm *fsm, struct hlc now, uint64_t id, 
     int rc = HF_OK;
     if (id == 0) {
         v->id = digest_random_u64();
-        rc = begin(v, fsm, now);
+        rc = begin(v, fsm, when);
         if (rc == HF_OK)
             rc = make_part(b, v, where);
     } else if (offset == v->part_offset + v->part.size && !v->finished) {

@@ -27,9 +27,15 @@ struct backup_part {
     bool more;
 };
 
-/* view 0: begins. The part at `offset` is the one asked for last, again, or the one behind it; BACKUP_GIVEN_UP ends the view,
+/* What a view shows. */
+struct backup_when {
+    struct hlc at;  /* versions below it; 0: the newest */
+    struct hlc now; /* decides expiry */
+};
+
+/* view 0: begins, with what `when` says. The part at `offset` is the one asked for last, again, or the one behind it; BACKUP_GIVEN_UP ends the view,
  * with no part.
  * HF_E_BUSY: two are under way, where[] says so. HF_E_ABSENT: no such view (any more), or not its place: begin again.
  * HF_E_CORRUPT, HF_E_IO: the state cannot be read, where[] says which file. */
-HF_CHECKED int backup_part(struct backup *b, struct fsm *fsm, struct hlc now, uint64_t view, uint64_t offset,
-                           struct backup_part *out, char where[256]);
+HF_CHECKED int backup_part(struct backup *b, struct fsm *fsm, const struct backup_when *when, uint64_t view,
+                           uint64_t offset, struct backup_part *out, char where[256]);

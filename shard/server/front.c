@@ -1,5 +1,5 @@
 /* front.c: see front.h. A request's way: take → check → dispatch → (replica) → written / built and sent. */
-#include "shard/server/front.h"
+#include "shard/server/front_internal.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,45 +9,35 @@
 #include "common/base/error.h"
 #include "common/base/limits.h"
 #include "common/sys/clock.h"
-#include "common/sys/diag.h"
+#include "common/sys/failpoint.h"
 #include "common/sys/metrics.h"
 #include "proto/pack.h"
 #include "proto/routes.h"
 #include "shard/server/admission.h"
-#include "shard/server/backup.h"
-#include "shard/server/publishing.h"
-#include "shard/server/request.h"
 #include "shard/server/status.h"
 
-#define SCAN_STEPS_MAX 20000 /* versions one page may look at: a few milliseconds of the loop */
-#define SPARE_MAX 1024       /* requests kept for reuse */
+#define SPARE_MAX 1024 /* requests kept for reuse */
 
-enum { M_WRITES, M_READS, M_REFUSED, M_MALFORMED, M_BUSY, M_FUTURE, M_COUNT };
-static struct metric metrics[M_COUNT] = {
-    [M_WRITES] = {"holdfast_requests_total", "kind=\"write\"", "Requests taken from clients", METRIC_COUNTER, 0},
-    [M_READS] = {"holdfast_requests_total", "kind=\"read\"", "Requests taken from clients", METRIC_COUNTER, 0},
-    [M_REFUSED] = {"holdfast_requests_refused_total", NULL, "Requests answered with an error at the door",
-                   METRIC_COUNTER, 0},
-    [M_MALFORMED] = {"holdfast_requests_malformed_total", NULL, "Messages that are no request; dropped", METRIC_COUNTER,
-                     0},
-    [M_BUSY] = {"holdfast_requests_busy_total", NULL, "Requests refused because a queue is full", METRIC_COUNTER, 0},
-    [M_FUTURE] = {"holdfast_beats_refused_total", NULL, "Beats with a timestamp at or above the committed ceiling",
-                  METRIC_COUNTER, 0},
+static struct metric metrics[FRONT_METRICS] = {
+    [FRONT_WRITES] = {"holdfast_requests_total", "kind=\"write\"", "Requests taken from clients", METRIC_COUNTER, 0},
+    [FRONT_READS] = {"holdfast_requests_total", "kind=\"read\"", "Requests taken from clients", METRIC_COUNTER, 0},
+    [FRONT_REFUSED] = {"holdfast_requests_refused_total", NULL, "Requests answered with an error at the door",
+                       METRIC_COUNTER, 0},
+    [FRONT_MALFORMED] = {"holdfast_requests_malformed_total", NULL, "Messages that are no request; dropped",
+                         METRIC_COUNTER, 0},
+    [FRONT_BUSY] = {"holdfast_requests_busy_total", NULL, "Requests refused because a queue is full", METRIC_COUNTER,
+                    0},
+    [FRONT_FUTURE] = {"holdfast_beats_refused_total", NULL, "Beats with a timestamp at or above the committed ceiling",
+                      METRIC_COUNTER, 0},
+    [FRONT_HOLDS] = {"holdfast_holds_total", NULL, "Times stamps were held for a strict cut", METRIC_COUNTER, 0},
+    [FRONT_PARKED] = {"holdfast_writes_parked_total", NULL, "Writes that waited for the end of such a hold",
+                      METRIC_COUNTER, 0},
 };
 
-struct front {
-    struct answer answer;
-    struct directory *directory; /* borrowed */
-    struct replica *replica;     /* borrowed */
-    struct list spare;           /* requests for reuse, by write.link */
-    size_t spare_count;
-    struct backup *backup; /* owned */
-    struct publishing publishing;
-    struct buf built;            /* replies of reads kept aside until the lease is checked again */
-    struct arena scratch;        /* of one reply */
-    Hf__Catalog__Routes *routes; /* owned; the newest a beat brought, or NULL */
-    bool read_failed;            /* and this was said */
-};
+void front_count(enum front_metric metric)
+{
+    metric_add(&metrics[metric], 1);
+}
 
 struct front *front_new(struct net_socket *socket, struct directory *directory)
 {
@@ -57,8 +47,9 @@ struct front *front_new(struct net_socket *socket, struct directory *directory)
     f->publishing = (struct publishing){.answer = &f->answer};
     f->directory = directory;
     list_init(&f->spare);
+    parked_init(&f->parked);
     f->backup = backup_new();
-    metrics_register(metrics, M_COUNT);
+    metrics_register(metrics, FRONT_METRICS);
     answer_metrics();
     return f;
 }
@@ -69,6 +60,7 @@ void front_free(struct front **f)
         return;
     LIST_EACH (it, &(*f)->spare)
         free(LIST_OWNER(it, struct request, write.link));
+    parked_deinit(&(*f)->parked);
     backup_free(&(*f)->backup);
     buf_deinit(&(*f)->built);
     buf_deinit(&(*f)->answer.packed);
@@ -97,7 +89,7 @@ static struct request *request_new(struct front *f)
     return r;
 }
 
-static void request_free(struct front *f, struct request *r)
+void front_request_free(struct front *f, struct request *r)
 {
     free(r->copy);
     r->copy = NULL;
@@ -112,7 +104,7 @@ static void request_free(struct front *f, struct request *r)
 /* ---- answers ---- */
 
 /* Where to go instead: the leader on NOT_LEADER, the newer routes on WRONG_SHARD. */
-static void add_hints(const struct front *f, Hf__Client__Reply *reply)
+void front_hints(const struct front *f, Hf__Client__Reply *reply)
 {
     if (reply->code == HF_E_WRONG_SHARD && f->routes)
         reply->routes = f->routes;
@@ -127,14 +119,14 @@ static void add_hints(const struct front *f, Hf__Client__Reply *reply)
         }
 }
 
-static void refuse_request(struct front *f, const struct net_peer *peer, uint64_t id, int code, const char *message)
+void front_refuse(struct front *f, const struct net_peer *peer, uint64_t id, int code, const char *message)
 {
-    metric_add(&metrics[code == HF_E_BUSY ? M_BUSY : M_REFUSED], 1);
+    front_count(code == HF_E_BUSY ? FRONT_BUSY : FRONT_REFUSED);
     Hf__Client__Reply reply;
     answer_init(&f->answer, &reply, id, code);
     if (message && message[0])
         reply.message = (char *)(uintptr_t)message; /* packing only reads */
-    add_hints(f, &reply);
+    front_hints(f, &reply);
     answer_send(&f->answer, peer, &reply);
 }
 
@@ -155,188 +147,16 @@ static void write_done(void *ctx, struct replica_write *w, int code, const struc
         reply.check_index = r->check && code == HF_OK ? w->index : 0;
         reply.outcome = fence ? result->outcome : 0;
     }
-    add_hints(f, &reply);
+    front_hints(f, &reply);
     answer_send(&f->answer, &r->peer, &reply);
-    request_free(f, r);
-}
-
-static void keep_aside(struct front *f, struct request *r, const Hf__Client__Reply *reply)
-{
-    r->answer_offset = f->built.size;
-    pack_append(&reply->base, &f->built);
-    r->answer_size = f->built.size - r->answer_offset;
-}
-
-static Hf__Client__Version version_out(struct version v)
-{
-    Hf__Client__Version out = HF__CLIENT__VERSION__INIT;
-    out.t = v.t.t;
-    out.seq = v.seq;
-    return out;
-}
-
-/* A read that met damage or a disk in trouble: the client is told where, and so is who reads this process's log, once. */
-static void explain(struct front *f, Hf__Client__Reply *reply)
-{
-    if (reply->code != HF_E_CORRUPT && reply->code != HF_E_IO)
-        return;
-    const char *where = fsm_where(replica_fsm(f->replica));
-    size_t size = strlen(where) + 256;
-    reply->message = arena_alloc(&f->scratch, size);
-    snprintf(reply->message, size, "%s in the state machine of replica %" PRIu32 "/%" PRIu32 ": %s",
-             error_text(reply->code), f->directory->id.group, f->directory->id.replica, where);
-    if (!f->read_failed)
-        diag(DIAG_ERROR, "a read failed: %s in %s: %s; %s", error_text(reply->code), f->directory->fsm_dir, where,
-             f->directory->facts.healers ? "another replica's state replaces it" : "replace this replica");
-    f->read_failed = true;
-    if (reply->code == HF_E_CORRUPT)
-        replica_damaged(f->replica);
-}
-
-/* I12: to a client that does not read what it asked for, large answers are not even built. */
-static void build_busy(struct front *f, struct request *r)
-{
-    metric_add(&metrics[M_BUSY], 1);
-    Hf__Client__Reply reply;
-    answer_init(&f->answer, &reply, r->id, HF_E_BUSY);
-    reply.message = (char *)(uintptr_t) "too many answers to this client are unread"; /* packing only reads */
-    keep_aside(f, r, &reply);
-}
-
-/* What decides expiry. */
-static struct hlc read_now(const struct front *f, const struct request *r)
-{
-    return r->read.at.t ? r->read.at : replica_clock(f->replica);
-}
-
-/* A new leader does not know yet whether this has expired by an earlier leader's time. */
-static bool doubtful(const struct front *f, const struct request *r, struct hlc expiry)
-{
-    return r->read.at.t == 0 && expiry.t != 0 && expiry.t <= replica_doubt(f->replica).t;
-}
-
-static void build_get(struct front *f, struct request *r)
-{
-    struct fsm_value value = {0};
-    int rc = fsm_get(replica_fsm(f->replica), r->space, r->key, r->read.at, read_now(f, r), &f->scratch, &value);
-    if (!rc && doubtful(f, r, value.expiry))
-        rc = HF_E_NOT_READY;
-    Hf__Client__Reply reply;
-    answer_init(&f->answer, &reply, r->id, rc);
-    Hf__Client__Version version = version_out(value.version);
-    if (!rc) {
-        reply.value = pack_bytes(value.value);
-        reply.found = &version;
-    }
-    explain(f, &reply);
-    add_hints(f, &reply);
-    keep_aside(f, r, &reply);
-}
-
-static void build_scan(struct front *f, struct request *r)
-{
-    struct fsm_scan scan = {.space = r->space,
-                            .start = r->key,
-                            .end = r->end,
-                            .at = r->read.at,
-                            .now = read_now(f, r),
-                            .items_max = r->limit && r->limit < LIMIT_SCAN_ITEMS ? r->limit : LIMIT_SCAN_ITEMS,
-                            .bytes_max = LIMIT_SCAN_BYTES,
-                            .steps_max = SCAN_STEPS_MAX,
-                            .reverse = r->reverse,
-                            .keys_only = r->keys_only};
-    struct fsm_page page = {0};
-    int rc = fsm_scan(replica_fsm(f->replica), &scan, &f->scratch, &page);
-    for (size_t i = 0; !rc && i < page.count; i++)
-        if (doubtful(f, r, page.items[i].expiry))
-            rc = HF_E_NOT_READY;
-    Hf__Client__Reply reply;
-    answer_init(&f->answer, &reply, r->id, rc);
-    if (!rc) {
-        Hf__Client__Item *items = arena_alloc(&f->scratch, page.count * sizeof *items + 1);
-        Hf__Client__Version *versions = arena_alloc(&f->scratch, page.count * sizeof *versions + 1);
-        reply.items = arena_alloc(&f->scratch, page.count * sizeof(Hf__Client__Item *) + 1);
-        reply.n_items = page.count;
-        for (size_t i = 0; i < page.count; i++) {
-            hf__client__item__init(&items[i]);
-            versions[i] = version_out(page.items[i].version);
-            items[i].key = pack_bytes(page.items[i].key);
-            items[i].value = pack_bytes(page.items[i].value);
-            items[i].version = &versions[i];
-            reply.items[i] = &items[i];
-        }
-        reply.more = page.more;
-        reply.next = pack_bytes(page.next);
-    }
-    explain(f, &reply);
-    keep_aside(f, r, &reply);
-}
-
-static void build_backup(struct front *f, struct request *r)
-{
-    char where[256];
-    struct backup_part part = {0};
-    int rc =
-        backup_part(f->backup, replica_fsm(f->replica), replica_clock(f->replica), r->view, r->offset, &part, where);
-    Hf__Client__Reply reply;
-    answer_init(&f->answer, &reply, r->id, rc);
-    reply.view = part.view;
-    reply.value = pack_bytes(part.bytes);
-    reply.more = part.more;
-    if (rc && where[0])
-        reply.message = where;
-    add_hints(f, &reply);
-    keep_aside(f, r, &reply);
-}
-
-static void read_build(void *ctx, struct replica_read *read)
-{
-    struct front *f = ctx;
-    struct request *r = LIST_OWNER(read, struct request, read);
-    if (net_is_full(f->answer.socket, &r->peer))
-        build_busy(f, r);
-    else if (r->op == HF__CLIENT__REQUEST__OP_BACKUP)
-        build_backup(f, r);
-    else if (r->op == HF__CLIENT__REQUEST__OP_GET)
-        build_get(f, r);
-    else
-        build_scan(f, r);
-    arena_reset(&f->scratch);
-}
-
-static size_t built_bytes(void *ctx)
-{
-    const struct front *f = ctx;
-    return f->built.size;
-}
-
-static void read_discard(void *ctx)
-{
-    struct front *f = ctx;
-    buf_clear(&f->built);
-}
-
-static void read_send(void *ctx, struct replica_read *read)
-{
-    struct front *f = ctx;
-    struct request *r = LIST_OWNER(read, struct request, read);
-    answer_send_packed(&f->answer, &r->peer, slice_make(f->built.data + r->answer_offset, r->answer_size));
-    request_free(f, r);
-}
-
-static void read_fail(void *ctx, struct replica_read *read, int code)
-{
-    struct front *f = ctx;
-    struct request *r = LIST_OWNER(read, struct request, read);
-    refuse_request(f, &r->peer, r->id, code, NULL);
-    request_free(f, r);
+    front_request_free(f, r);
 }
 
 /* ---- requests become writes and reads ---- */
 
 static int queue_write(struct front *f, struct request *r, const Hf__Client__Request *q, size_t bytes)
 {
-    metric_add(&metrics[M_WRITES], 1);
+    front_count(FRONT_WRITES);
     r->write.bytes = bytes + sizeof *r;
     request_fill_write(r, q);
     return replica_write(f->replica, &r->write);
@@ -344,7 +164,7 @@ static int queue_write(struct front *f, struct request *r, const Hf__Client__Req
 
 static int queue_read(struct front *f, struct request *r, const Hf__Client__Request *q)
 {
-    metric_add(&metrics[M_READS], 1);
+    front_count(FRONT_READS);
     bool get = q->op_case == HF__CLIENT__REQUEST__OP_GET;
     ProtobufCBinaryData key = get ? q->get->key : q->scan->start;
     ProtobufCBinaryData end = get ? (ProtobufCBinaryData){0} : q->scan->end;
@@ -367,12 +187,19 @@ static int queue_read(struct front *f, struct request *r, const Hf__Client__Requ
 
 static int queue_backup(struct front *f, struct request *r, const Hf__Client__Request *q)
 {
-    metric_add(&metrics[M_READS], 1);
+    front_count(FRONT_READS);
     r->view = q->backup->view;
     r->offset = q->backup->offset;
-    r->read.at.t = 0;
+    r->read.at.t = q->backup->view == 0 ? q->backup->at : 0; /* a view stays what it is */
     r->read.bytes = sizeof *r;
     return replica_read(f->replica, &r->read);
+}
+
+static int queue_release(struct front *f, struct request *r, const Hf__Client__Request *q)
+{
+    r->read.at.t = q->hold->at;
+    r->read.bytes = sizeof *r;
+    return replica_release(f->replica, q->hold->id, &r->read);
 }
 
 /* Why nothing is read at a timestamp. */
@@ -385,15 +212,16 @@ static void refuse_at(struct front *f, const struct net_peer *peer, uint64_t id,
     if (code == HF_E_RESTART_ABOVE)
         reply.timestamp = info->restart.t;
     if (code == HF_E_REFUSED)
-        snprintf(text, sizeof text, "a group of feature level %" PRIu32 " serves the latest only; leave the timestamp out",
+        snprintf(text, sizeof text,
+                 "a group of feature level %" PRIu32 " serves the latest only; leave the timestamp out",
                  info->feature_level);
     else if (code == HF_E_FUTURE_TIMESTAMP || code == HF_E_TOO_OLD)
         snprintf(text, sizeof text, "%s: timestamp %" PRIu64 ", the shard's time is %" PRIu64, error_text(code), at.t,
                  replica_clock(f->replica).t);
     if (text[0])
         reply.message = text;
-    metric_add(&metrics[code == HF_E_BUSY ? M_BUSY : M_REFUSED], 1);
-    add_hints(f, &reply);
+    front_count(code == HF_E_BUSY ? FRONT_BUSY : FRONT_REFUSED);
+    front_hints(f, &reply);
     answer_send(&f->answer, peer, &reply);
 }
 
@@ -412,25 +240,26 @@ static void queue(struct front *f, const struct net_peer *peer, const Hf__Client
     r->fence = r->check = false;
     r->copy = NULL;
     r->peer = *peer;
+    r->read.at.t = 0;
     r->write.deadline_ns = r->read.deadline_ns = deadline;
     bool read = q->op_case == HF__CLIENT__REQUEST__OP_GET || q->op_case == HF__CLIENT__REQUEST__OP_SCAN;
     int rc = q->op_case == HF__CLIENT__REQUEST__OP_BACKUP ? queue_backup(f, r, q)
+             : q->op_case == HF__CLIENT__REQUEST__OP_HOLD ? queue_release(f, r, q)
              : read                                       ? queue_read(f, r, q)
                                                           : queue_write(f, r, q, bytes);
     if (rc == HF_OK)
         return;
-    if (read && r->read.at.t)
+    if (r->read.at.t)
         refuse_at(f, peer, q->id, rc, r->read.at);
     else
-        refuse_request(f, peer, q->id, rc, NULL);
-    request_free(f, r);
+        front_refuse(f, peer, q->id, rc, NULL);
+    front_request_free(f, r);
 }
 
 static void take_beat(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q)
 {
     if (replica_observe(f->replica, (struct hlc){q->beat->issued}, q->beat->fresh))
-        metric_add(&metrics[M_FUTURE],
-                   1); /* above the ceiling: nobody can have issued it, or the lease is on its way */
+        front_count(FRONT_FUTURE); /* above the ceiling: nobody can have issued it, or the lease is on its way */
     const Hf__Catalog__Routes *routes = q->beat->routes;
     if (routes && routes->version > f->answer.route_version && routes->cluster == f->directory->id.cluster &&
         routes_check(routes) == HF_OK) {
@@ -452,6 +281,18 @@ static void take_beat(struct front *f, const struct net_peer *peer, const Hf__Cl
         reply.fresh = question;
         answer_send(&f->answer, peer, &reply);
     }
+}
+
+static void take_hold(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q, size_t bytes)
+{
+    if (q->hold->at != 0) {
+        queue(f, peer, q, bytes);
+        return;
+    }
+    if (!q->hold->end)
+        front_count(FRONT_HOLDS);
+    int rc = q->hold->end ? replica_release(f->replica, q->hold->id, NULL) : replica_hold(f->replica, q->hold->id);
+    front_refuse(f, peer, q->id, rc, NULL);
 }
 
 static void answer_status(struct front *f, const struct net_peer *peer, uint64_t id)
@@ -477,12 +318,12 @@ static void take_verdict(struct front *f, const struct net_peer *peer, const Hf_
 {
     bool marked = false;
     if (replica_state(f->replica).engine.role != ENGINE_LEARNER && f->directory->facts.healers < 2) {
-        refuse_request(f, peer, q->id, HF_E_REFUSED,
-                       "a group of fewer than three voters has no majority without this one");
+        front_refuse(f, peer, q->id, HF_E_REFUSED,
+                     "a group of fewer than three voters has no majority without this one");
         return;
     }
     int rc = check_verdict(replica_check(f->replica), q->verdict->index, q->verdict->digest.data, &marked);
-    refuse_request(f, peer, q->id, rc, rc == HF_E_ABSENT ? "this replica has no finished check at that index" : NULL);
+    front_refuse(f, peer, q->id, rc, rc == HF_E_ABSENT ? "this replica has no finished check at that index" : NULL);
 }
 
 static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q, size_t bytes,
@@ -500,7 +341,7 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
     if (!rc)
         rc = admission_check(f->replica, q, turn, message);
     if (rc) {
-        refuse_request(f, peer, q->id, rc, message);
+        front_refuse(f, peer, q->id, rc, message);
         return;
     }
     switch (q->op_case) {
@@ -514,17 +355,20 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
         take_beat(f, peer, q);
         return;
     case HF__CLIENT__REQUEST__OP_TRANSFER:
-        refuse_request(f, peer, q->id, replica_transfer(f->replica, q->transfer->to), NULL);
+        front_refuse(f, peer, q->id, replica_transfer(f->replica, q->transfer->to), NULL);
         return;
     case HF__CLIENT__REQUEST__OP_SNAPSHOT:
         publishing_ask(&f->publishing, f->replica, peer, q->id, deadline_of(q));
+        return;
+    case HF__CLIENT__REQUEST__OP_HOLD:
+        take_hold(f, peer, q, bytes);
         return;
     case HF__CLIENT__REQUEST__OP_VERDICT:
         take_verdict(f, peer, q);
         return;
     case HF__CLIENT__REQUEST__OP_BOOTSTRAP:
-        refuse_request(f, peer, q->id, HF_E_EXISTS,
-                       "this replica is bootstrapped already; its status says of which cluster");
+        front_refuse(f, peer, q->id, HF_E_EXISTS,
+                     "this replica is bootstrapped already; its status says of which cluster");
         return;
     case HF__CLIENT__REQUEST__OP_PUT:
     case HF__CLIENT__REQUEST__OP_DEL:
@@ -541,11 +385,47 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
         return;
     case HF__CLIENT__REQUEST__OP_CLUSTER_STATUS:
     case HF__CLIENT__REQUEST__OP_TIMESTAMP:
+    case HF__CLIENT__REQUEST__OP_CUT:
     case HF__CLIENT__REQUEST__OP__NOT_SET:
     case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
         break;
     }
     must(false); /* request_check lets no other operation pass */
+}
+
+/* A user's write while stamps are held. */
+static bool waits(struct front *f, const Hf__Client__Request *q)
+{
+    bool stamped = q->op_case == HF__CLIENT__REQUEST__OP_PUT || q->op_case == HF__CLIENT__REQUEST__OP_DEL ||
+                   q->op_case == HF__CLIENT__REQUEST__OP_CAS || q->op_case == HF__CLIENT__REQUEST__OP_DELETE_PREFIX;
+    return stamped && q->space == HF__ENTRY__SPACE__USER && replica_held(f->replica) &&
+           !planted_bug("clock.hold_ignored");
+}
+
+static void take(struct front *f, const struct net_peer *peer, struct slice bytes, struct arena *turn)
+{
+    const Hf__Client__Request *q =
+        bytes.size <= REQUEST_BYTES_MAX ? pack_unpack(&hf__client__request__descriptor, bytes, turn) : NULL;
+    if (q == NULL) {
+        front_count(FRONT_MALFORMED);
+    } else if (!waits(f, q)) {
+        dispatch(f, peer, q, bytes.size, turn);
+    } else if (parked_add(&f->parked, peer, bytes)) {
+        front_refuse(f, peer, q->id, HF_E_BUSY, NULL);
+    } else {
+        front_count(FRONT_PARKED);
+    }
+}
+
+/* What waited is taken before what came later. False: some still waits. */
+static bool take_parked(struct front *f, struct arena *turn)
+{
+    struct parked_message *m;
+    while (!replica_held(f->replica) && turn->used < LIMIT_REQUEST_BYTES && (m = parked_take(&f->parked)) != NULL) {
+        take(f, &m->peer, slice_make(m->bytes, m->size), turn);
+        free(m);
+    }
+    return f->parked.count == 0 || replica_held(f->replica);
 }
 
 static size_t collect(void *ctx, size_t max, struct arena *turn)
@@ -555,23 +435,18 @@ static size_t collect(void *ctx, size_t max, struct arena *turn)
     backup_expire(f->backup, clock_boot_ns());
     if (check_damaged(replica_check(f->replica)))
         replica_damaged(f->replica);
-    for (; count < max && turn->used < LIMIT_REQUEST_BYTES; count++) {
+    while (count < max && turn->used < LIMIT_REQUEST_BYTES && take_parked(f, turn)) {
         struct net_peer peer;
         struct net_message message;
         int rc = net_receive(f->answer.socket, &peer, &message);
-        if (rc == HF_E_PROTOCOL) {
-            metric_add(&metrics[M_MALFORMED], 1);
+        if (rc && rc != HF_E_PROTOCOL)
+            break;
+        count++;
+        if (rc) {
+            front_count(FRONT_MALFORMED);
             continue;
         }
-        if (rc)
-            break;
-        struct slice bytes = net_message_data(&message);
-        const Hf__Client__Request *q =
-            bytes.size <= REQUEST_BYTES_MAX ? pack_unpack(&hf__client__request__descriptor, bytes, turn) : NULL;
-        if (q)
-            dispatch(f, &peer, q, bytes.size, turn);
-        else
-            metric_add(&metrics[M_MALFORMED], 1);
+        take(f, &peer, net_message_data(&message), turn);
         net_message_release(&message);
     }
     return count;
@@ -586,14 +461,6 @@ static void machine_closing(void *ctx)
 
 struct replica_front front_calls(struct front *f)
 {
-    return (struct replica_front){.ctx = f,
-                                  .collect = collect,
-                                  .write_done = write_done,
-                                  .closing = machine_closing,
-                                  .reads = {.ctx = f,
-                                            .build = read_build,
-                                            .built_bytes = built_bytes,
-                                            .discard = read_discard,
-                                            .send = read_send,
-                                            .fail = read_fail}};
+    return (struct replica_front){
+        .ctx = f, .collect = collect, .write_done = write_done, .closing = machine_closing, .reads = build_calls(f)};
 }

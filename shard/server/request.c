@@ -11,7 +11,8 @@ int request_check(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES
     int rc = requests_check(q, message);
     if (rc)
         return rc;
-    if (q->op_case == HF__CLIENT__REQUEST__OP_CLUSTER_STATUS || q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP) {
+    if (q->op_case == HF__CLIENT__REQUEST__OP_CLUSTER_STATUS || q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP ||
+        q->op_case == HF__CLIENT__REQUEST__OP_CUT) {
         snprintf(message, REQUESTS_TEXT_BYTES, "a shard does not answer this request; send it to the coordinator");
         return HF_E_INVALID;
     }

@@ -14,10 +14,8 @@ static struct fsm_info info;
 static void begin(uint64_t restart)
 {
     c = (struct leader_clock){0};
-    info = (struct fsm_info){.feature_level = FSM_FEATURE_LEVEL,
-                             .newest = {{50}, 9},
-                             .ceiling = {200},
-                             .restart = {restart}};
+    info = (struct fsm_info){
+        .feature_level = FSM_FEATURE_LEVEL, .newest = {{50}, 9}, .ceiling = {200}, .restart = {restart}};
     leader_clock_begin(&c, &info, QUESTION, 1000 * MS);
 }
 
@@ -50,7 +48,7 @@ static void without_an_answer_it_goes_on_from_the_ceiling_and_says_so(void)
     info.ceiling.t = 220; /* a lease came meanwhile */
     CU_ASSERT(leader_clock_give_up(&c, &info, 1600 * MS));
     CU_ASSERT(c.mark.t == 220 && !leader_clock_going(&c) && leader_clock_question(&c) == 0);
-    CU_ASSERT(leader_clock_time(&c, &info).t == 50); /* nobody else knows of the mark yet */
+    CU_ASSERT(leader_clock_time(&c, &info).t == 50);       /* nobody else knows of the mark yet */
     leader_clock_observe(&c, (struct hlc){110}, QUESTION); /* too late */
     CU_ASSERT(!leader_clock_going(&c));
     leader_clock_applied(&c, &info);
@@ -104,9 +102,29 @@ static void leadership_ends(void)
     CU_ASSERT(!leader_clock_going(&c) && !leader_clock_give_up(&c, &info, 5400 * MS));
 }
 
+static void a_hold_ends_with_its_release_or_its_time_or_the_leadership(void)
+{
+    begin(0);
+    leader_clock_observe(&c, (struct hlc){102}, QUESTION);
+    CU_ASSERT(!leader_clock_held(&c, 2000 * MS) && !leader_clock_release(&c, 7));
+    leader_clock_hold(&c, 7, 2000 * MS);
+    CU_ASSERT(leader_clock_held(&c, 2000 * MS) && !leader_clock_release(&c, 8));
+    CU_ASSERT(leader_clock_held(&c, 2499 * MS) && leader_clock_release(&c, 7));
+    CU_ASSERT(!leader_clock_held(&c, 2499 * MS) && !leader_clock_release(&c, 7));
+    leader_clock_hold(&c, 9, 2000 * MS);
+    leader_clock_hold(&c, 10, 2100 * MS); /* another cut */
+    CU_ASSERT(!leader_clock_release(&c, 9) && leader_clock_held(&c, 2599 * MS));
+    CU_ASSERT(!leader_clock_held(&c, 2600 * MS) && !leader_clock_release(&c, 10)); /* somebody may have stamped since */
+    leader_clock_hold(&c, 11, 3000 * MS);
+    leader_clock_end(&c);
+    CU_ASSERT(!leader_clock_held(&c, 3000 * MS) && !leader_clock_release(&c, 11));
+}
+
 int main(void)
 {
     static const struct unit_case cases[] = {
+        {"a hold ends with its release, its time or the leadership",
+         a_hold_ends_with_its_release_or_its_time_or_the_leadership},
         {"only an answer is fresh", only_an_answer_to_its_question_is_fresh},
         {"a late answer", a_late_answer_stamps_above_what_is_applied},
         {"from the ceiling", without_an_answer_it_goes_on_from_the_ceiling_and_says_so},
