@@ -101,7 +101,8 @@ static void add_item(struct walk *w, const struct version_found *found)
         w->cap = cap;
     }
     struct fsm_item *item = &page->items[page->count++];
-    *item = (struct fsm_item){.key = arena_copy(w->arena, w->user), .version = found->version, .expiry = versions_expiry(&found->value)};
+    *item = (struct fsm_item){
+        .key = arena_copy(w->arena, w->user), .version = found->version, .expiry = versions_expiry(&found->value)};
     if (!w->scan->keys_only)
         item->value = arena_copy(w->arena, found->value.payload);
     w->bytes += item->key.size + item->value.size;

@@ -91,7 +91,7 @@ int replica_release(struct replica *r, uint64_t id, struct replica_read *read)
 {
     if (read == NULL)
         return leader_clock_release(&r->clock, id) ? HF_OK : HF_E_ABSENT;
-    if (r->clock.hold != id && !planted_bug("clock.hold_unchecked"))
+    if (r->clock.hold != id && !planted_bug("cut.no_hold"))
         return HF_E_ABSENT;
     int rc = replica_read(r, read); /* before the next stamp: it is above the read's timestamp */
     (void)leader_clock_release(&r->clock, id);

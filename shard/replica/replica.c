@@ -18,8 +18,8 @@
 #define TURN_EVENTS_MAX 1024 /* messages of a kind in one turn */
 #define HOUSEKEEPING_NS (50 * CLOCK_NS_PER_MS)
 #define ROOM_NS (5000 * CLOCK_NS_PER_MS) /* between two looks at the disk's room */
-#define STOP_TRANSFER_ROUNDS 3 /* election time-outs a stopping leader waits for its successor */
-#define UNLED_ROUNDS 3         /* election time-outs without a leader after which a replica is not ready any more */
+#define STOP_TRANSFER_ROUNDS 3           /* election time-outs a stopping leader waits for its successor */
+#define UNLED_ROUNDS 3 /* election time-outs without a leader after which a replica is not ready any more */
 
 static uint64_t applied_of(const struct replica *r)
 {

@@ -19,6 +19,7 @@ ROOT = os.path.normpath(os.path.join(os.path.dirname(os.path.abspath(__file__)),
 OK, NOT_FOUND, COMPARE_FAILED, INVALID, LIMIT, NOT_LEADER, BUSY, WRONG_SHARD = 0, -1, -2, -3, -4, -5, -6, -7
 NO_ROUTE, UNAVAILABLE, SESSION_UNKNOWN, SESSION_WINDOW, FENCED, PROTOCOL, WRONG_CLUSTER = -8, -9, -12, -13, -14, -15, -16
 NOT_READY, NO_SPACE, OUTCOME_UNKNOWN, REFUSED = -26, -29, -11, -17
+ABSENT, FUTURE_TIMESTAMP, TOO_OLD, RESTART_ABOVE = -21, -28, -38, -39
 
 
 def _generate():
@@ -101,6 +102,8 @@ def request(shard=0, **fields):
             r.__getattribute__("del").key = value
         elif name == "get":
             r.get.key = value
+        elif name == "get_at":
+            r.get.key, r.get.at = value
         elif name == "delete_prefix":
             r.delete_prefix.key = value
         elif name == "cas":
@@ -112,7 +115,7 @@ def request(shard=0, **fields):
             r.cas.value = new or b""
         elif name == "scan":
             r.scan.CopyFrom(pb.Scan(**value))
-        elif name in ("status", "routes", "session_open", "timestamp", "cluster_status"):
+        elif name in ("status", "routes", "session_open", "timestamp", "cut", "cluster_status"):
             getattr(r, name).SetInParent()
         elif name == "session_fence":
             r.session_fence.session, r.session_fence.seq = value

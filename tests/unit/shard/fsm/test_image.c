@@ -85,13 +85,13 @@ static void it_stands_still(void)
     CU_ASSERT(memcmp(before, after, DIGEST_BYTES) == 0 && records == again);
     struct image_item item;
     size_t steps = 100;
-    CU_ASSERT_EQUAL(image_next(image, (struct hlc){m.t}, &steps, &item, where), HF_OK);
+    CU_ASSERT_EQUAL(image_next(image, (struct hlc){0}, (struct hlc){m.t}, &steps, &item, where), HF_OK);
     CU_ASSERT(steps < 100); /* one budget for many calls */
     CU_ASSERT(slice_equal(item.key, slice_text("a")) && slice_equal(item.value, slice_text("1")) && item.expiry.t == 0);
-    CU_ASSERT_EQUAL(image_next(image, (struct hlc){m.t}, &steps, &item, where), HF_OK);
+    CU_ASSERT_EQUAL(image_next(image, (struct hlc){0}, (struct hlc){m.t}, &steps, &item, where), HF_OK);
     CU_ASSERT(slice_equal(item.key, slice_text("b")) && slice_equal(item.value, slice_text("2")));
-    CU_ASSERT_EQUAL(image_next(image, (struct hlc){m.t}, &steps, &item, where), HF_E_NOT_FOUND);
-    CU_ASSERT_EQUAL(image_next(image, (struct hlc){m.t}, &steps, &item, where), HF_E_NOT_FOUND);
+    CU_ASSERT_EQUAL(image_next(image, (struct hlc){0}, (struct hlc){m.t}, &steps, &item, where), HF_E_NOT_FOUND);
+    CU_ASSERT_EQUAL(image_next(image, (struct hlc){0}, (struct hlc){m.t}, &steps, &item, where), HF_E_NOT_FOUND);
     image_free(&image);
     machine_stop(&m);
 }
@@ -113,7 +113,7 @@ static void live_records_as_a_scan(void)
         char where[256] = "";
         size_t count = 0;
         size_t left = steps;
-        for (int rc; (rc = image_next(image, now, &left, &item, where)) != HF_E_NOT_FOUND;) {
+        for (int rc; (rc = image_next(image, (struct hlc){0}, now, &left, &item, where)) != HF_E_NOT_FOUND;) {
             if (rc == HF_E_AGAIN) {
                 left = steps;
                 continue;
