@@ -44,11 +44,11 @@
 #define CUT_CLIENTS_MAX 1024u
 
 /* The clock. */
-#define CLOCK_LEASE_MS 3000u          /* of the active coordinator, from the sending of its last compare-and-set */
+#define CLOCK_LEASE_MS 1500u          /* of the active coordinator, from the sending of its last compare-and-set */
 #define CLOCK_TAKEOVER_MARGIN_MS 150u /* a standby waits so much longer: clocks of two machines differ in rate */
 #define CLOCK_CEILING_AHEAD_MS 3000u
 #define CLOCK_CEILING_MAX (UINT64_C(1) << 61) /* no ceiling of a wall clock lies there (the year 3084) */
-#define CLOCK_RENEW_MS 1000u
+#define CLOCK_RENEW_MS 500u
 #define CLOCK_RETRY_MS 50u
 #define CLOCK_JUMP_MS_MAX 600000u /* a wall clock further ahead of the committed ceiling is not believed */
 #define CLOCK_ABOVE_MS_MAX 60000  /* how far above now a client may ask for a timestamp */

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# demo.sh: Debian's package index through two shards of three replicas; a leader is killed half way; nothing may be lost.
+# demo.sh: Debian's package index through two shards of three replicas; the active coordinator is killed on the way, then
+# a leader; nothing may be lost.
 #
 # Installs what is missing, builds, starts a cluster, loads, kills, compares, heals, kills everything, starts it, sums up.
 # Exit 0 only if the dump equals the input byte for byte, the killed replica caught up, and everything is there again after
@@ -11,15 +12,15 @@ export LC_ALL=C
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 cluster_script=$HF_ROOT/deploy/local-cluster.sh
-work='' load_pid='' scan_prefix=python3-z
+work='' load_pid='' clock_pid='' scan_prefix=python3-z
 
 finish() {
-    local code=$?
+    local code=$? pid
     trap - EXIT INT TERM HUP
-    if [[ -n $load_pid ]]; then
-        kill -KILL "$load_pid" 2>/dev/null
-        wait "$load_pid" 2>/dev/null
-    fi
+    for pid in $load_pid $clock_pid; do
+        kill -KILL "$pid" 2>/dev/null
+        wait "$pid" 2>/dev/null
+    done
     if [[ -n $work ]]; then
         [[ ! -f $work/cluster/settings ]] || "$cluster_script" down --dir "$work/cluster" </dev/null >&2
         if [[ ${HOLDFAST_DEMO_KEEP:-} == 1 ]]; then
@@ -95,23 +96,57 @@ acknowledged() {
     printf '%s\n' "$count"
 }
 
-# Kills the leader of shard 1 as soon as half of the records are acknowledged, however long that takes.
-kill_half_way() {
-    local half=$((records / 2))
-    while kill -0 "$load_pid" 2>/dev/null; do
-        killed_at=$(acknowledged)
-        if ((killed_at >= half)); then
-            victim=$(leader_of_1)
-            [[ -n $victim ]] || continue
-            killed_at=$(acknowledged)
-            killed_us=$(now_us)
-            "$cluster_script" kill "$victim" -KILL --dir "$work/cluster" || failed "cannot kill $victim"
-            hf_say "killed the leader of shard 1, replica $victim, with SIGKILL at $killed_at of $records records"
-            return 0
-        fi
+# The number of the coordinator that issues timestamps.
+active_coordinator() {
+    status_json | sed -n 's/.*{"id": *\([0-9]*\),[^{}]*"active": *true.*/\1/p'
+}
+
+# await_acknowledged COUNT: while the load runs, however long that takes.
+await_acknowledged() {
+    until (($(acknowledged) >= $1)); do
+        kill -0 "$load_pid" 2>/dev/null ||
+            failed "load ended before $1 of the records were acknowledged: $(tail -n 1 "$work/load.err")"
         sleep 0.01
     done
-    failed "load ended before half of the records were acknowledged: $(tail -n 1 "$work/load.err")"
+}
+
+kill_process() { # NAME WHAT: killed_at, killed_us
+    killed_at=$(acknowledged)
+    killed_us=$(now_us)
+    "$cluster_script" kill "$1" -KILL --dir "$work/cluster" || failed "cannot kill $1"
+    hf_say "killed $2 with SIGKILL at $killed_at of $records records"
+}
+
+kill_active_coordinator() {
+    until clock_old=$(active_coordinator) && [[ -n $clock_old ]]; do
+        sleep 0.01
+    done
+    await_acknowledged $((records / 8))
+    kill_process "coordinator/$clock_old" "the active coordinator, coordinator/$clock_old,"
+    clock_at=$killed_at
+    await_next_clock &
+    clock_pid=$!
+}
+
+# The other one issues timestamps as soon as the lease of the killed one has run out, which starts again then; beside the load.
+await_next_clock() {
+    local now=''
+    until now=$(active_coordinator) && [[ -n $now && $now != "$clock_old" ]]; do
+        (($(now_us) - killed_us < 30000000)) || failed 'no coordinator is active after 30 s'
+        sleep 0.01
+    done
+    printf '%s %s\n' "$now" "$(seconds "$killed_us" "$(now_us)")" >"$work/clock"
+    HOLDFAST_SKIP_BUILD=1 "$cluster_script" start "coordinator/$clock_old" --dir "$work/cluster" ||
+        failed "coordinator/$clock_old does not start"
+}
+
+# Kills the leader of shard 1 as soon as half of the records are acknowledged.
+kill_leader() {
+    await_acknowledged $((records / 2))
+    until victim=$(leader_of_1) && [[ -n $victim ]]; do
+        sleep 0.01
+    done
+    kill_process "$victim" "the leader of shard 1, replica $victim,"
 }
 
 await_new_leader() {
@@ -181,7 +216,7 @@ kill_everything() {
         ports[$name]=$(http_port_of "$name")
     done
     mapfile -t pids < <("$cluster_script" ps --dir "$work/cluster" | sed -n 's/.* pid \([0-9][0-9]*\) .*/\1/p')
-    ((${#pids[@]} == 7)) || failed "${#pids[@]} processes are alive, not 7"
+    ((${#pids[@]} == 8)) || failed "${#pids[@]} processes are alive, not 8"
     kill -KILL "${pids[@]}" || failed 'cannot kill the cluster'
     for name in "${pids[@]}"; do
         while [[ -n $(hf_start_time "$name") ]]; do
@@ -224,14 +259,15 @@ hf_build -DBUILD_TESTING=OFF
 make_input
 hf_say "input: $records packages, $bytes bytes"
 base=$(hf_free_base "${HOLDFAST_DEMO_PORT:-7400}" 60) || failed 'no free ports'
-HOLDFAST_SKIP_BUILD=1 "$cluster_script" up --dir "$work/cluster" --shards 2 --replicas 3 --port-base "$base" || exit
+HOLDFAST_SKIP_BUILD=1 "$cluster_script" up --dir "$work/cluster" --shards 2 --replicas 3 --coordinators 2 --port-base "$base" || exit
 eval "$("$cluster_script" env --dir "$work/cluster")"
-hf_say 'cluster: 2 shards of 3 replicas and a coordinator are ready'
+hf_say 'cluster: 2 shards of 3 replicas and two coordinators are ready'
 
 begin_us=$(now_us)
 holdfast load "$work/input" --resume "$work/resume" >"$work/load.out" 2>"$work/load.err" </dev/null &
 load_pid=$!
-kill_half_way
+kill_active_coordinator
+kill_leader
 await_new_leader
 wait "$load_pid"
 load_code=$?
@@ -240,6 +276,9 @@ end_us=$(now_us)
 loaded=$(tail -n 1 "$work/load.out")
 ((load_code == 0)) || failed "load ended with exit code $load_code: $loaded $(tail -n 1 "$work/load.err")"
 [[ $loaded == "loaded $records failed 0 unknown 0" ]] || failed "load says \"$loaded\", the input has $records records"
+wait "$clock_pid" || failed 'no other coordinator took over'
+clock_pid=''
+read -r clock_new clock_s <"$work/clock"
 compare_dump
 scan_one_prefix
 heal
@@ -251,6 +290,8 @@ cat <<TXT
 Holdfast demo: passed
   input              $records Debian packages, $bytes bytes (apt-cache dumpavail)
   load               $load_s s, $((records * 1000000 / (end_us - begin_us))) records/s: $loaded
+  killed             coordinator/$clock_old, the active one, with SIGKILL at $clock_at acknowledged records
+  next timestamps    by coordinator/$clock_new, $clock_s s after the kill
   killed             replica $victim, leader of shard 1, with SIGKILL at $killed_at acknowledged records
   next leader        replica $new_leader, seen $(seconds "$killed_us" "$elected_us") s after the kill
   dump               $(wc -c <"$work/dump") bytes, equal to the input byte for byte
