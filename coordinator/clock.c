@@ -105,7 +105,7 @@ enum clock_wish clock_wish(struct clock *c, uint64_t wall_ms, uint64_t boot_ns)
         propose(c, wall_ms, boot_ns);
         return CLOCK_PROPOSE;
     }
-    return boot_ns - c->read_ns >= CLOCK_RENEW_MS * NS_PER_MS ? CLOCK_READ : CLOCK_NOTHING;
+    return boot_ns - c->read_ns >= CLOCK_WATCH_MS * NS_PER_MS ? CLOCK_READ : CLOCK_NOTHING;
 }
 
 void clock_sent(struct clock *c, uint64_t boot_ns)

@@ -49,6 +49,7 @@
 #define CLOCK_CEILING_AHEAD_MS 3000u
 #define CLOCK_CEILING_MAX (UINT64_C(1) << 61) /* no ceiling of a wall clock lies there (the year 3084) */
 #define CLOCK_RENEW_MS 500u
+#define CLOCK_WATCH_MS 100u /* a standby looks so often: what it sees late it takes over late */
 #define CLOCK_RETRY_MS 50u
 #define CLOCK_JUMP_MS_MAX 600000u /* a wall clock further ahead of the committed ceiling is not believed */
 #define CLOCK_ABOVE_MS_MAX 60000  /* how far above now a client may ask for a timestamp */
