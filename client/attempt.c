@@ -6,6 +6,7 @@
 #include "client/find.h"
 #include "client/future.h"
 #include "client/message.h"
+#include "client/oracle.h"
 #include "client/outcome.h"
 #include "client/peer.h"
 #include "client/route.h"
@@ -193,6 +194,8 @@ static void sent(struct hf *h, struct hf_future *r, struct peer *p)
     r->sent_ns = h->now_ns;
     list_remove(&r->link);
     uint32_t doubled = r->attempts <= 4 ? r->attempts - 1 : 3;
+    if (r->kind == REQUEST_TIMESTAMP)
+        doubled = 0; /* it costs the coordinator nothing, and a late answer is as good */
     uint64_t ms = (CLIENT_ATTEMPT_MS << doubled) + r->size / SIZE_PER_MS;
     timers_set(&h->timers, &r->timer, earlier(h->now_ns + ms * CLOCK_NS_PER_MS, r->deadline_ns));
 }
@@ -217,12 +220,31 @@ static void send_to(struct hf *h, struct hf_future *r, struct peer *p)
     }
 }
 
+static void send_for_timestamp(struct hf *h, struct hf_future *r)
+{
+    struct peer *p = oracle_peer(h);
+    int rc = p ? message_send(h, r, p) : HF_E_NO_MEMORY;
+    if (rc == HF_OK) {
+        sent(h, r, p);
+    } else if (rc == HF_E_NO_MEMORY) {
+        finish(h, r, rc, NULL);
+    } else {
+        if (h->now_ns - p->refused_ns >= PATIENCE_NS)
+            oracle_silent(h, p);
+        backoff(h, r);
+    }
+}
+
 /* Takes the next step with `r`, wherever it stands. */
 static void go(struct hf *h, struct hf_future *r)
 {
     if (!h->routes) {
         park(h, r, &h->waiting, false);
         find_routes(h);
+        return;
+    }
+    if (r->kind == REQUEST_TIMESTAMP) {
+        send_for_timestamp(h, r);
         return;
     }
     int rc = r->shard ? HF_OK : route_request(h, r);
@@ -255,8 +277,12 @@ static void timer_fired(void *ctx, struct timer *t)
     }
     if (r->state == REQUEST_IN_FLIGHT) {
         r->lost = true;
-        if (r->peer->heard_ns < r->sent_ns) /* silent since: not merely slow with this one */
-            forget(h, r->shard, r->peer);
+        if (r->peer->heard_ns < r->sent_ns) { /* silent since: not merely slow with this one */
+            if (r->kind == REQUEST_TIMESTAMP)
+                oracle_silent(h, r->peer);
+            else
+                forget(h, r->shard, r->peer);
+        }
     }
     go(h, r);
 }
@@ -323,10 +349,26 @@ static void new_session(struct hf *h, struct hf_future *r)
     go(h, r);
 }
 
+/* `p` gave no timestamp. When it says that it will have one in a moment it is asked again, else another one is. */
+static void timestamp_refused(struct hf *h, struct hf_future *r, struct peer *p, const Hf__Client__Reply *reply)
+{
+    if (reply->code != HF_E_NOT_READY && reply->code != HF_E_BUSY)
+        oracle_leave(h, p, reply->leader_endpoint);
+    if (reply->code == HF_E_NOT_LEADER && r->hops++ < HOPS_MAX)
+        go(h, r);
+    else
+        backoff(h, r);
+}
+
 /* The current attempt was refused: surely not done by it. */
 static void refused(struct hf *h, struct hf_future *r, struct peer *p, Hf__Client__Reply *reply)
 {
     r->refusal = reply->code;
+    if (r->kind == REQUEST_TIMESTAMP) {
+        timestamp_refused(h, r, p, reply);
+        hf__client__reply__free_unpacked(reply, NULL);
+        return;
+    }
     if (r->kind == REQUEST_SESSION_OPEN)
         r->shard->opening_refusal = reply->code;
     switch (outcome_class(reply)) {
@@ -358,7 +400,7 @@ static void refused(struct hf *h, struct hf_future *r, struct peer *p, Hf__Clien
 void attempt_answer(struct hf *h, struct peer *p, Hf__Client__Reply *reply)
 {
     p->heard_ns = h->now_ns;
-    p->refused_ns = 0;
+    p->refused_ns = p->silent_ns = 0;
     uint32_t attempt = 0;
     struct hf_future *r = requests_reply_ok(reply) ? slots_find(h, reply->id, &attempt) : NULL;
     if (!r || attempt == 0 || attempt > r->attempts) {

@@ -115,7 +115,14 @@ int hf_delete_prefix_async(struct hf *h, struct hf_bytes prefix, const struct hf
 
 int hf_get_async(struct hf *h, struct hf_bytes key, uint64_t at, const struct hf_call *call, struct hf_future **out)
 {
+    if (at == HF_AT_FRESH)
+        return HF_E_INVALID;
     return keyed(h, REQUEST_GET, key, at, call, out);
+}
+
+int hf_timestamp_async(struct hf *h, uint64_t above, const struct hf_call *call, struct hf_future **out)
+{
+    return keyed(h, REQUEST_TIMESTAMP, (struct hf_bytes){NULL, 0}, above, call, out);
 }
 
 int hf_cas_async(struct hf *h, struct hf_bytes key, const struct hf_bytes *expected, const struct hf_bytes *value,
@@ -203,6 +210,20 @@ int hf_get(struct hf *h, struct hf_bytes key, uint64_t at, uint32_t deadline_ms,
             rc = HF_E_NO_MEMORY;
         }
     }
+    hf_future_free(f);
+    return rc;
+}
+
+int hf_timestamp(struct hf *h, uint64_t above, uint32_t deadline_ms, uint64_t *out_timestamp)
+{
+    const struct hf_call call = call_to_wait(h, deadline_ms);
+    struct hf_future *f = NULL;
+    int rc = hf_timestamp_async(h, above, &call, &f);
+    if (rc)
+        return rc;
+    rc = call_wait(f);
+    if (rc == HF_OK)
+        *out_timestamp = hf_future_timestamp(f);
     hf_future_free(f);
     return rc;
 }

@@ -38,6 +38,7 @@ struct peer {
     uint64_t opened_ns;
     uint64_t heard_ns;   /* 0: never */
     uint64_t refused_ns; /* since when no message could be handed over; 0: it can */
+    uint64_t silent_ns;  /* when it was left for want of an answer; 0: it answered since */
     bool asked;          /* a status or routes question is out */
 };
 
@@ -64,6 +65,7 @@ enum request_kind {
     REQUEST_DELETE_PREFIX,
     REQUEST_GET,
     REQUEST_SCAN,
+    REQUEST_TIMESTAMP,    /* `at`: above which */
     REQUEST_SESSION_OPEN, /* from here on the library's own */
     REQUEST_STATUS,
     REQUEST_ROUTES,
@@ -170,6 +172,8 @@ struct hf {
     bool pump;                   /* a waiting list may have become able to go */
     Hf__Catalog__Routes *routes; /* owned, checked; NULL: not known yet */
     struct peer *coordinator;    /* the one that answered last; NULL: none */
+    struct peer *oracle;         /* who is asked for timestamps; NULL: the next of the list */
+    uint32_t oracle_next;        /* place in that list */
     bool finding;                /* rounds of routes questions go on */
     uint32_t find_rounds;
     struct timer find_timer;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "client/attempt.h"
+#include "client/oracle.h"
 #include "client/peer.h"
 #include "common/sys/clock.h"
 #include "proto/routes.h"
@@ -140,6 +141,7 @@ static void routes_answered(struct hf *h, struct hf_future *r)
     find_adopt(h, &r->reply->routes);
     if (!h->routes)
         return;
+    oracle_lives(h, r->peer, r->reply);
     if (h->routed && !h->coordinator) {
         h->coordinator = r->peer;
         h->pump = true;

@@ -227,6 +227,12 @@ struct hf_bytes hf_future_value(const struct hf_future *f)
     return f->reply ? (struct hf_bytes){f->reply->value.data, f->reply->value.len} : (struct hf_bytes){NULL, 0};
 }
 
+uint64_t hf_future_timestamp(const struct hf_future *f)
+{
+    bool told = f->code == HF_E_RESTART_ABOVE || (f->code == HF_OK && f->kind == REQUEST_TIMESTAMP);
+    return told && f->reply ? f->reply->timestamp : 0;
+}
+
 void *hf_future_tag(const struct hf_future *f)
 {
     return f->tag;

@@ -14,6 +14,7 @@ struct parts {
     Hf__Client__Get get;
     Hf__Client__Scan scan;
     Hf__Client__SessionOpen session_open;
+    Hf__Client__Timestamp timestamp;
     Hf__Client__Empty empty;
 };
 
@@ -87,6 +88,12 @@ static void fill(const struct hf_future *r, Hf__Client__Request *m, struct parts
         break;
     case REQUEST_SCAN:
         fill_scan(r, m, p);
+        break;
+    case REQUEST_TIMESTAMP:
+        hf__client__timestamp__init(&p->timestamp);
+        p->timestamp.above = r->at;
+        m->op_case = HF__CLIENT__REQUEST__OP_TIMESTAMP;
+        m->timestamp = &p->timestamp;
         break;
     case REQUEST_SESSION_OPEN:
         hf__client__session_open__init(&p->session_open);

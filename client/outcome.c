@@ -1,6 +1,8 @@
 /* outcome.c: see outcome.h. */
 #include "client/outcome.h"
 
+#include "client/oracle.h"
+
 bool outcome_is_write(const struct hf_future *r)
 {
     switch (r->kind) {
@@ -11,6 +13,7 @@ bool outcome_is_write(const struct hf_future *r)
         return true;
     case REQUEST_GET:
     case REQUEST_SCAN:
+    case REQUEST_TIMESTAMP:    /* drawn twice, one stays unused */
     case REQUEST_SESSION_OPEN: /* opened twice, one stays unused */
     case REQUEST_STATUS:
     case REQUEST_ROUTES:
@@ -82,6 +85,8 @@ enum outcome outcome_judge(struct hf_future *r, uint32_t attempt, bool current, 
     case HF_CLASS_GIVE_UP:
         if (maybe)
             return OUTCOME_UNKNOWN;
+        if (oracle_mistaken(r, reply))
+            return OUTCOME_RETRY;
         return reply->code == HF_E_SESSION_UNKNOWN && r->session ? OUTCOME_RETRY : OUTCOME_FINAL;
     }
     return OUTCOME_RETRY;
@@ -92,6 +97,9 @@ static const char *late_reason(const struct hf *h, const struct hf_future *r)
     if (!h->routes)
         return "deadline passed before anything was sent: no coordinator told the routes "
                "(are the endpoints right, and is the cluster bootstrapped?)";
+    if (r->kind == REQUEST_TIMESTAMP)
+        return "deadline passed before anything was sent: no coordinator could be reached, and only they give "
+               "timestamps";
     if (r->shard && !h->routed && !r->shard->leader)
         return "deadline passed before anything was sent: no leader of the key's shard was found";
     if (outcome_is_write(r) && r->shard && !r->shard->session)
@@ -111,6 +119,11 @@ int outcome_late(const struct hf *h, struct hf_future *r)
     if (outcome_is_write(r) && r->unanswered != 0) {
         r->message = "outcome unknown: the request was sent, and no answer came before the deadline";
         return HF_E_OUTCOME_UNKNOWN;
+    }
+    if (r->kind == REQUEST_TIMESTAMP) {
+        r->message =
+            "unavailable: no coordinator gave a timestamp before the deadline (is one active? holdfast status)";
+        return HF_E_UNAVAILABLE;
     }
     if (r->refusal != 0 && error_class(r->refusal) == HF_CLASS_RETRY_SAME)
         return r->refusal;

@@ -5,9 +5,11 @@
 #include "client/call.h"
 #include "client/future.h"
 
+#define RESTARTS_MAX 8 /* timestamps taken for a first page: one for each leader that went on alone, and some */
+
 int hf_scan_async(struct hf *h, const struct hf_range *range, const struct hf_call *call, struct hf_future **out)
 {
-    if (!range)
+    if (!range || range->at == HF_AT_FRESH)
         return HF_E_INVALID;
     if (range->start.size > LIMIT_KEY_BYTES + 1 || range->end.size > LIMIT_KEY_BYTES + 1) /* a key's successor */
         return HF_E_LIMIT;
@@ -83,6 +85,8 @@ struct hf_cursor {
     struct hf_future *ahead; /* asked for; owned */
     size_t at;               /* next item of `page` */
     bool ended;
+    bool fresh;     /* the timestamp was the cursor's to take */
+    uint64_t above; /* what HF_E_RESTART_ABOVE said; 0: that was not the last failure */
     struct hf_item item;
     char message[256];
 };
@@ -101,7 +105,12 @@ int hf_cursor_open(struct hf *h, const struct hf_range *range, uint32_t page_dea
         free(end);
         return HF_E_NO_MEMORY;
     }
-    *c = (struct hf_cursor){.h = h, .range = *range, .start = start, .end = end, .deadline_ms = page_deadline_ms};
+    *c = (struct hf_cursor){.h = h,
+                            .range = *range,
+                            .start = start,
+                            .end = end,
+                            .deadline_ms = page_deadline_ms,
+                            .fresh = range->at == HF_AT_FRESH};
     if (range->start.size > 0)
         memcpy(start, range->start.data, range->start.size);
     if (range->end.size > 0)
@@ -126,10 +135,30 @@ static int failed(struct hf_cursor *c, int code, const char *message)
     return code;
 }
 
-/* The page asked for becomes the one being read, and the one after it is asked for. */
-static int next_page(struct hf_cursor *c)
+static int take_timestamp(struct hf_cursor *c)
 {
-    int rc = c->ahead ? HF_OK : ask(c);
+    const struct hf_call call = call_to_wait(c->h, c->deadline_ms);
+    struct hf_future *f;
+    int rc = hf_timestamp_async(c->h, c->above, &call, &f);
+    if (rc)
+        return failed(c, rc, hf_error_text(rc));
+    rc = call_wait(f);
+    if (rc)
+        failed(c, rc, hf_future_message(f));
+    else
+        c->range.at = hf_future_timestamp(f);
+    hf_future_free(f);
+    return rc;
+}
+
+/* The next page, asked for now unless it was before. */
+static int await_page(struct hf_cursor *c, struct hf_future **out)
+{
+    int rc = c->range.at == HF_AT_FRESH ? take_timestamp(c) : HF_OK;
+    if (rc)
+        return rc;
+    c->above = 0;
+    rc = c->ahead ? HF_OK : ask(c);
     if (rc)
         return failed(c, rc, hf_error_text(rc));
     rc = call_wait(c->ahead);
@@ -137,9 +166,25 @@ static int next_page(struct hf_cursor *c)
     c->ahead = NULL;
     if (rc) {
         failed(c, rc, hf_future_message(page));
+        c->above = hf_future_timestamp(page);
         hf_future_free(page);
         return rc;
     }
+    *out = page;
+    return HF_OK;
+}
+
+/* The page asked for becomes the one being read, and the one after it is asked for. */
+static int next_page(struct hf_cursor *c)
+{
+    struct hf_future *page;
+    int rc = await_page(c, &page);
+    for (int i = 0; rc == HF_E_RESTART_ABOVE && c->fresh && !c->page && i < RESTARTS_MAX; i++) {
+        c->range.at = HF_AT_FRESH;
+        rc = await_page(c, &page);
+    }
+    if (rc)
+        return rc;
     struct hf_bytes next = {NULL, 0};
     bool ended = !hf_future_more(page, &next);
     if (next.size > LIMIT_KEY_BYTES + 1) {
@@ -174,6 +219,16 @@ int hf_cursor_next(struct hf_cursor *c, const struct hf_item **out_item)
     c->item = hf_future_item(c->page, c->at++);
     *out_item = &c->item;
     return HF_OK;
+}
+
+uint64_t hf_cursor_timestamp(const struct hf_cursor *c)
+{
+    return c->range.at == HF_AT_FRESH ? 0 : c->range.at;
+}
+
+uint64_t hf_cursor_restart_above(const struct hf_cursor *c)
+{
+    return c->above;
 }
 
 const char *hf_cursor_message(const struct hf_cursor *c)

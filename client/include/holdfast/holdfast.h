@@ -157,9 +157,24 @@ HF_RESULT int hf_cas(struct hf *h, struct hf_bytes key, const struct hf_bytes *e
 /* Deletes every key with this prefix in one step. HF_E_REFUSED: the prefix spans shards (that takes a transaction). */
 HF_RESULT int hf_delete_prefix(struct hf *h, struct hf_bytes prefix, uint32_t deadline_ms,
                                struct hf_version *out_version);
-/* at 0: the latest value, linearizable. HF_E_NOT_FOUND. */
+/* at 0: the latest value, linearizable. Else the value as of that timestamp (hf_timestamp), see there. HF_E_NOT_FOUND. */
 HF_RESULT int hf_get(struct hf *h, struct hf_bytes key, uint64_t at, uint32_t deadline_ms, struct hf_value *out);
 HF_API void hf_value_free(struct hf_value *value);
+
+/* A timestamp that nobody else ever gets, above every one handed out before and above `above` (0: nothing): 48 bits of
+ * milliseconds since 1970, 16 of counter. From a coordinator, also without hf_options.routed; another one is asked when
+ * one is gone, silent or a standby.
+ * Reads `at` it see everything that was done before this call began, and always the same, whoever leads and however often
+ * they are made: versions with a timestamp below it (hf_version); what expires is judged as of it. Besides what other reads
+ * say they may say
+ *   HF_E_TOO_OLD           further back than the shards keep (holdfast-shard --retention-seconds): take a newer one
+ *   HF_E_FUTURE_TIMESTAMP  no coordinator of this cluster can have given it
+ *   HF_E_RESTART_ABOVE     nothing can be read at it any more, because a shard went on while no coordinator answered:
+ *                          take a newer one above hf_future_timestamp of the future that failed, and read again
+ *   HF_E_REFUSED           the shard's group is of a feature level that serves the latest only
+ * Failures of its own: HF_E_TIMEOUT, HF_E_UNAVAILABLE (no coordinator gave one), HF_E_FUTURE_TIMESTAMP (`above` is far
+ * ahead of the cluster's time: no shard said it). */
+HF_RESULT int hf_timestamp(struct hf *h, uint64_t above, uint32_t deadline_ms, uint64_t *out_timestamp);
 
 /* ---- futures -------------------------------------------------------------------------------------------------------
  */
@@ -188,6 +203,7 @@ HF_RESULT int hf_delete_prefix_async(struct hf *h, struct hf_bytes prefix, const
                                      struct hf_future **out);
 HF_RESULT int hf_get_async(struct hf *h, struct hf_bytes key, uint64_t at, const struct hf_call *call,
                            struct hf_future **out);
+HF_RESULT int hf_timestamp_async(struct hf *h, uint64_t above, const struct hf_call *call, struct hf_future **out);
 
 /* The call's code, or HF_E_AGAIN when it is not finished after timeout_ms (in a callback on the handle's thread: at once).
  * Only for futures without queue and callback: else HF_E_INVALID. */
@@ -202,6 +218,8 @@ HF_API const char *hf_future_message(const struct hf_future *f); /* what, where,
 HF_API enum hf_class hf_future_class(const struct hf_future *f);
 HF_API struct hf_version hf_future_version(const struct hf_future *f); /* written, or of the value read */
 HF_API struct hf_bytes hf_future_value(const struct hf_future *f);     /* get */
+/* hf_timestamp_async: the timestamp. A read that failed with HF_E_RESTART_ABOVE: take one above it. Else 0. */
+HF_API uint64_t hf_future_timestamp(const struct hf_future *f);
 HF_API void *hf_future_tag(const struct hf_future *f);
 
 /* A queue belongs to the handle it was opened on; *out is to be given to hf_queue_free. HF_E_NO_MEMORY, HF_E_CLOSED. */
@@ -231,8 +249,9 @@ struct hf_range {
     uint32_t page_items;   /* of one page; 0: the server's choice */
     int reverse;           /* from end down to start */
     int keys_only;
-    uint64_t at; /* 0: the latest */
+    uint64_t at; /* 0: the latest; a timestamp (hf_timestamp): as of it; a cursor's may be HF_AT_FRESH */
 };
+#define HF_AT_FRESH UINT64_MAX /* a timestamp that the cursor takes by itself when it is first asked */
 
 struct hf_item { /* borrowed from the page */
     struct hf_bytes key;
@@ -240,7 +259,8 @@ struct hf_item { /* borrowed from the page */
     struct hf_version version;
 };
 
-/* One page: from one shard, perhaps empty although more follows. Each page is consistent in itself. */
+/* One page: from one shard, perhaps empty although more follows. Each page is consistent in itself; with the same `at`
+ * all of them together are, over all shards. */
 HF_RESULT int hf_scan_async(struct hf *h, const struct hf_range *range, const struct hf_call *call,
                             struct hf_future **out);
 HF_RESULT int hf_scan(struct hf *h, const struct hf_range *range, uint32_t deadline_ms, struct hf_future **out_page);
@@ -249,13 +269,19 @@ HF_API struct hf_item hf_future_item(const struct hf_future *f, size_t i); /* i 
 /* 1: more may follow; *out_next becomes the next page's start (reverse: its end). 0: this was the last page. */
 HF_API int hf_future_more(const struct hf_future *f, struct hf_bytes *out_next);
 
-/* Page after page, the next one fetched while this one is read. The range's bytes are copied. */
+/* Page after page, the next one fetched while this one is read. The range's bytes are copied. Every page is read at the
+ * range's `at`. With HF_AT_FRESH the cursor takes a timestamp, and another one if it met HF_E_RESTART_ABOVE before its first
+ * page was there; later that code is the caller's, for some items are out. */
 HF_RESULT int hf_cursor_open(struct hf *h, const struct hf_range *range, uint32_t page_deadline_ms,
                              struct hf_cursor **out);
 /* *out_item: the next item, borrowed until the next call, or NULL at the end. After a failure the cursor may be asked
  * again: it goes on where it was. */
 HF_RESULT int hf_cursor_next(struct hf_cursor *c, const struct hf_item **out_item);
 HF_API const char *hf_cursor_message(const struct hf_cursor *c); /* of the last failure; never NULL */
+/* What its pages are read at; 0: the latest, or none was taken yet. */
+HF_API uint64_t hf_cursor_timestamp(const struct hf_cursor *c);
+/* After HF_E_RESTART_ABOVE: above which a newer timestamp is to be taken. Else 0. */
+HF_API uint64_t hf_cursor_restart_above(const struct hf_cursor *c);
 HF_API void hf_cursor_close(struct hf_cursor *c);
 
 /* ---- the cluster's state --------------------------------------------------------------------------------------------

@@ -133,6 +133,28 @@ static void scan(struct fake *f, const Hf__Client__Scan *q, Hf__Client__Reply *r
     }
 }
 
+/* True: nothing is read at `at` any more. */
+static bool restarted(struct fake *f, uint64_t at, Hf__Client__Reply *reply)
+{
+    if (at == 0 || at > f->restart || atomic_fetch_sub(&f->restart_after, 1) > 0)
+        return false;
+    reply->code = HF_E_RESTART_ABOVE;
+    reply->timestamp = f->restart;
+    return true;
+}
+
+static void give_timestamp(struct fake *f, const Hf__Client__Timestamp *q, Hf__Client__Reply *reply)
+{
+    atomic_fetch_add(&f->timestamps, 1);
+    reply->code = f->refuse_timestamps;
+    reply->leader_endpoint = (char *)(uintptr_t)f->timestamp_hint;
+    if (reply->code)
+        return;
+    if (f->issued < q->above)
+        f->issued = q->above;
+    reply->timestamp = ++f->issued;
+}
+
 static uint64_t open_session(struct fake *f, uint32_t shard)
 {
     struct fake_session *s = &f->sessions[atomic_fetch_add(&f->sessions_count, 1)];
@@ -168,10 +190,16 @@ static bool answer_shard(struct fake *f, int server, bool routed, const Hf__Clie
         reply->session = open_session(f, shard);
         return true;
     case HF__CLIENT__REQUEST__OP_GET:
+        if (restarted(f, q->get->at, reply))
+            return true;
         reply->value = q->get->key;
         reply->found = &version;
         return true;
     case HF__CLIENT__REQUEST__OP_SCAN:
+        if (restarted(f, q->scan->at, reply))
+            return true;
+        if (atomic_exchange(&f->last_at, q->scan->at) != q->scan->at)
+            atomic_fetch_add(&f->at_changes, 1);
         scan(f, q->scan, reply, items, list);
         return true;
     default:
@@ -229,6 +257,11 @@ static void serve(struct fake *f, int server, const struct net_peer *peer, const
         status.state = (char *)(uintptr_t) "ready";
         status.term = 3;
         reply.status = &status;
+    } else if (q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP && server != FAKE_COORDINATOR) {
+        reply.code = HF_E_INVALID;
+        reply.shard = 1;
+    } else if (q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP) {
+        give_timestamp(f, q->timestamp, &reply);
     } else if (server == FAKE_COORDINATOR) {
         answered = answer_shard(f, f->leader, true, q, &reply); /* routed: as if forwarded */
     } else if (q->op_case == HF__CLIENT__REQUEST__OP_SCAN && late_scan(f, server, peer, q->id)) {

@@ -34,12 +34,20 @@ struct fake {
     _Atomic uint64_t hold_seq;         /* this seq is not answered while set */
     _Atomic int late_scans; /* so many are answered only when the next scan comes, before it and with a key "late" */
     _Atomic bool forget_sessions;
-    bool twice;              /* every reply is sent two times */
-    _Atomic bool split;      /* A leads shard 1 (keys below "m"), B shard 2: version 2 of the routes */
-    _Atomic bool old_routes; /* the coordinator still tells version 1 */
+    _Atomic int refuse_timestamps;      /* the coordinator's code for timestamp; 0: gives one */
+    const char *_Atomic timestamp_hint; /* whom it names then; NULL: nobody */
+    _Atomic uint64_t restart;           /* reads at timestamps up to it are RESTART_ABOVE; 0: none is */
+    _Atomic int restart_after;          /* so many pages are served before */
+    bool twice;                         /* every reply is sent two times */
+    _Atomic bool split;                 /* A leads shard 1 (keys below "m"), B shard 2: version 2 of the routes */
+    _Atomic bool old_routes;            /* the coordinator still tells version 1 */
     /* Counters, of the fake's thread; read after fake_stop or when the calls they count are over. */
     _Atomic int requests[FAKE_SERVERS], writes, executed, sessions_opened, repeated, window_broken, statuses;
     _Atomic uint64_t last_session, last_seq;
+    _Atomic uint64_t issued; /* the last timestamp; set before: the next is above */
+    _Atomic uint64_t last_at,
+        at_changes;         /* of scans at a timestamp: the last one, how often it was another than before */
+    _Atomic int timestamps; /* asked of the coordinator */
 
     struct net_peer late_peer; /* whose scan waits for the next one */
     uint64_t late_id;          /* 0: none */

@@ -59,6 +59,31 @@ static void limits_are_enforced_before_anything_is_sent(void)
     hf_future_free(f);
 }
 
+static void timestamps_come_from_a_coordinator_only(void)
+{
+    struct hf *h = NULL;
+    struct hf_options options = {.endpoints = "tcp://127.0.0.1:21598"};
+    CU_ASSERT_EQUAL_FATAL(hf_open(&options, HF_ABI, &h), HF_OK);
+    uint64_t t = 7;
+    CU_ASSERT_EQUAL(hf_timestamp(h, 0, 100, &t), HF_E_TIMEOUT);
+    CU_ASSERT_EQUAL(t, 7);
+    struct hf_range range = {.at = HF_AT_FRESH};
+    struct hf_cursor *c = NULL;
+    const struct hf_item *item;
+    CU_ASSERT_EQUAL_FATAL(hf_cursor_open(h, &range, 100, &c), HF_OK);
+    CU_ASSERT_EQUAL(hf_cursor_next(c, &item), HF_E_TIMEOUT);
+    CU_ASSERT_EQUAL(hf_cursor_timestamp(c), 0);
+    CU_ASSERT_EQUAL(hf_cursor_restart_above(c), 0);
+    hf_cursor_close(c);
+    struct hf_future *f = NULL;
+    struct hf_call call = {.deadline_ms = 60000};
+    CU_ASSERT_EQUAL(hf_timestamp_async(h, 0, &call, &f), HF_OK);
+    hf_close(&h);
+    CU_ASSERT_EQUAL(hf_future_poll(f), HF_E_CLOSED);
+    CU_ASSERT_EQUAL(hf_future_timestamp(f), 0);
+    hf_future_free(f);
+}
+
 static void a_status_of_nothing_is_not_healthy(void)
 {
     struct hf_cluster_status *s = NULL;
@@ -76,6 +101,7 @@ int main(void)
         {"the error table is complete", the_error_table_is_complete},
         {"a handle opens and closes without a cluster", a_handle_opens_and_closes_without_a_cluster},
         {"limits are enforced before anything is sent", limits_are_enforced_before_anything_is_sent},
+        {"timestamps come from a coordinator only", timestamps_come_from_a_coordinator_only},
         {"a status of nothing is not healthy", a_status_of_nothing_is_not_healthy},
     };
     return UNIT_MAIN("client abi", cases);

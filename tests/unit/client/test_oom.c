@@ -158,9 +158,11 @@ static void write_keys(struct hf *h)
 static void read_keys(struct hf *h)
 {
     struct hf_value value;
-    struct hf_range range = {0};
+    struct hf_range range = {.at = HF_AT_FRESH};
     struct hf_cursor *cursor = NULL;
     const struct hf_item *item;
+    uint64_t t;
+    want_fair(hf_timestamp(h, 0, DEADLINE_MS, &t));
     int rc = hf_get(h, text("a"), 0, DEADLINE_MS, &value);
     want_fair(rc);
     if (rc == HF_OK)
