@@ -15,8 +15,8 @@ static struct fake one, two; /* two coordinators of a cluster; the replicas are 
 static void prepare(void)
 {
     static const char *const keys[] = {"a", "b", "c", "l", "m", "n", "y", "z"};
-    fake_init(&one, 21640);
-    fake_init(&two, 21640 + FAKE_SERVERS);
+    fake_init(&one, 21600);
+    fake_init(&two, 21600 + FAKE_SERVERS);
     one.issued = 1000;
     two.issued = 2000;
     memcpy(one.keys, keys, sizeof keys);
@@ -142,8 +142,8 @@ static void refused_by_one(int code, const char *hint, int routed)
 
 static void a_standby_sends_to_the_active_one(void)
 {
-    refused_by_one(HF_E_NOT_LEADER, "tcp://127.0.0.1:21643", 0); /* not in the list: it is known by the hint only */
-    refused_by_one(HF_E_NOT_LEADER, "tcp://127.0.0.1:21643", 1);
+    refused_by_one(HF_E_NOT_LEADER, "tcp://127.0.0.1:21603", 0); /* not in the list: it is known by the hint only */
+    refused_by_one(HF_E_NOT_LEADER, "tcp://127.0.0.1:21603", 1);
 }
 
 static void who_has_none_is_left(void)
@@ -158,7 +158,7 @@ static void a_hint_to_a_silent_one_is_not_followed(void)
 {
     prepare();
     one.refuse_timestamps = HF_E_NOT_LEADER;
-    one.timestamp_hint = "tcp://127.0.0.1:21643";
+    one.timestamp_hint = "tcp://127.0.0.1:21603";
     two.silent[FAKE_COORDINATOR] = true;
     struct hf *h = begin("%,%", 0);
     struct hf_call call = {.deadline_ms = DEADLINE_MS};
@@ -176,7 +176,7 @@ static void a_hint_to_a_silent_one_is_not_followed(void)
 static void a_replica_in_the_list_is_no_coordinator(void)
 {
     prepare();
-    struct hf *h = begin("tcp://127.0.0.1:21641,%,tcp://127.0.0.1:21642", 0);
+    struct hf *h = begin("tcp://127.0.0.1:21601,%,tcp://127.0.0.1:21602", 0);
     for (uint64_t i = 1; i < 10; i++)
         CU_ASSERT_EQUAL(fresh(h, 0), 1000 + i);
     end(&h);
