@@ -25,6 +25,7 @@ enum cli_exit cli_exit_of(int code)
     case HF_E_EXISTS:
     case HF_E_LOCKED:
     case HF_E_FENCED:
+    case HF_E_RESTART_ABOVE:
         return CLI_CONFLICT;
     case HF_E_LIMIT:
     case HF_E_REFUSED:
@@ -33,6 +34,7 @@ enum cli_exit cli_exit_of(int code)
     case HF_E_FORMAT:
     case HF_E_CORRUPT:
     case HF_E_FUTURE_TIMESTAMP:
+    case HF_E_TOO_OLD:
     case HF_E_SESSION_UNKNOWN:
     case HF_E_SESSION_WINDOW:
     case HF_E_ABSENT:
@@ -52,6 +54,22 @@ static void say(const struct cli *c, int code, const char *message)
             hf_class_name(hf_error_class(code)));
     text_json(stderr, slice_text(message));
     fputs("}}\n", stderr);
+}
+
+void cli_warn(const struct cli *c, const char *format, ...)
+{
+    char message[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof message, format, arguments);
+    va_end(arguments);
+    if (c->json) {
+        fputs("{\"warning\":", stderr);
+        text_json(stderr, slice_text(message));
+        fputs("}\n", stderr);
+    } else {
+        fprintf(stderr, "holdfast: %s\n", message);
+    }
 }
 
 int cli_error(const struct cli *c, int code, const char *format, ...)
@@ -100,6 +118,23 @@ int cli_failed(const struct cli *c, int code, const char *message)
     if (code == HF_E_TIMEOUT)
         return cli_error(c, code, "%s; asked: %s", message, c->endpoints);
     return cli_error(c, code, "%s", message);
+}
+
+int cli_failed_at(const struct cli *c, int code, const char *message, uint64_t at, uint64_t above)
+{
+    if (code == HF_E_TOO_OLD)
+        return cli_error(c, code,
+                         "timestamp %" PRIu64 " is further back than the shards keep (--retention-seconds of "
+                         "holdfast-shard); take a newer one: holdfast timestamp",
+                         at);
+    if (code == HF_E_FUTURE_TIMESTAMP)
+        return cli_error(c, code, "nobody gave out the timestamp %" PRIu64 "; take one: holdfast timestamp", at);
+    if (code == HF_E_RESTART_ABOVE)
+        return cli_error(c, code,
+                         "a shard went on while no coordinator answered: nothing is read at timestamp %" PRIu64
+                         " any more; begin again at a newer one: holdfast timestamp --above %" PRIu64,
+                         at, above);
+    return cli_failed(c, code, message);
 }
 
 int cli_no_routes(const struct cli *c)

@@ -15,6 +15,7 @@
 
 #define CLI_ARGUMENTS_MAX 8
 #define CLI_TIMEOUT_MS 5000u
+#define CLI_AT_NONE HF_AT_FRESH
 #define CLI_COORDINATOR "tcp://127.0.0.1:7400"
 
 enum cli_exit {
@@ -39,7 +40,8 @@ struct cli {
     bool timeout_given, json, hex, routed;
     /* Of single commands. */
     const char *prefix, *resume;
-    uint64_t ttl_ms, at, limit, rate, outstanding, shard;
+    uint64_t ttl_ms, limit, rate, outstanding, shard;
+    uint64_t at, above; /* timestamps; at: CLI_AT_NONE when --at was not given */
     bool reverse, keys_only, watch;
     struct cli_argument arguments[CLI_ARGUMENTS_MAX];
     int count;
@@ -67,6 +69,10 @@ HF_CHECKED bool cli_number(const struct cli *c, const char *what, const char *te
                            uint64_t *out);
 /* A request failed: its message, and, when nobody was reached, who was asked. */
 int cli_failed(const struct cli *c, int code, const char *message);
+/* A read at timestamp `at` failed (0: of the latest). `above`: what HF_E_RESTART_ABOVE said. */
+int cli_failed_at(const struct cli *c, int code, const char *message, uint64_t at, uint64_t above);
+/* One line on stderr: not an error, the command goes on. */
+void cli_warn(const struct cli *c, const char *format, ...) HF_PRINTF(2, 3);
 /* Nobody told the routes. */
 int cli_no_routes(const struct cli *c);
 /* The routes know of no such shard. */
@@ -89,6 +95,7 @@ int keys_get(struct cli *c);
 int keys_del(struct cli *c);
 int keys_cas(struct cli *c);
 int keys_delprefix(struct cli *c);
+int keys_timestamp(struct cli *c);
 /* pages.c */
 int pages_scan(struct cli *c);
 int pages_dump(struct cli *c);

@@ -1,4 +1,4 @@
-/* keys.c: put, get, del, cas, delprefix: one request each. */
+/* keys.c: put, get, del, cas, delprefix, timestamp: one request each. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -138,14 +138,38 @@ int keys_get(struct cli *c)
     int rc = cli_open(c);
     if (rc)
         return rc;
-    rc = hf_get_async(c->h, key, c->at, call_of(c, &call), &f);
+    uint64_t at = c->at == CLI_AT_NONE ? 0 : c->at;
+    rc = hf_get_async(c->h, key, at, call_of(c, &call), &f);
     if (rc)
         return not_taken(c, rc, key);
     rc = wait_for(f);
     if (rc)
-        rc = cli_failed(c, rc, hf_future_message(f));
+        rc = cli_failed_at(c, rc, hf_future_message(f), at, hf_future_timestamp(f));
     else
         print_value(c, key, f);
+    hf_future_free(f);
+    return cli_flush(c, rc);
+}
+
+int keys_timestamp(struct cli *c)
+{
+    struct hf_future *f = NULL;
+    struct hf_call call;
+    int rc = cli_open(c);
+    if (rc)
+        return rc;
+    rc = hf_timestamp_async(c->h, c->above, call_of(c, &call), &f);
+    if (rc)
+        return cli_error(c, rc, NULL);
+    rc = wait_for(f);
+    if (rc == HF_E_FUTURE_TIMESTAMP)
+        rc = cli_error(c, rc, "%" PRIu64 " is far ahead of the cluster's time: no shard can have named it", c->above);
+    else if (rc)
+        rc = cli_failed(c, rc, hf_future_message(f));
+    else if (c->json)
+        printf("{\"timestamp\":\"%" PRIu64 "\"}\n", hf_future_timestamp(f));
+    else
+        printf("%" PRIu64 "\n", hf_future_timestamp(f));
     hf_future_free(f);
     return cli_flush(c, rc);
 }

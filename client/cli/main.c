@@ -13,8 +13,9 @@ static const char help[] =
     "keys     put K V [--ttl MS]        get K [--at T]        del K        delprefix P\n"
     "         cas K OLD|--absent NEW|--absent\n"
     "ranges   scan [--prefix P | START END] [--limit N] [--reverse] [--keys-only] [--at T]\n"
-    "         dump [--prefix P]\n"
+    "         dump [--prefix P] [--at T]\n"
     "         load FILE|- [--rate N] [--outstanding N] [--resume FILE]\n"
+    "time     timestamp [--above T]: a fresh one, a decimal number\n"
     "cluster  status [--watch]    members    routes    leader transfer SHARD [REPLICA]\n"
     "         bootstrap FILE      inspect DIR (of a stopped replica)\n"
     "         snapshot [--shard N]: every replica notes durably from where its log is kept\n"
@@ -29,6 +30,9 @@ static const char help[] =
     "--json        results and errors as JSON\n"
     "--hex         keys and values are hexadecimal, on the command line, in files and in output\n"
     "\n"
+    "--at T reads what was there at timestamp T, the same for ever, all pages at the one T; 0: the latest. dump takes "
+    "a\n"
+    "fresh T by itself unless told one; scan without --at reads the latest, each page as it then is.\n"
     "get prints the value's bytes as they are and a line feed. scan, dump and load have a line an item: key TAB "
     "value,\n"
     "with \\t \\n \\\\ escaped, other bytes below 0x20 and 0x7f as \\xHH, and everything else as it is. With --json "
@@ -38,8 +42,9 @@ static const char help[] =
     "Its puts are given 30 s each unless --timeout says otherwise.\n"
     "Ctrl-C ends it after what is out was answered; with --resume the same command goes on where it stopped.\n"
     "\n"
-    "exit: 0 ok, 1 not found or compare failed, 2 usage, 3 surely not done, 4 conflict, 5 outcome unknown,\n"
-    "      6 refused (identity, limit), 7 degraded (status), not equal or not all compared (verify)\n";
+    "exit: 0 ok, 1 not found or compare failed, 2 usage, 3 surely not done, 4 conflict (of a read at T: a newer T is\n"
+    "      needed), 5 outcome unknown, 6 refused (identity, limit, a T too old or never given out), 7 degraded "
+    "(status), not equal or not all compared (verify)\n";
 
 enum { /* which single-command options a command takes */
        TAKES_TTL = 1,
@@ -50,6 +55,7 @@ enum { /* which single-command options a command takes */
        TAKES_LOAD = 32,
        TAKES_WATCH = 64,
        TAKES_SHARD = 128,
+       TAKES_ABOVE = 256,
 };
 
 struct command {
@@ -66,8 +72,9 @@ static const struct command commands[] = {
     {"cas", NULL, 3, 3, TAKES_ABSENT, keys_cas},
     {"delprefix", NULL, 1, 1, 0, keys_delprefix},
     {"scan", NULL, 0, 2, TAKES_AT | TAKES_PREFIX | TAKES_SCAN, pages_scan},
-    {"dump", NULL, 0, 0, TAKES_PREFIX, pages_dump},
+    {"dump", NULL, 0, 0, TAKES_AT | TAKES_PREFIX, pages_dump},
     {"load", NULL, 1, 1, TAKES_LOAD, load_run},
+    {"timestamp", NULL, 0, 0, TAKES_ABOVE, keys_timestamp},
     {"status", NULL, 0, 0, TAKES_WATCH, cluster_status},
     {"members", NULL, 0, 0, 0, cluster_members},
     {"routes", NULL, 0, 0, 0, cluster_routes},
@@ -98,7 +105,8 @@ static const struct option options[] = {
     {"--hex", KIND_FLAG, AT(hex), 0, {0, 0}},
     {"--routed", KIND_FLAG, AT(routed), 0, {0, 0}},
     {"--ttl", KIND_NUMBER, AT(ttl_ms), TAKES_TTL, {0, INT64_MAX}},
-    {"--at", KIND_NUMBER, AT(at), TAKES_AT, {0, UINT64_MAX}},
+    {"--at", KIND_NUMBER, AT(at), TAKES_AT, {0, UINT64_MAX - 1}},
+    {"--above", KIND_NUMBER, AT(above), TAKES_ABOVE, {0, UINT64_MAX - 1}},
     {"--prefix", KIND_TEXT, AT(prefix), TAKES_PREFIX, {0, 0}},
     {"--limit", KIND_NUMBER, AT(limit), TAKES_SCAN, {0, INT64_MAX}},
     {"--reverse", KIND_FLAG, AT(reverse), TAKES_SCAN, {0, 0}},
@@ -270,6 +278,7 @@ int main(int argc, char **argv)
     struct cli c = {.program = argv[0],
                     .endpoints = environment && environment[0] ? environment : CLI_COORDINATOR,
                     .timeout_ms = CLI_TIMEOUT_MS,
+                    .at = CLI_AT_NONE,
                     .json = wants_json(argc, argv)};
     struct parse p = {.c = &c, .argc = argc, .argv = argv};
     int rc = parse_all(&p);

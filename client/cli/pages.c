@@ -48,37 +48,115 @@ static struct hf_bytes prefix_end(struct cli *c, struct hf_bytes prefix)
     return (struct hf_bytes){end, size};
 }
 
-static int run(struct cli *c, struct hf_range *range)
+/* What is read, and how far it came. */
+struct reading {
+    struct hf_range range;
+    bool own;         /* the timestamp is ours: another may be taken while nothing is printed */
+    uint64_t printed; /* items */
+    uint8_t *next;    /* owned by c->arena; own: the first key after the last one printed */
+    size_t next_size;
+};
+
+/* The timestamp at which a dump reads everything. HF_OK, or an exit code after saying why there is none. */
+static int take_timestamp(struct cli *c, uint64_t above, uint64_t *out)
 {
-    int rc = cli_open(c);
+    struct hf_future *f;
+    const struct hf_call call = {.deadline_ms = c->timeout_ms};
+    int rc = hf_timestamp_async(c->h, above, &call, &f);
     if (rc)
-        return rc;
-    if (c->limit > 0 && c->limit < 1000)
-        range->page_items = (uint32_t)c->limit;
+        return cli_error(c, rc, NULL);
+    do
+        rc = hf_future_wait(f, 1000);
+    while (rc == HF_E_AGAIN);
+    if (rc == HF_OK)
+        *out = hf_future_timestamp(f);
+    else
+        rc = cli_error(c, rc, "%s; --at 0 reads without one, each page as it then is", hf_future_message(f));
+    hf_future_free(f);
+    return rc;
+}
+
+static void printed(struct reading *r, const struct hf_item *item)
+{
+    r->printed++;
+    if (!r->own)
+        return;
+    must(item->key.size <= LIMIT_KEY_BYTES);
+    memcpy(r->next, item->key.data, item->key.size);
+    r->next[item->key.size] = 0;
+    r->next_size = item->key.size + 1;
+}
+
+static int print_all(struct cli *c, struct reading *r, struct hf_cursor *cursor)
+{
+    const struct hf_item *item;
+    int tries = 0;
+    while (c->limit == 0 || r->printed < c->limit) {
+        int rc;
+        do
+            rc = hf_cursor_next(cursor, &item);
+        while (rc && hf_error_class(rc) != HF_CLASS_GIVE_UP && !c->timeout_given && tries++ < PAGE_RETRIES_MAX);
+        if (rc || !item)
+            return rc;
+        tries = 0;
+        print_item(c, item);
+        printed(r, item);
+        if (ferror(stdout))
+            break;
+    }
+    return HF_OK;
+}
+
+/* Our own timestamp is of no use for the rest: HF_OK: with another, or the latest, it is. Else an exit code, said. */
+static int without_it(struct cli *c, struct reading *r, int code, const struct hf_cursor *cursor)
+{
+    uint64_t at = r->range.at, above = hf_cursor_restart_above(cursor);
+    if (code == HF_E_RESTART_ABOVE && r->own && at != 0 && r->printed == 0)
+        return take_timestamp(c, above, &r->range.at);
+    if (code != HF_E_REFUSED || !r->own || at == 0)
+        return cli_failed_at(c, code, hf_cursor_message(cursor), at, above);
+    cli_warn(c, "no snapshot: %s; %s is read page by page as it then is", hf_cursor_message(cursor),
+             r->printed > 0 ? "from here on everything" : "everything");
+    r->range.at = 0;
+    if (r->printed > 0)
+        r->range.start = (struct hf_bytes){r->next, r->next_size};
+    return HF_OK;
+}
+
+/* One cursor, as far as it goes. *out_again: another one goes on. */
+static int run_once(struct cli *c, struct reading *r, bool *out_again)
+{
     struct hf_cursor *cursor;
-    rc = hf_cursor_open(c->h, range, c->timeout_ms, &cursor);
+    const struct hf_range *range = &r->range;
+    int rc = hf_cursor_open(c->h, range, c->timeout_ms, &cursor);
     if (rc == HF_E_LIMIT)
         return cli_error(c, rc, "a bound or prefix has %zu bytes, the limit is %u",
                          range->start.size > range->end.size ? range->start.size : range->end.size,
                          LIMIT_KEY_BYTES + 1);
     if (rc)
         return cli_error(c, rc, NULL);
-    const struct hf_item *item;
-    int tries = 0;
-    for (uint64_t count = 0; c->limit == 0 || count < c->limit; count++) {
-        do
-            rc = hf_cursor_next(cursor, &item);
-        while (rc && hf_error_class(rc) != HF_CLASS_GIVE_UP && !c->timeout_given && tries++ < PAGE_RETRIES_MAX);
-        if (rc || !item)
-            break;
-        tries = 0;
-        print_item(c, item);
-        if (ferror(stdout))
-            break;
-    }
+    rc = print_all(c, r, cursor);
+    *out_again = rc != HF_OK;
     if (rc)
-        rc = cli_failed(c, rc, hf_cursor_message(cursor));
+        rc = without_it(c, r, rc, cursor);
     hf_cursor_close(cursor);
+    return rc;
+}
+
+static int run(struct cli *c, struct reading *r)
+{
+    int rc = cli_open(c);
+    if (rc)
+        return rc;
+    if (c->limit > 0 && c->limit < 1000)
+        r->range.page_items = (uint32_t)c->limit;
+    if (r->own) {
+        r->next = arena_alloc(&c->arena, LIMIT_KEY_BYTES + 1);
+        rc = take_timestamp(c, 0, &r->range.at);
+    }
+    bool again = true;
+    while (rc == HF_OK && again)
+        rc = run_once(c, r, &again);
     return cli_flush(c, rc);
 }
 
@@ -92,22 +170,24 @@ static bool prefix_range(struct cli *c, struct hf_range *range)
 
 int pages_scan(struct cli *c)
 {
-    struct hf_range range = {.reverse = c->reverse, .keys_only = c->keys_only, .at = c->at};
+    struct reading r = {
+        .range = {.reverse = c->reverse, .keys_only = c->keys_only, .at = c->at == CLI_AT_NONE ? 0 : c->at}};
     if (c->prefix && c->count > 0)
         return cli_usage(c, "scan: either --prefix or START and END");
-    if (c->prefix && !prefix_range(c, &range))
+    if (c->prefix && !prefix_range(c, &r.range))
         return CLI_USAGE;
-    if (c->count > 0 && !cli_bytes(c, c->arguments[0].text, &range.start))
+    if (c->count > 0 && !cli_bytes(c, c->arguments[0].text, &r.range.start))
         return CLI_USAGE;
-    if (c->count > 1 && !cli_bytes(c, c->arguments[1].text, &range.end))
+    if (c->count > 1 && !cli_bytes(c, c->arguments[1].text, &r.range.end))
         return CLI_USAGE;
-    return run(c, &range);
+    return run(c, &r);
 }
 
 int pages_dump(struct cli *c)
 {
-    struct hf_range range = {0};
-    if (c->prefix && !prefix_range(c, &range))
+    bool own = c->at == CLI_AT_NONE;
+    struct reading r = {.range = {.at = own ? 0 : c->at}, .own = own};
+    if (c->prefix && !prefix_range(c, &r.range))
         return CLI_USAGE;
-    return run(c, &range);
+    return run(c, &r);
 }
