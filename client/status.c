@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/hlc.h"
 #include "common/sys/clock.h"
 #include "proto/routes.h"
 
@@ -108,6 +109,14 @@ static struct status_coordinator *coordinator_at(struct hf_cluster_status *s, ui
     return c;
 }
 
+static void fill_clock(struct status_coordinator *c, const Hf__Client__CoordinatorStatus *said)
+{
+    c->told = true;
+    c->ceiling_ms = hlc_ms((struct hlc){said->ceiling});
+    c->skew_ms = said->skew_ms;
+    c->clock_refused = said->clock_refused;
+}
+
 /* Those we asked ourselves: what others say of them counts for nothing. A replica answers too, with its shard, and is
  * no coordinator. */
 static void fill_asked(struct hf_cluster_status *s)
@@ -123,6 +132,8 @@ static void fill_asked(struct hf_cluster_status *s)
         c->asked = true;
         c->reachable |= reply != NULL;
         c->active |= self && strcmp(self->role, "active") == 0;
+        if (self && reply->cluster && reply->cluster->n_coordinators == 1)
+            fill_clock(c, reply->cluster->coordinators[0]);
     }
 }
 

@@ -12,6 +12,10 @@ struct status_coordinator {
     const char *endpoint;
     bool active, reachable;
     bool asked; /* by us; else we know of it what another said */
+    bool told;  /* the rest is known: it said so of itself */
+    uint64_t ceiling_ms;
+    int64_t skew_ms; /* its wall clock less the oracle's time */
+    bool clock_refused;
 };
 
 struct status_replica {

@@ -34,6 +34,8 @@ void clock_check(const struct clock *c)
 static uint64_t believed_ms(struct clock *c, uint64_t wall_ms, uint64_t boot_ns)
 {
     uint64_t ceiling_ms = hlc_ms(c->ceiling);
+    if (ceiling_ms < c->accepted_ms)
+        ceiling_ms = c->accepted_ms; /* an operator vouches for what the ceiling does for the rest */
     c->wall_refused = ceiling_ms != 0 && wall_ms > ceiling_ms + CLOCK_JUMP_MS_MAX;
     if (!c->wall_refused) {
         c->anchor_ms = wall_ms;
@@ -57,6 +59,46 @@ void clock_observe(struct clock *c, struct hlc t)
 {
     if (t.t < c->ceiling.t)
         c->seen = hlc_max(c->seen, t);
+}
+
+void clock_heard(struct clock *c, struct hlc t, uint64_t boot_ns)
+{
+    uint64_t before = c->seen.t;
+    clock_observe(c, t);
+    if (c->seen.t > before)
+        c->seen_ns = boot_ns;
+}
+
+int clock_accept(struct clock *c, uint64_t wall_ms, uint64_t boot_ns, struct clock_accepted *out)
+{
+    if (c->role != CLOCK_ACTIVE)
+        return HF_E_NOT_LEADER;
+    uint64_t now_ms = hlc_ms(clock_now(c, wall_ms, boot_ns));
+    if (c->accepted_ms == 0) {
+        if (!c->wall_refused)
+            return HF_E_NOT_FOUND;
+        if (wall_ms >= hlc_ms((struct hlc){CLOCK_CEILING_MAX}) - CLOCK_JUMP_MS_MAX)
+            return HF_E_REFUSED; /* its ceiling would never be read again */
+        c->accepted_from_ms = now_ms;
+        c->accepted_ms = wall_ms;
+        c->wanted = hlc_max(c->wanted, hlc_from_ms(wall_ms));
+    }
+    if (hlc_ms(c->ceiling) <= c->accepted_ms)
+        return HF_E_OUTCOME_UNKNOWN;
+    *out = (struct clock_accepted){.from_ms = c->accepted_from_ms, .to_ms = c->accepted_ms};
+    c->accepted_ms = 0;
+    return HF_OK;
+}
+
+int64_t clock_skew_ms(struct clock *c, uint64_t wall_ms, uint64_t boot_ns)
+{
+    uint64_t now_ms = hlc_ms(clock_now(c, wall_ms, boot_ns)); /* judges the wall clock as well */
+    if (c->role != CLOCK_ACTIVE) {
+        if (c->seen.t == 0)
+            return 0;
+        now_ms = hlc_ms(c->seen) + (boot_ns - c->seen_ns) / NS_PER_MS;
+    }
+    return (int64_t)wall_ms - (int64_t)now_ms;
 }
 
 bool clock_other_alive(const struct clock *c, uint64_t boot_ns)
@@ -178,6 +220,8 @@ int clock_read(struct clock *c, bool present, struct slice value, uint64_t boot_
         stands(c, boot_ns);
     } else if (!same) { /* somebody else wrote: what we proposed against older bytes can never stand any more */
         c->role = CLOCK_STANDBY;
+        c->wanted = (struct hlc){0};
+        c->accepted_ms = 0; /* it was said to the active one */
         buf_clear(&c->proposal);
         c->key_known = true;
         c->key.present = present;

@@ -18,7 +18,10 @@
 
 #include "common/base/buf.h"
 #include "common/base/hlc.h"
+#include "common/base/limits.h"
 #include "common/base/must.h"
+
+#define CLOCK_ENDPOINT_BYTES (LIMIT_TEXT_BYTES + 1)
 
 enum clock_role { CLOCK_STANDBY, CLOCK_ACTIVE };
 
@@ -42,14 +45,15 @@ struct clock {
     struct hlc last;       /* highest issued here, or the floor we start above */
     struct hlc ceiling;    /* committed, by whoever: never issue at or above */
     struct hlc seen;       /* highest timestamp heard of */
+    uint64_t seen_ns;      /* boot time at which it was; clock_heard */
     struct hlc wanted;     /* somebody asks for a timestamp above: the ceiling is to be raised over it */
     uint64_t lease_end_ns; /* boot time; only while active */
 
     struct clock_key key; /* as last read or as our last standing proposal */
     bool key_known;
-    char key_endpoint[256]; /* the holder's, cut to fit; for status only */
-    uint64_t changed_ns;    /* boot time at which we last saw it change */
-    uint64_t read_ns;       /* and last read it */
+    char key_endpoint[CLOCK_ENDPOINT_BYTES]; /* the holder's */
+    uint64_t changed_ns;                     /* boot time at which we last saw it change */
+    uint64_t read_ns;                        /* and last read it */
 
     struct buf proposal; /* bytes; empty: none */
     struct hlc proposal_ceiling;
@@ -58,8 +62,9 @@ struct clock {
     bool proposal_doubtful;    /* handed to a socket and not surely refused */
     bool must_read;            /* the proposal's fate is only told by the key */
 
-    uint64_t renewed_ns; /* first sending of the last standing proposal */
-    bool wall_refused;   /* reported until it is believed again */
+    uint64_t renewed_ns;                    /* first sending of the last standing proposal */
+    bool wall_refused;                      /* reported until it is believed again */
+    uint64_t accepted_from_ms, accepted_ms; /* an operator's word, until the committed ceiling is above it; 0: none */
     uint64_t anchor_ms,
         anchor_ns; /* last believed wall time and its boot time: time goes on from there while refused */
 };
@@ -93,6 +98,22 @@ bool clock_holds(const struct clock *c, uint64_t boot_ns);
 
 /* A timestamp somebody reports. Believed only up to the highest ceiling known (I11). */
 void clock_observe(struct clock *c, struct hlc t);
+
+/* Likewise, and remembers when, so that a standby knows the oracle's time. */
+void clock_heard(struct clock *c, struct hlc t, uint64_t boot_ns);
+
+struct clock_accepted {
+    uint64_t from_ms, to_ms; /* the oracle's time before, and the wall clock it follows from now on */
+};
+
+/* An operator says that the refused wall clock is right. It is so for good when a ceiling above it is committed, which the
+ * next proposal brings: until then HF_E_OUTCOME_UNKNOWN, to be called again. Once HF_OK; then HF_E_NOT_FOUND: the wall
+ * clock is believed. HF_E_NOT_LEADER: standby. HF_E_REFUSED: no time that a ceiling may have. */
+HF_CHECKED int clock_accept(struct clock *c, uint64_t wall_ms, uint64_t boot_ns, struct clock_accepted *out);
+
+/* How far the wall clock is ahead of the oracle's time, which a standby knows from what shards report, some hundred
+ * milliseconds late. 0 while nothing is known. */
+int64_t clock_skew_ms(struct clock *c, uint64_t wall_ms, uint64_t boot_ns);
 
 /* max(believed wall, highest known timestamp): what a shard's lease is renewed from, also by a standby. */
 struct hlc clock_now(struct clock *c, uint64_t wall_ms, uint64_t boot_ns);

@@ -20,6 +20,8 @@
 static int send_attempt(void *ctx, uint32_t shard, uint32_t replica, struct slice frame)
 {
     struct coordinator *c = ctx;
+    if (shard == FORWARD_CLOCK)
+        return active_send(&c->active, replica, frame);
     int rc = links_send(&c->links, shard, replica, frame);
     if (rc)
         leaders_lost(&c->leaders, shard, replica);
@@ -29,6 +31,8 @@ static int send_attempt(void *ctx, uint32_t shard, uint32_t replica, struct slic
 static uint32_t pick_replica(void *ctx, uint32_t shard, uint32_t avoid)
 {
     struct coordinator *c = ctx;
+    if (shard == FORWARD_CLOCK)
+        return active_pick(&c->active); /* there is one; `avoid` finds no other */
     return leaders_pick(&c->leaders, shard, avoid);
 }
 
@@ -198,18 +202,45 @@ static void link_receive(struct coordinator *c, struct link *link, uint64_t now_
     }
 }
 
+static void take_clock_reply(struct coordinator *c, struct slice bytes, uint64_t now_ns)
+{
+    Hf__Client__Reply *reply = pack_unpack(&hf__client__reply__descriptor, bytes, &c->arena);
+    bool known = reply != NULL && reply->version == 1 && !(reply->id & CALLS_ID_BIT) &&
+                 forward_reply(&c->forward, reply, now_ns);
+    if (!known)
+        count(COUNTER_STRAY); /* I11 */
+}
+
+static void active_receive(struct coordinator *c, uint64_t now_ns)
+{
+    for (size_t i = 0; i < TURN_MESSAGES; i++) {
+        struct net_message message;
+        int rc = net_receive(c->active.socket, NULL, &message);
+        if (rc == HF_E_PROTOCOL)
+            continue;
+        if (rc)
+            return;
+        take_clock_reply(c, net_message_data(&message), now_ns);
+        net_message_release(&message);
+        arena_reset(&c->arena);
+    }
+}
+
 /* ---- the loop ---- */
 
-enum { ITEM_STOP, ITEM_FRONT, ITEM_LINKS };
+enum { ITEM_STOP, ITEM_FRONT, ITEM_LINKS }; /* the active coordinator's, if there is one, comes last */
 
 static void rebuild_items(struct coordinator *c)
 {
-    c->item_count = ITEM_LINKS + c->links.count;
+    size_t active = ITEM_LINKS + c->links.count;
+    c->item_count = active + (c->active.socket != NULL);
     c->items = realloc(c->items, c->item_count * sizeof *c->items);
     must(c->items != NULL); /* out of memory */
     c->items[ITEM_FRONT] = (struct net_poll_item){.socket = c->front.socket};
     for (size_t i = 0; i < c->links.count; i++)
         c->items[ITEM_LINKS + i] = (struct net_poll_item){.socket = c->links.all[i]->socket};
+    if (c->active.socket != NULL)
+        c->items[active] = (struct net_poll_item){.socket = c->active.socket};
     c->links_changed = false;
 }
 
@@ -246,14 +277,18 @@ static void turn(struct coordinator *c, int stop_fd)
     for (size_t i = 0; i < c->links.count; i++)
         if (c->items[ITEM_LINKS + i].readable)
             link_receive(c, c->links.all[i], now_ns);
+    if (c->active.socket != NULL && c->items[c->item_count - 1].readable)
+        active_receive(c, now_ns);
     if (c->items[ITEM_FRONT].readable)
         front_receive(c, now_ns);
+    active_serve(&c->active, now_ns);
     if (now_ns >= c->next_tick_ns)
         tick(c, now_ns);
-    if (c->links_changed) {
+    if (c->links_changed)
         apply_routes(c);
+    bool followed = active_follow(&c->active, now_ns);
+    if (c->links_changed || followed)
         rebuild_items(c);
-    }
 }
 
 void coordinator_run(struct coordinator *c, int stop_fd)
@@ -304,6 +339,7 @@ static void wire(struct coordinator *c)
     catalog_init(&c->catalog, &c->calls, routes_changed, c);
     forward_init(&c->forward, &forward_port, c->options.queue_max, FORWARD_SHARD_BYTES);
     oracle_init(&c->oracle, &c->calls, (uint32_t)c->options.id, endpoint, digest_random_u64() >> 16);
+    active_init(&c->active, c->net, &c->oracle, &c->forward, endpoint);
     renewals_init(&c->renewals, &c->calls, &c->oracle);
     beat_init(&c->beat, &c->links, &c->oracle);
     cut_init(&c->cut, &cut_port, digest_random_u64());
@@ -348,6 +384,7 @@ void coordinator_close(struct coordinator **out)
     status_deinit(&c->status);
     beat_deinit(&c->beat);
     renewals_deinit(&c->renewals);
+    active_deinit(&c->active);
     oracle_deinit(&c->oracle);
     forward_deinit(&c->forward);
     catalog_deinit(&c->catalog);

@@ -6,6 +6,7 @@
 
 #include <stdatomic.h>
 
+#include "coordinator/active.h"
 #include "coordinator/beat.h"
 #include "coordinator/catalog.h"
 #include "coordinator/cut.h"
@@ -35,6 +36,7 @@ struct coordinator {
     struct catalog catalog;
     struct forward forward;
     struct oracle oracle;
+    struct active active;
     struct renewals renewals;
     struct beat beat;
     struct cut cut;

@@ -173,19 +173,20 @@ static bool may_be_executed(const struct forward_item *item)
 
 static void finish_late(struct forward *f, struct forward_item *item)
 {
-    char text[TEXT_BYTES];
-    uint32_t shard = item->queue->shard;
+    char text[TEXT_BYTES], who[32] = "the active coordinator";
+    bool clock = item->queue->shard == FORWARD_CLOCK;
     bool unknown = item->kind != FORWARD_READ && may_be_executed(item);
+    if (!clock)
+        snprintf(who, sizeof who, "shard %" PRIu32, item->queue->shard);
     if (unknown)
-        snprintf(text, sizeof text, "shard %" PRIu32 " did not answer in time: the request may have been executed",
-                 shard);
+        snprintf(text, sizeof text, "%s did not answer in time: the request may have been executed", who);
     else if (may_be_executed(item))
-        snprintf(text, sizeof text, "shard %" PRIu32 " did not answer in time", shard);
+        snprintf(text, sizeof text, "%s did not answer in time", who);
     else if (item->refusal != 0)
-        snprintf(text, sizeof text, "shard %" PRIu32 " has no leader that serves: last answer %s", shard,
+        snprintf(text, sizeof text, "%s %s: last answer %s", who, clock ? "cannot" : "has no leader that serves",
                  error_name(item->refusal));
     else
-        snprintf(text, sizeof text, "shard %" PRIu32 ": no replica could be reached", shard);
+        snprintf(text, sizeof text, "%s: %s", who, clock ? "it could not be reached" : "no replica could be reached");
     finish_code(f, item, unknown ? HF_E_OUTCOME_UNKNOWN : HF_E_UNAVAILABLE, text);
 }
 

@@ -28,6 +28,9 @@
 #include "common/sys/net.h"
 #include "proto/client.pb-c.h"
 
+/* The queue of questions for the clock, which go to the active coordinator (active.h); no shard has this number. */
+#define FORWARD_CLOCK 0u
+
 enum forward_kind {
     FORWARD_READ,       /* repeatable; unanswered is surely without effect */
     FORWARD_REPEATABLE, /* a write that a session, or its nature, makes safe to repeat */

@@ -141,41 +141,19 @@ static void forward(struct coordinator *c, const struct forward_client *client, 
     }
 }
 
-/* Why no timestamp is issued here now. */
-static void refuse_timestamp(struct coordinator *c, const struct forward_client *client, int code)
+static void answer_clock(struct coordinator *c, const struct forward_client *client, Hf__Client__Request *request,
+                         uint64_t now_ns)
 {
-    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
-    reply.code = code;
-    reply.message = (char *)(uintptr_t)error_text(code);
-    if (code == HF_E_NOT_LEADER) {
-        reply.message = (char *)(uintptr_t) "this coordinator is a standby";
-        reply.leader_endpoint = c->oracle.clock.key_endpoint;
-        reply.leader = c->oracle.clock.key.coordinator;
-    } else if (code == HF_E_NOT_READY) {
-        reply.message = (char *)(uintptr_t) "the oracle's ceiling is being raised";
-    } else if (code == HF_E_UNAVAILABLE) {
-        reply.message = (char *)(uintptr_t) "no timestamps now: the oracle's lease is not renewed";
-    }
-    front_answer(c, client, &reply);
+    struct active_reply answer;
+    if (active_ask(&c->active, client, request, deadline_of(c, request, now_ns), now_ns, &answer))
+        front_answer(c, client, &answer.reply);
 }
 
-static void answer_timestamp(struct coordinator *c, const struct forward_client *client, struct hlc above)
-{
-    struct hlc t = {0};
-    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
-    int rc = oracle_issue_above(&c->oracle, above, &t);
-    reply.timestamp = t.t;
-    if (rc)
-        refuse_timestamp(c, client, rc);
-    else
-        front_answer(c, client, &reply);
-}
-
-static void ask_for_cut(struct coordinator *c, const struct forward_client *client, const Hf__Client__Request *request,
+static void ask_for_cut(struct coordinator *c, const struct forward_client *client, Hf__Client__Request *request,
                         uint64_t now_ns)
 {
     if (!oracle_active(&c->oracle)) {
-        refuse_timestamp(c, client, c->oracle.clock.role == CLOCK_ACTIVE ? HF_E_UNAVAILABLE : HF_E_NOT_LEADER);
+        answer_clock(c, client, request, now_ns); /* the active one makes it */
         return;
     }
     int rc = cut_ask(&c->cut, client, deadline_of(c, request, now_ns), now_ns);
@@ -232,7 +210,14 @@ static void answer_status(struct coordinator *c, const struct forward_client *cl
     status.pending = forward_pending(&c->forward);
     status.limits = limits(&c->front.arena, &status.n_limits);
     Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    Hf__Client__CoordinatorStatus self, *list[] = {&self};
+    Hf__Client__ClusterStatus cluster = HF__CLIENT__CLUSTER_STATUS__INIT; /* what it is beside a process */
+    status_self(&c->status, &self);
+    cluster.cluster = status.cluster;
+    cluster.n_coordinators = 1;
+    cluster.coordinators = list;
     reply.status = &status;
+    reply.cluster = &cluster;
     front_answer(c, client, &reply);
 }
 
@@ -282,6 +267,7 @@ static bool answer_always(struct coordinator *c, const struct forward_client *cl
     case HF__CLIENT__REQUEST__OP_TRANSFER:
     case HF__CLIENT__REQUEST__OP_TIMESTAMP:
     case HF__CLIENT__REQUEST__OP_CUT:
+    case HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT:
     case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
         return false;
     }
@@ -301,8 +287,9 @@ static void dispatch(struct coordinator *c, const struct forward_client *client,
         answer_code(c, client, HF_E_UNAVAILABLE, "this coordinator is stopping");
     } else if (c->catalog.routes == NULL) {
         answer_code(c, client, HF_E_NO_ROUTE, NULL);
-    } else if (request->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP) {
-        answer_timestamp(c, client, (struct hlc){request->timestamp->above});
+    } else if (request->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP ||
+               request->op_case == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT) {
+        answer_clock(c, client, request, now_ns);
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_CUT) {
         ask_for_cut(c, client, request, now_ns);
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_ROUTES) {

@@ -31,6 +31,24 @@ struct hlc oracle_now(struct oracle *o)
     return clock_now(&o->clock, clock_wall_ms(), clock_boot_ns());
 }
 
+int64_t oracle_skew_ms(struct oracle *o)
+{
+    return clock_skew_ms(&o->clock, clock_wall_ms(), clock_boot_ns());
+}
+
+void oracle_heard(struct oracle *o, struct hlc t)
+{
+    clock_heard(&o->clock, t, clock_boot_ns());
+}
+
+int oracle_accept(struct oracle *o, struct clock_accepted *out)
+{
+    int rc = clock_accept(&o->clock, clock_wall_ms(), clock_boot_ns(), out);
+    if (rc == HF_OK)
+        diag(DIAG_WARN, "the wall clock was accepted: from_ms=%" PRIu64 " to_ms=%" PRIu64, out->from_ms, out->to_ms);
+    return rc;
+}
+
 int oracle_issue(struct oracle *o, struct hlc *out)
 {
     return oracle_issue_above(o, (struct hlc){0}, out);
@@ -62,7 +80,7 @@ static void report(struct oracle *o)
     if (c->wall_refused != o->was_refused)
         diag(DIAG_WARN, "%s: ceiling_ms=%" PRIu64,
              c->wall_refused ? "the wall clock is more than ten minutes ahead of the cluster's time and is not "
-                               "followed; set it right"
+                               "followed; set it right, or accept it: holdfast clock accept"
                              : "the wall clock is followed again",
              hlc_ms(c->ceiling));
     o->was_active = active;
@@ -71,6 +89,7 @@ static void report(struct oracle *o)
     gauge(COUNTER_EPOCH, c->key.epoch);
     gauge(COUNTER_CEILING, hlc_ms(c->ceiling) * CLOCK_NS_PER_MS);
     gauge(COUNTER_CLOCK_REFUSED, c->wall_refused);
+    gauge(COUNTER_CLOCK_SKEW, (uint64_t)oracle_skew_ms(o) * CLOCK_NS_PER_MS);
 }
 
 static void pause_ms(struct oracle *o, uint64_t now_ns, uint64_t ms)

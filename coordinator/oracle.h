@@ -28,5 +28,8 @@ HF_CHECKED int oracle_issue(struct oracle *o, struct hlc *out);
 /* Likewise, above `above`. Also HF_E_FUTURE_TIMESTAMP, HF_E_NOT_READY (clock_draw_above). */
 HF_CHECKED int oracle_issue_above(struct oracle *o, struct hlc above, struct hlc *out);
 
-bool oracle_active(const struct oracle *o); /* may issue at this moment */
-struct hlc oracle_now(struct oracle *o);    /* clock_now by the machine's clocks */
+int oracle_accept(struct oracle *o, struct clock_accepted *out); /* clock_accept by the machine's clocks */
+int64_t oracle_skew_ms(struct oracle *o);                        /* clock_skew_ms likewise */
+void oracle_heard(struct oracle *o, struct hlc t);               /* clock_heard likewise */
+bool oracle_active(const struct oracle *o);                      /* may issue at this moment */
+struct hlc oracle_now(struct oracle *o);                         /* clock_now by the machine's clocks */

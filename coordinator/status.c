@@ -27,7 +27,7 @@ static void learn(struct status *s, uint32_t shard, uint32_t replica, const Hf__
     bool leads = strcmp(status->role, "leader") == 0;
     if (status->shard != shard)
         return;
-    clock_observe(&s->oracle->clock, (struct hlc){status->clock});
+    oracle_heard(s->oracle, (struct hlc){status->clock});
     if (!leaders_status(s->leaders, shard, replica, leads, status->term, status->leader))
         return;
     count(COUNTER_LEADER_CHANGES);
@@ -96,18 +96,27 @@ static Hf__Client__ShardStatus *shard_status(struct gather *g, const Hf__Catalog
     return out;
 }
 
+void status_self(struct status *s, Hf__Client__CoordinatorStatus *out)
+{
+    const struct clock *c = &s->oracle->clock;
+    hf__client__coordinator_status__init(out);
+    out->id = c->id;
+    out->endpoint = (char *)(uintptr_t)s->endpoint;
+    out->active = oracle_active(s->oracle);
+    out->reachable = true;
+    out->epoch = c->key.epoch;
+    out->ceiling = c->ceiling.t;
+    out->skew_ms = oracle_skew_ms(s->oracle);
+    out->clock_refused = c->wall_refused;
+}
+
 /* Ourselves, and whoever else holds the oracle. */
 static void fill_coordinators(struct status *s, struct gather *g, Hf__Client__ClusterStatus *out)
 {
     struct clock *c = &s->oracle->clock;
     out->coordinators = arena_alloc(&g->arena, 2 * sizeof out->coordinators[0]);
     Hf__Client__CoordinatorStatus *self = arena_alloc(&g->arena, sizeof *self);
-    hf__client__coordinator_status__init(self);
-    self->id = c->id;
-    self->endpoint = (char *)(uintptr_t)s->endpoint;
-    self->active = oracle_active(s->oracle);
-    self->reachable = true;
-    self->epoch = c->key.epoch;
+    status_self(s, self);
     out->coordinators[out->n_coordinators++] = self;
     if (c->role == CLOCK_ACTIVE || !c->key_known || !c->key.present || strcmp(c->key_endpoint, s->endpoint) == 0)
         return;

@@ -50,6 +50,9 @@ void status_deinit(struct status *s); /* after calls_deinit, which ends all gath
 /* Polls whoever is due. */
 void status_tick(struct status *s, uint64_t now_ns);
 
+/* What this coordinator says of itself; borrows from `s`. */
+void status_self(struct status *s, Hf__Client__CoordinatorStatus *out);
+
 /* Starts a gather for `client`; port.gathered is called once, perhaps before this returns. The catalog must be loaded.
  * HF_E_BUSY: too many at once; the client stays the caller's. */
 HF_CHECKED int status_gather(struct status *s, void *client, uint64_t now_ns);

@@ -128,6 +128,7 @@ static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYT
     case HF__CLIENT__REQUEST__OP_CLUSTER_STATUS:
     case HF__CLIENT__REQUEST__OP_TIMESTAMP:
     case HF__CLIENT__REQUEST__OP_CUT:
+    case HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT:
         return HF_OK;
     case HF__CLIENT__REQUEST__OP__NOT_SET:
     case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:

@@ -113,6 +113,8 @@ typedef int cluster_act_fn(struct cli *c, struct admin *a, const struct hf_clust
 int cluster_act(struct cli *c, cluster_act_fn *act, const void *ctx);
 /* transfer.c */
 int transfer_leader(struct cli *c);
+/* clock.c */
+int clock_accept_run(struct cli *c);
 /* snapshot.c */
 int snapshot_run(struct cli *c);
 /* verify.c */

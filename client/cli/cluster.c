@@ -91,7 +91,12 @@ static void json_status(const struct hf_cluster_status *s)
         const struct status_coordinator *c = &s->coordinators[i];
         printf("%s{\"id\":%" PRIu32 ",\"endpoint\":", i ? "," : "", c->id);
         json_text(c->endpoint);
-        printf(",\"active\":%s,\"reachable\":%s}", c->active ? "true" : "false", c->reachable ? "true" : "false");
+        printf(",\"active\":%s,\"reachable\":%s", c->active ? "true" : "false", c->reachable ? "true" : "false");
+        if (c->told)
+            printf(",\"ceiling_ms\":%" PRIu64 ",\"skew_ms\":%" PRId64 ",\"clock_refused\":%s}", c->ceiling_ms,
+                   c->skew_ms, c->clock_refused ? "true" : "false");
+        else
+            fputs(",\"ceiling_ms\":null,\"skew_ms\":null,\"clock_refused\":null}", stdout);
     }
     fputs("],\"shards\":[", stdout);
     for (size_t i = 0; i < s->shards_count; i++) {
@@ -115,13 +120,21 @@ static void table_problem(void *ctx, const char *text)
 static void table_coordinators(const struct hf_cluster_status *s)
 {
     if (s->coordinators_count > 0)
-        puts("\nCOORDINATOR  ENDPOINT                      STATE");
+        puts("\nCOORDINATOR  ENDPOINT                      STATE        CEILING                   CLOCK");
     for (size_t i = 0; i < s->coordinators_count; i++) {
         const struct status_coordinator *c = &s->coordinators[i];
-        char id[16] = "-";
+        char id[16] = "-", ceiling[TEXT_TIME_BYTES] = "-", skew[32] = "-";
         if (c->id)
             snprintf(id, sizeof id, "%" PRIu32, c->id);
-        printf("%-11s  %-28s  %s\n", id, c->endpoint, !c->reachable ? "unreachable" : c->active ? "active" : "standby");
+        if (c->told && c->ceiling_ms)
+            text_time(c->ceiling_ms, ceiling);
+        if (c->told)
+            snprintf(skew, sizeof skew, "%+" PRId64 " ms%s", c->skew_ms, c->clock_refused ? ", refused" : "");
+        printf("%-11s  %-28s  %-11s  %-24s  %s\n", id, c->endpoint,
+               !c->reachable ? "unreachable"
+               : c->active   ? "active"
+                             : "standby",
+               ceiling, skew);
     }
 }
 

@@ -18,6 +18,7 @@ static const char help[] =
     "time     timestamp [--above T]: a fresh one, a decimal number\n"
     "cluster  status [--watch]    members    routes    leader transfer SHARD [REPLICA]\n"
     "         bootstrap FILE      inspect DIR (of a stopped replica)\n"
+    "         clock accept: the active coordinator's wall clock is right, though far ahead\n"
     "         snapshot [--shard N]: every replica notes durably from where its log is kept\n"
     "         verify [--shard N]: do the replicas hold the same\n"
     "backup   backup create DIR, or FILE with --shard N    backup verify DIR|FILE\n"
@@ -79,6 +80,7 @@ static const struct command commands[] = {
     {"members", NULL, 0, 0, 0, cluster_members},
     {"routes", NULL, 0, 0, 0, cluster_routes},
     {"leader", "transfer", 1, 2, 0, transfer_leader},
+    {"clock", "accept", 0, 0, 0, clock_accept_run},
     {"snapshot", NULL, 0, 0, TAKES_SHARD, snapshot_run},
     {"verify", NULL, 0, 0, TAKES_SHARD, verify_run},
     {"backup", "create", 1, 1, TAKES_SHARD, backup_create},

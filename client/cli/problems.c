@@ -33,6 +33,12 @@ static void of_coordinators(const struct hf_cluster_status *s, const struct list
         active |= c->active && c->reachable;
         if (!c->reachable)
             say(to, "the coordinator at %s does not answer", c->endpoint);
+        if (c->told && c->clock_refused)
+            say(to,
+                "the wall clock of the coordinator at %s is %" PRId64
+                " s ahead of the cluster's time and not followed; "
+                "set it right%s",
+                c->endpoint, c->skew_ms / 1000, c->active ? ", or accept it: holdfast clock accept" : "");
     }
     if (s->coordinators_count == 0)
         say(to, "no coordinator was asked: the endpoints given are replicas'");

@@ -1,6 +1,8 @@
 /* text.c: see text.h. */
 #include "client/cli/text.h"
 
+#include <time.h>
+
 static const char digits[] = "0123456789abcdef";
 
 static bool plain(uint8_t c)
@@ -172,4 +174,12 @@ void text_json_or_hex(FILE *to, struct slice s, bool hex)
     putc('"', to);
     text_hex(to, s);
     putc('"', to);
+}
+
+void text_time(uint64_t ms, char out[TEXT_TIME_BYTES])
+{
+    time_t seconds = (time_t)(ms / 1000);
+    struct tm tm;
+    size_t size = gmtime_r(&seconds, &tm) ? strftime(out, TEXT_TIME_BYTES, "%Y-%m-%dT%H:%M:%S", &tm) : 0;
+    snprintf(out + size, TEXT_TIME_BYTES - size, ".%03uZ", (unsigned)(ms % 1000));
 }

@@ -18,6 +18,10 @@ void text_hex(FILE *to, struct slice s);
 /* Room for s.size / 2 bytes. False: odd length or another character. */
 HF_CHECKED bool text_unhex(struct slice s, uint8_t *out, size_t *out_size);
 
+#define TEXT_TIME_BYTES 32
+/* Milliseconds since 1970 as 2026-01-31T23:59:59.000Z. */
+void text_time(uint64_t ms, char out[TEXT_TIME_BYTES]);
+
 bool text_is_utf8(struct slice s);
 /* A JSON string with its quotes; bytes that are no UTF-8 become U+FFFD. */
 void text_json(FILE *to, struct slice s);

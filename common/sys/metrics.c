@@ -71,6 +71,7 @@ static const char *kind_name(enum metric_kind kind)
         return "counter";
     case METRIC_GAUGE:
     case METRIC_GAUGE_NS:
+    case METRIC_GAUGE_SIGNED_NS:
         return "gauge";
     }
     return "untyped";
@@ -99,6 +100,8 @@ static void write_family(struct buf *out, const struct metric *first)
             const char *open = m->labels != NULL ? "{" : "", *close = m->labels != NULL ? "}" : "";
             if (m->kind == METRIC_GAUGE_NS)
                 add(out, "%s%s%s%s %.9f\n", m->name, open, labels, close, (double)value / 1e9);
+            else if (m->kind == METRIC_GAUGE_SIGNED_NS)
+                add(out, "%s%s%s%s %.9f\n", m->name, open, labels, close, (double)(int64_t)value / 1e9);
             else
                 add(out, "%s%s%s%s %" PRIu64 "\n", m->name, open, labels, close, value);
         }

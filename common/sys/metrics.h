@@ -9,7 +9,12 @@
 
 #include "common/base/buf.h"
 
-enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_GAUGE_NS /* a gauge kept in ns, exported in seconds */ };
+enum metric_kind {
+    METRIC_COUNTER,
+    METRIC_GAUGE,
+    METRIC_GAUGE_NS,       /* a gauge kept in ns, exported in seconds */
+    METRIC_GAUGE_SIGNED_NS /* likewise; may be below zero */
+};
 
 struct metric {
     const char *name;   /* "holdfast_raft_messages_dropped_total" */

@@ -23,6 +23,7 @@ enum {
     M_HAS_LEADER,
     M_READY,
     M_CEILING,
+    M_MARGIN,
     M_FREE,
     M_ROLE_CHANGES,
     M_LEADER_CHANGES,
@@ -45,6 +46,9 @@ static struct metric metrics[M_COUNT] = {
     [M_READY] = {"holdfast_ready", NULL, "1 once the commit index of a current leader is applied", METRIC_GAUGE, 0},
     [M_CEILING] = {"holdfast_hlc_ceiling_timestamp_seconds", NULL,
                    "Highest committed ceiling of timestamps, as a time since 1970", METRIC_GAUGE_NS, 0},
+    [M_MARGIN] = {"holdfast_hlc_ceiling_margin_seconds", NULL,
+                  "Committed ceiling less the highest timestamp observed; at 0 reads wait for a renewal",
+                  METRIC_GAUGE_SIGNED_NS, 0},
     [M_FREE] = {"holdfast_disk_free_bytes", NULL, "What the file system of the replica's directory has left",
                 METRIC_GAUGE, 0},
     [M_ROLE_CHANGES] = {"holdfast_raft_role_changes_total", NULL, "Changes of role, term or known leader",
@@ -100,6 +104,8 @@ void gauges_show(const struct gauges_look *look)
     metric_set(&metrics[M_READY], look->ready);
     uint64_t ms = hlc_ms(look->ceiling);
     metric_set(&metrics[M_CEILING], ms < UINT64_MAX / NS_PER_MS ? ms * NS_PER_MS : UINT64_MAX);
+    int64_t margin_ms = look->observed.t != 0 ? (int64_t)ms - (int64_t)hlc_ms(look->observed) : 0;
+    metric_set(&metrics[M_MARGIN], (uint64_t)(margin_ms * (int64_t)NS_PER_MS));
 }
 
 void gauges_ready(const struct readiness *now, const struct engine_status *engine, uint64_t applied,

@@ -24,7 +24,7 @@ void gauges_apply_ns(uint64_t ns);                                              
 struct gauges_look {
     const struct engine_status *engine;
     uint64_t applied;
-    struct hlc ceiling;
+    struct hlc ceiling, observed;
     bool ready;
 };
 void gauges_show(const struct gauges_look *look);

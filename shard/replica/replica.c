@@ -333,7 +333,7 @@ static bool apply(struct replica *r)
         readiness_look(&r->readiness, applied, r->status.serving, r->status.leader != 0);
     gauges_ready(&r->readiness, &r->status, applied, r->config.ready, r->config.unready);
     struct hlc ceiling = r->fsm ? fsm_info(r->fsm)->ceiling : (struct hlc){0};
-    gauges_show(&(struct gauges_look){&r->status, applied, ceiling, r->readiness.ready});
+    gauges_show(&(struct gauges_look){&r->status, applied, ceiling, r->clock.stamp.observed, r->readiness.ready});
     return rc > 0;
 }
 

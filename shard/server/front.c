@@ -367,8 +367,7 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
         take_verdict(f, peer, q);
         return;
     case HF__CLIENT__REQUEST__OP_BOOTSTRAP:
-        front_refuse(f, peer, q->id, HF_E_EXISTS,
-                     "this replica is bootstrapped already; its status says of which cluster");
+        front_refuse(f, peer, q->id, HF_E_EXISTS, "bootstrapped already; its status says of which cluster");
         return;
     case HF__CLIENT__REQUEST__OP_PUT:
     case HF__CLIENT__REQUEST__OP_DEL:
@@ -386,6 +385,7 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
     case HF__CLIENT__REQUEST__OP_CLUSTER_STATUS:
     case HF__CLIENT__REQUEST__OP_TIMESTAMP:
     case HF__CLIENT__REQUEST__OP_CUT:
+    case HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT:
     case HF__CLIENT__REQUEST__OP__NOT_SET:
     case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
         break;

@@ -144,6 +144,77 @@ static void wall_jumps(void)
     clock_deinit(&c);
 }
 
+/* Sends what the clock wishes, and it stands at once. */
+static void propose_now(struct clock *c, uint64_t wall, uint64_t boot)
+{
+    CU_ASSERT_EQUAL_FATAL(clock_wish(c, wall, boot), CLOCK_PROPOSE);
+    clock_sent(c, boot);
+    clock_proposed(c, HF_OK, boot);
+}
+
+static void a_jump_is_followed_once_it_is_accepted_and_committed(void)
+{
+    struct clock c = fresh_active(MS, 0);
+    struct clock_accepted accepted = {0};
+    struct hlc t = {0}, before = {0};
+    uint64_t hour = WALL + 3600000, later = 200 * MS;
+    CU_ASSERT_EQUAL(clock_draw(&c, WALL, MS, &before), HF_OK);
+    CU_ASSERT_EQUAL(clock_accept(&c, WALL, MS, &accepted), HF_E_NOT_FOUND);
+    CU_ASSERT_EQUAL(clock_accept(&c, WALL + 60000, MS, &accepted), HF_E_NOT_FOUND); /* believed without */
+    CU_ASSERT_EQUAL(clock_draw(&c, WALL + 100, 101 * MS, &before), HF_OK);
+    CU_ASSERT_EQUAL(clock_accept(&c, hour, later, &accepted), HF_E_OUTCOME_UNKNOWN);
+    CU_ASSERT_EQUAL(clock_draw(&c, hour, later, &t), HF_OK); /* as yet below the old ceiling */
+    CU_ASSERT(t.t > before.t && hlc_ms(t) < WALL + CLOCK_CEILING_AHEAD_MS);
+    propose_now(&c, hour, later); /* at once, not at the next renewal */
+    CU_ASSERT_EQUAL(clock_accept(&c, hour + 5, later, &accepted), HF_OK);
+    CU_ASSERT(accepted.from_ms == WALL + 199 && accepted.to_ms == hour);
+    CU_ASSERT_FALSE(c.wall_refused);
+    CU_ASSERT_EQUAL(clock_draw(&c, hour + 5, later, &t), HF_OK);
+    CU_ASSERT_EQUAL(hlc_ms(t), hour + 5);
+    CU_ASSERT_EQUAL(clock_accept(&c, hour + 6, later, &accepted), HF_E_NOT_FOUND);
+    CU_ASSERT_EQUAL(clock_draw(&c, hour + 3600000, later, &t), HF_OK); /* one jump was accepted, not every one */
+    CU_ASSERT(c.wall_refused && hlc_ms(t) < hour + 1000);
+    CU_ASSERT_EQUAL(clock_accept(&c, 1ull << 45, later, &accepted), HF_E_REFUSED);
+    clock_deinit(&c);
+}
+
+static void an_acceptance_ends_with_the_role(void)
+{
+    struct clock a = fresh_active(MS, 0), b;
+    struct clock_accepted accepted;
+    uint64_t hour = WALL + 3600000, due = 10 * MS + TAKEOVER_NS;
+    clock_init(&b, 2, "tcp://b", 200);
+    CU_ASSERT_EQUAL(clock_accept(&b, hour, MS, &accepted), HF_E_NOT_LEADER);
+    CU_ASSERT_EQUAL(clock_read(&b, true, buf_slice(&a.key.bytes), 10 * MS), HF_OK);
+    CU_ASSERT_EQUAL(clock_accept(&a, hour, 10 * MS, &accepted), HF_E_OUTCOME_UNKNOWN);
+    propose_now(&b, WALL, due);
+    CU_ASSERT_EQUAL(clock_read(&a, true, buf_slice(&b.key.bytes), due), HF_OK);
+    CU_ASSERT_EQUAL(clock_accept(&a, hour, due, &accepted), HF_E_NOT_LEADER);
+    CU_ASSERT(hlc_ms(clock_now(&a, hour, due)) < hour && a.wall_refused);
+    clock_deinit(&a);
+    clock_deinit(&b);
+}
+
+static void the_skew_is_against_the_oracles_time(void)
+{
+    struct clock a = fresh_active(MS, 0), b;
+    struct hlc t = {0};
+    CU_ASSERT_EQUAL(clock_draw(&a, WALL, MS, &t), HF_OK);
+    CU_ASSERT_EQUAL(clock_skew_ms(&a, WALL + 20, 21 * MS), 0); /* its own clock is the oracle's */
+    CU_ASSERT_EQUAL(clock_skew_ms(&a, WALL + 3600020, 21 * MS), 3600000);
+    CU_ASSERT_TRUE(a.wall_refused);
+    CU_ASSERT_EQUAL(clock_skew_ms(&a, WALL - 3600000, 21 * MS), -3600000);
+    clock_init(&b, 2, "tcp://b", 200);
+    CU_ASSERT_EQUAL(clock_skew_ms(&b, WALL, 10 * MS), 0); /* nothing is known */
+    CU_ASSERT_EQUAL(clock_read(&b, true, buf_slice(&a.key.bytes), 10 * MS), HF_OK);
+    clock_heard(&b, t, 20 * MS);
+    clock_heard(&b, t, 25 * MS); /* nothing new */
+    CU_ASSERT_EQUAL(clock_skew_ms(&b, WALL + 510, 30 * MS), 500);
+    CU_ASSERT_EQUAL(clock_skew_ms(&b, WALL - 490, 30 * MS), -500);
+    clock_deinit(&a);
+    clock_deinit(&b);
+}
+
 static void nothing_is_issued_at_the_ceiling(void)
 {
     struct clock c = fresh_active(MS, 0);
@@ -203,7 +274,7 @@ struct world {
     int64_t offset_ms[PLAYERS];
     struct flight flights[FLIGHTS];
     struct hlc newest;
-    uint64_t issued, takeovers, bad;
+    uint64_t issued, takeovers, accepted, bad;
 };
 
 static uint64_t wall(const struct world *w, int p)
@@ -300,7 +371,7 @@ static void trouble(struct world *w, int p)
         w->paused[p] = w->now + random_below(&w->random, 8000) * MS;
         break;
     case 2: /* its wall clock is set */
-        w->offset_ms[p] = (int64_t)random_below(&w->random, 3600000) - 1800000;
+        w->offset_ms[p] = (int64_t)random_below(&w->random, 7200000) - 3600000;
         break;
     case 3:
         w->offset_ms[p] = 0;
@@ -308,6 +379,11 @@ static void trouble(struct world *w, int p)
     case 4:
         w->offset_ms[p] = (int64_t)random_below(&w->random, 2000) - 1000;
         break;
+    case 5: { /* an operator accepts whatever it shows */
+        struct clock_accepted accepted;
+        w->accepted += clock_accept(&w->clocks[p], wall(w, p), w->now, &accepted) == HF_E_OUTCOME_UNKNOWN;
+        break;
+    }
     default:
         break;
     }
@@ -375,12 +451,13 @@ static uint64_t only_seed;
 static void timestamps_only_grow_whatever_happens(void)
 {
     static struct world w;
-    uint64_t issued = 0, takeovers = 0;
+    uint64_t issued = 0, takeovers = 0, accepted = 0;
     uint64_t first = only_seed ? only_seed : 1, last = only_seed ? only_seed : 200;
     for (uint64_t seed = first; seed <= last; seed++) {
         run(&w, seed);
         issued += w.issued;
         takeovers += w.takeovers;
+        accepted += w.accepted;
         CU_ASSERT_EQUAL(w.bad, 0);
         if (w.bad)
             fprintf(stderr, "replay: test_coordinator_clock %llu\n", (unsigned long long)seed);
@@ -388,8 +465,10 @@ static void timestamps_only_grow_whatever_happens(void)
     if (!only_seed) { /* the schedules must have been worth it */
         CU_ASSERT(issued > 100000);
         CU_ASSERT(takeovers > 400);
+        CU_ASSERT(accepted > 50);
     }
-    printf(" [%llu issued, %llu take-overs] ", (unsigned long long)issued, (unsigned long long)takeovers);
+    printf(" [%llu issued, %llu take-overs, %llu jumps accepted] ", (unsigned long long)issued,
+           (unsigned long long)takeovers, (unsigned long long)accepted);
 }
 
 int main(int argc, char **argv)
@@ -401,6 +480,9 @@ int main(int argc, char **argv)
         {"a standby takes over one lease after the last change", a_standby_takes_over_one_lease_after_the_last_change},
         {"two processes with one id are told apart", two_processes_with_one_id_are_told_apart},
         {"wall jumps", wall_jumps},
+        {"a jump is followed once it is accepted and committed", a_jump_is_followed_once_it_is_accepted_and_committed},
+        {"an acceptance ends with the role", an_acceptance_ends_with_the_role},
+        {"the skew is against the oracle's time", the_skew_is_against_the_oracles_time},
         {"nothing is issued at the ceiling", nothing_is_issued_at_the_ceiling},
         {"damaged and absurd input changes nothing", damaged_and_absurd_input_changes_nothing},
         {"timestamps only grow, whatever happens", timestamps_only_grow_whatever_happens},

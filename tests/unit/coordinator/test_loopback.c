@@ -155,6 +155,35 @@ static const Hf__Client__Reply *simple(struct run *run, Hf__Client__Request__OpC
     return call(run, &q);
 }
 
+static uint64_t post_timestamp(struct run *run, uint32_t deadline_ms, bool forwarded)
+{
+    Hf__Client__Timestamp op = HF__CLIENT__TIMESTAMP__INIT;
+    Hf__Client__Request q = HF__CLIENT__REQUEST__INIT;
+    q.op_case = HF__CLIENT__REQUEST__OP_TIMESTAMP;
+    q.timestamp = &op;
+    q.deadline_ms = deadline_ms;
+    op.forwarded = forwarded;
+    return post(run, &q);
+}
+
+static const Hf__Client__Reply *timestamp(struct run *run, uint32_t deadline_ms, bool forwarded)
+{
+    uint64_t id = post_timestamp(run, deadline_ms, forwarded);
+    const Hf__Client__Reply *reply = take(run, PATIENCE_MS);
+    must(reply != NULL);
+    CU_ASSERT_EQUAL(reply->id, id);
+    return reply;
+}
+
+static const Hf__Client__Reply *accept_clock(struct run *run)
+{
+    Hf__Client__ClockAccept op = HF__CLIENT__CLOCK_ACCEPT__INIT;
+    Hf__Client__Request q = HF__CLIENT__REQUEST__INIT;
+    q.op_case = HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT;
+    q.clock_accept = &op;
+    return call(run, &q);
+}
+
 static void begin(struct run *run, uint64_t queue_max)
 {
     replicas_start(&replicas, PORT_REPLICAS + port_base);
@@ -396,9 +425,15 @@ static void a_standby_renews_and_takes_over(void)
     }
     run_start(&second, 2, 100);
     WAIT_FOR(second.coordinator->ready);
-    const Hf__Client__Reply *reply = simple(&second, HF__CLIENT__REQUEST__OP_TIMESTAMP);
+    const Hf__Client__Reply *reply = timestamp(&second, 0, true); /* forwarded once: not again */
     CU_ASSERT_EQUAL(reply->code, HF_E_NOT_LEADER);
     CU_ASSERT_STRING_EQUAL(reply->leader_endpoint, first.listen);
+    for (int i = 0; i < 100; i++) { /* in turn from both: drawn by the active one after they were asked for */
+        reply = timestamp(i % 2 ? &first : &second, 0, false);
+        CU_ASSERT(reply->code == HF_OK && reply->timestamp > t);
+        t = reply->timestamp;
+    }
+    CU_ASSERT_EQUAL(accept_clock(&second)->code, HF_E_NOT_FOUND); /* the active one says so */
     struct put p;
     CU_ASSERT_EQUAL(call(&second, put(&p, "a", 0, 0))->code, HF_OK); /* it forwards all the same */
     reply = simple(&second, HF__CLIENT__REQUEST__OP_CLUSTER_STATUS);
@@ -411,10 +446,14 @@ static void a_standby_renews_and_takes_over(void)
     uint64_t leases = leader->leases;
     WAIT_FOR(leader->leases >= leases + 2);
     CU_ASSERT_EQUAL(call(&second, put(&p, "z", 0, 0))->code, HF_OK);
-    CU_ASSERT_EQUAL(simple(&second, HF__CLIENT__REQUEST__OP_TIMESTAMP)->code, HF_E_NOT_LEADER);
+    uint64_t began_ns = clock_boot_ns();
+    reply = timestamp(&second, 300, false); /* the active one is dead, nobody can take over */
+    CU_ASSERT(reply->code == HF_E_UNAVAILABLE && clock_boot_ns() - began_ns < 2000 * CLOCK_NS_PER_MS);
+    uint64_t waits = post_timestamp(&second, 60000, false);
     replicas_at(&replicas, 1, 1)->silent = replicas_at(&replicas, 1, 2)->silent = false;
-    WAIT_FOR(simple(&second, HF__CLIENT__REQUEST__OP_TIMESTAMP)->code == HF_OK);
-    CU_ASSERT(simple(&second, HF__CLIENT__REQUEST__OP_TIMESTAMP)->timestamp > t);
+    reply = take(&second, 2 * PATIENCE_MS); /* it waited for the take-over, and is answered by us */
+    CU_ASSERT(reply != NULL && reply->id == waits && reply->code == HF_OK && reply->timestamp > t);
+    CU_ASSERT_EQUAL(simple(&second, HF__CLIENT__REQUEST__OP_TIMESTAMP)->code, HF_OK);
     finish(&second);
 }
 

@@ -6,6 +6,7 @@
 static struct metric first[] = {
     {"holdfast_test_dropped_total", "reason=\"cluster\"", "Messages dropped", METRIC_COUNTER, 0},
     {"holdfast_test_bytes", NULL, "Bytes", METRIC_GAUGE, 0},
+    {"holdfast_test_skew_seconds", NULL, "Skew", METRIC_GAUGE_SIGNED_NS, 0},
 };
 static struct metric second[] = {
     {"holdfast_test_dropped_total", "reason=\"full\"", "Messages dropped", METRIC_COUNTER, 0},
@@ -22,6 +23,7 @@ static void text_of_counters_and_gauges(void)
     metric_add(&first[0], 3);
     metric_add(&second[0], 4);
     metric_set(&first[1], UINT64_MAX);
+    metric_set(&first[2], (uint64_t)-1500000000);
     static const char expected[] = "# HELP holdfast_test_dropped_total Messages dropped\n"
                                    "# TYPE holdfast_test_dropped_total counter\n"
                                    "holdfast_test_dropped_total{reason=\"cluster\"} 3\n"
@@ -29,6 +31,9 @@ static void text_of_counters_and_gauges(void)
                                    "# HELP holdfast_test_bytes Bytes\n"
                                    "# TYPE holdfast_test_bytes gauge\n"
                                    "holdfast_test_bytes 18446744073709551615\n"
+                                   "# HELP holdfast_test_skew_seconds Skew\n"
+                                   "# TYPE holdfast_test_skew_seconds gauge\n"
+                                   "holdfast_test_skew_seconds -1.500000000\n"
                                    "# HELP holdfast_test_seconds Time\n";
     struct buf text = {0};
     metrics_write(&text);
@@ -56,7 +61,7 @@ static void buckets_are_cumulative_and_end_at_infinity(void)
 
 int main(void)
 {
-    metrics_register(first, 2);
+    metrics_register(first, sizeof first / sizeof first[0]);
     metrics_register(second, 1);
     metrics_register_histogram(&histogram);
     static const struct unit_case cases[] = {
