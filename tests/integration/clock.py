@@ -1,0 +1,298 @@
+#!/usr/bin/env python3
+# clock.py: one order of timestamps whatever becomes of the coordinators: killed, stopped and continued, started anew, their
+# wall clocks set; what a standby passes on, what an operator accepts, and the requests in flight when one dies.
+import json
+import os
+import signal
+import sys
+import time
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import clocks  # noqa: E402
+import faults  # noqa: E402
+import histories  # noqa: E402
+import wire  # noqa: E402
+from cluster import ASAN, FULL, PATIENCE, ClusterTest, Hammer, parse_dump, wait_for  # noqa: E402
+from wire import request  # noqa: E402
+
+DRAWN = 10000000 if FULL else 50000 if ASAN else 200000
+KILLS = 100 if FULL else 3
+HOUR = 3600
+FEW = 2000  # timestamps that show that it goes on
+LEASE_S = 3.15  # coordinator/limits.h: until a standby may take over
+
+
+class ClockTest(ClusterTest):
+    def clock_cluster(self, env=None, **shape):
+        c = clocks.ClockCluster(self.id().rpartition(".")[2], **shape)
+        self.addCleanup(self._close, c)
+        c.up(env=env)
+        self.addCleanup(lambda: [c.go_on(n) for n in c.processes])
+        return c
+
+    def said_of_clock(self, c, name):
+        said = c.own_status(name)
+        return said[1] if said else None
+
+
+class Timestamps(ClockTest):
+    """None repeated, none below one that was in hand."""
+
+    def killed(self, c, ticks):
+        active = c.active()
+        c.kill(active)
+        ticks.await_drawn(FEW)
+        c.start(active)
+
+    def stopped(self, c, ticks):
+        """Long enough for another to take over; then it finds itself deposed."""
+        active = c.active()
+        c.pause(active)
+        c.active(among=[n for n in c.coordinators() if n != active])
+        ticks.await_drawn(FEW)
+        c.go_on(active)
+        ticks.await_drawn(FEW)
+
+    def stopped_briefly(self, c, ticks):
+        active = c.active()
+        c.pause(active)
+        faults.pause(0.5)
+        c.go_on(active)
+        ticks.await_drawn(FEW)
+
+    def standby_restarted(self, c, ticks):
+        name = c.standbys()[0]
+        c.kill(name, number=signal.SIGTERM)
+        ticks.await_drawn(FEW)
+        c.start(name)
+
+    def ahead(self, c, ticks):
+        """Not followed."""
+        active = c.active()
+        c.set_wall(active, HOUR)
+        wait_for("the clock refused", 30, lambda: self.said_of_clock(c, active).clock_refused)
+        ticks.await_drawn(FEW)
+        c.set_wall(active, 0)
+        wait_for("the clock believed", 30, lambda: not self.said_of_clock(c, active).clock_refused)
+
+    def behind(self, c, ticks):
+        active = c.active()
+        c.set_wall(active, -HOUR)
+        ticks.await_drawn(FEW)
+        c.kill(active)  # the next one starts above all the same, and so does this one
+        ticks.await_drawn(FEW)
+        c.start(active)
+        c.set_wall(active, 0)
+
+    def accepted(self, c, ticks):
+        """The cluster's time jumps by an hour; all clocks are behind it then."""
+        active = c.active()
+        c.set_wall(active, HOUR)
+        said = clocks.accepted(c.cli("--json", "clock", "accept", "--timeout", "20000"))
+        if said["accepted"]:  # from the second time on the ceiling is there already
+            self.assertGreater(said["to_ms"] - said["from_ms"], HOUR * 900)
+        ticks.await_drawn(FEW)
+        c.set_wall(active, 0)
+        ticks.await_drawn(FEW)
+
+    def test_none_is_repeated_and_none_falls(self):
+        c = self.clock_cluster(shards=1, replicas=3, coordinators=3)
+        ticks = [clocks.Ticks(c, tag) for tag in "ab"]
+        events = [self.killed, self.stopped, self.ahead, self.standby_restarted, self.behind, self.stopped_briefly, self.accepted,
+                  self.stopped, self.killed]
+        total = lambda: sum(t.progress()["drawn"] for t in ticks)  # noqa: E731
+        rounds = 0
+        while rounds < len(events) or total() < DRAWN:
+            events[rounds % len(events)](c, ticks[rounds % 2])
+            wait_for("its share", 600, lambda: total() >= min(DRAWN, DRAWN * (rounds + 1) // len(events)))
+            rounds += 1
+        for t in ticks:
+            t.stop()
+        found, drawn = clocks.judge(*ticks)
+        print(f"{drawn} timestamps over {rounds} events: " + ", ".join(
+            f"{k} {sum(t.counts[k] for t in ticks)}" for k in ("refused", "silent")), file=sys.stderr)
+        self.assertEqual(found, [])
+        self.assertGreaterEqual(drawn, DRAWN)
+
+    def trap(self, env=None):
+        """The active one is stopped with a renewal in flight, another takes over and works, the old one is continued, and the
+        renewal is delivered."""
+        c = self.clock_cluster(env=env, shards=1, replicas=3, coordinators=2)
+        ticks = clocks.Ticks(c)
+        ticks.await_drawn(FEW)
+        old, leader = c.active(), c.leader(1)
+        other = next(n for n in c.coordinators() if n != old)
+        for n in c.names(1):
+            c.pause(n)
+        faults.pause(1.3)  # it renews each second: now one is on its way to the stopped leader
+        c.pause(old)
+        for n in c.names(1):
+            if n != leader:
+                c.go_on(n)
+        c.active(among=[other])
+        ticks.await_drawn(FEW)
+        faults.pause(2.0 * PATIENCE)  # ticks give their unanswered requests up and ask the stopped one more
+        c.go_on(leader)
+        faults.pause(0.3)
+        c.go_on(old)
+        wait_for("the old one to hear that it is not active", 30, lambda: (c.own_status(old) or [None])[0] is not None)
+        ticks.await_drawn(FEW)
+        ticks.stop()
+        return clocks.judge(ticks)[0]
+
+    def test_the_old_active_one_repeats_nothing(self):
+        self.assertEqual(self.trap(), [])
+
+    def test_the_trap_finds_a_lease_that_is_not_checked(self):
+        self.assertNotEqual(self.trap(env={"HOLDFAST_PLANTED_BUG": "clock.lease_unchecked"}), [])
+
+
+class Standby(ClockTest):
+    def test_what_it_passes_on(self):
+        c = self.clock_cluster(shards=1, replicas=1, coordinators=2)
+        active, standby = c.active(), c.standbys()[0]
+        last = 0
+        with c.wire(active) as a, c.wire(standby) as b:
+            for i in range(200):  # in turn: each was drawn after the one before was in hand
+                reply = (a, b)[i % 2].ask(request(timestamp=True))
+                self.assertEqual(reply.code, wire.OK)
+                self.assertGreater(reply.timestamp, last)
+                last = reply.timestamp
+            ahead = wire.pb.Request(timestamp=wire.pb.Timestamp(above=last + (5000 << 16)))  # beyond the ceiling: it waits
+            self.assertGreater(b.ask(ahead).timestamp, last + (5000 << 16))
+            marked = wire.pb.Request(timestamp=wire.pb.Timestamp(forwarded=True))
+            reply = b.ask(marked)
+            self.assertEqual((reply.code, reply.leader_endpoint), (wire.NOT_LEADER, c.processes[active]["client"]))
+            c.pause(active)  # it takes requests, and answers none
+            begin = time.monotonic()
+            reply = b.ask(request(timestamp=True, deadline_ms=500))
+            self.assertEqual(reply.code, wire.UNAVAILABLE)
+            self.assertLess(time.monotonic() - begin, 2.0 * PATIENCE)
+            # One that may wait longer gets the first that is issued after the take-over, by the standby itself.
+            self.assertGreater(b.ask(request(timestamp=True, deadline_ms=60000), 60 * PATIENCE).timestamp, last)
+            c.go_on(active)
+        self.assertEqual(c.active(), standby)
+
+    def test_an_operator_who_gets_no_answer_is_told_so(self):
+        c = self.clock_cluster(shards=1, replicas=1, coordinators=2)
+        active, standby = c.active(), c.standbys()[0]
+        at = c.processes[standby]["client"]
+        c.pause(active)
+        done = c.cli("-c", at, "--timeout", "700", "clock", "accept", code=5)
+        self.assertEqual(done.stderr.count("\n"), 1)
+        c.go_on(active)
+
+
+class Accept(ClockTest):
+    def test_a_clock_that_is_ahead_is_refused_until_it_is_accepted(self):
+        c = self.clock_cluster(shards=2, replicas=1, coordinators=2)
+        active, standby = c.active(), c.standbys()[0]
+        through = ("-c", c.processes[standby]["client"])
+        self.assertEqual(c.cli("clock", "accept").stdout,
+                         "nothing to accept: the active coordinator's wall clock is believed\n")
+        self.assertEqual(clocks.accepted(c.cli("--json", *through, "clock", "accept")), {"accepted": False})
+        before, _ = c.timestamp(active)
+        c.set_wall(active, HOUR)
+        rows = self.refused_in_status(c, active)
+        self.assertFalse(rows[standby]["clock_refused"])
+        self.assertLess(abs(rows[standby]["skew_ms"]), HOUR * 500)
+        self.assertIn("holdfast clock accept", c.cli("status").stdout)
+        middle, _ = c.timestamp(active)
+        self.assertLess((middle >> 16) - (before >> 16), HOUR * 500)  # not followed
+        done = clocks.accepted(c.cli("--json", *through, "clock", "accept"))
+        self.assertEqual((done["accepted"], done["coordinator"]), (True, int(active.split("/")[1])))
+        self.assertGreater(done["to_ms"] - done["from_ms"], HOUR * 900)
+        self.assertLess(done["to_ms"] - done["from_ms"], HOUR * 1100)
+        after, _ = c.timestamp(standby)
+        self.assertGreaterEqual(after >> 16, done["to_ms"])
+        rows = self.coordinators(c)
+        self.assertEqual([row["clock_refused"] for row in rows.values()], [False, False])
+        wait_for("the standby to know that it is behind", 30,
+                 lambda: self.coordinators(c)[standby]["skew_ms"] < -HOUR * 900)
+        # The next one goes on from there, whatever its own clock says, and the shards with it.
+        c.kill(active)
+        self.assertGreater(c.timestamp(standby)[0], after)
+        for key in ("apple", "zebra"):
+            c.cli("put", key, "1")
+            self.assertEqual(c.cli("get", key).stdout, "1\n")
+
+    def coordinators(self, c):
+        return {f"coordinator/{row['id']}": row for row in c.status()["coordinators"]}
+
+    def refused_in_status(self, c, name):
+        def probe():
+            rows = self.coordinators(c)
+            return rows if rows[name]["clock_refused"] else None
+        rows = wait_for("the status to say that the clock is refused", 30, probe)
+        self.assertGreater(rows[name]["skew_ms"], HOUR * 900)
+        self.assertGreater(rows[name]["ceiling_ms"], 1600000000000)
+        return rows
+
+
+class FailOver(ClockTest):
+    def test_coordinators_killed_under_load(self):
+        c = self.clock_cluster(shards=2, replicas=3, coordinators=2)
+        hammers = [Hammer(c, "routed", routed=True, hot=3, unique=2), Hammer(c, "direct", hot=2, unique=1)]
+        took = []
+        for _ in range(KILLS):
+            for h in hammers:
+                h.await_acks(20)
+            active = c.active()
+            other = next(n for n in c.coordinators() if n != active)
+            c.kill(active)
+            begin = time.monotonic()
+            took.append(c.timestamp(other)[1] - begin)
+            for h in hammers:
+                h.await_acks(20)  # with one coordinator left
+            c.start(active)
+        codes = {}
+        for h in hammers:
+            h.stop()
+            for row in histories.rows(h.path):
+                key = (row[7], row[9])
+                codes[key] = codes.get(key, 0) + 1
+        print("next timestamp after each kill, s: " + " ".join(f"{s:.2f}" for s in sorted(took)), file=sys.stderr)
+        print("outcomes: " + ", ".join(f"{k[0]} {k[1]} {n}" for k, n in sorted(codes.items())), file=sys.stderr)
+        # Done, surely not done, unknown: nothing else ends a request, and all have ended.
+        self.assertLessEqual({outcome for outcome, _ in codes}, {"ok", "notfound", "mismatch", "unknown", "fail"})
+        self.assertLess(max(took), 30 * PATIENCE)
+        self.assertEqual(histories.judge(c, hammers, parse_dump(c.cli("dump", text=False).stdout)), [])
+
+    def renewals(self, c, shard):
+        """The committed ceiling of a shard, as its leader knows it."""
+        return c.status_of(c.leader(shard)).ceiling
+
+    def test_without_shard_1_the_others_go_on(self):
+        c = self.clock_cluster(shards=2, replicas=3, coordinators=2)
+        active, standby = c.active(), c.standbys()[0]
+        c.cli("put", "zebra", "0")
+        c.kill(*c.names(1))
+        faults.pause(LEASE_S)  # nobody may issue timestamps any more
+        with c.wire(standby) as w:
+            self.assertEqual(w.ask(request(timestamp=True, deadline_ms=300)).code, wire.UNAVAILABLE)
+
+        def goes_on(value, *coordinators):
+            """Of both ways; and the lease of shard 2 is renewed."""
+            before = self.renewals(c, 2)
+            at = ",".join(c.processes[n]["client"] for n in coordinators)
+            for way in ([], ["--routed"]):
+                c.cli("-c", at, *way, "put", "zebra", value)
+                self.assertEqual(c.cli("-c", at, *way, "get", "zebra").stdout, value + "\n")
+            wait_for("the lease of shard 2", 30, lambda: self.renewals(c, 2) > before)
+        goes_on("1", active, standby)
+        c.kill(active)
+        goes_on("2", standby)  # which never was active
+        leader = c.leader(2)
+        c.kill(leader)  # a new leader draws no timestamp: it goes on from the ceiling
+        goes_on("3", standby)
+        c.start_in_background(*c.names(1), leader)
+        last, _ = c.timestamp(standby)
+        self.assertGreater(last, self.renewals(c, 2) - (10000 << 16))
+        for key in ("apple", "zebra"):
+            c.cli("put", key, "4")
+            self.assertEqual(json.loads(c.cli("--json", "get", key).stdout)["value"], "4")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
