@@ -16,10 +16,10 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+#include <zmq.h>
 
 #include "common/base/error.h"
 #include "common/sys/clock.h"
-#include "common/sys/net.h"
 #include "common/sys/options.h"
 #include "proto/client.pb-c.h"
 #include "proto/pack.h"
@@ -53,7 +53,7 @@ struct place {
 };
 
 struct connection {
-    struct net_socket *socket;
+    void *socket;
     struct place places[WINDOW_MAX];
 };
 
@@ -65,7 +65,7 @@ struct known {
 
 static struct settings set;
 static struct connection connections[CONNECTIONS_MAX];
-static struct net_poll_item items[CONNECTIONS_MAX];
+static zmq_pollitem_t items[CONNECTIONS_MAX];
 static size_t connection_count;
 static struct known known[KNOWN];
 static uint64_t next_id = 1, drawn, low, twice, refused, silent;
@@ -96,7 +96,7 @@ static bool draw(size_t at, size_t place)
     struct known *k = &known[next_id % KNOWN];
     *k = (struct known){
         .id = next_id, .floor = atomic_load(highest), .connection = (uint32_t)at, .place = (uint32_t)place};
-    if (net_send(connections[at].socket, buf_slice(&frame)) != HF_OK)
+    if (zmq_send(connections[at].socket, frame.data, frame.size, ZMQ_DONTWAIT) < 0)
         return false;
     connections[at].places[place] = (struct place){next_id, clock_boot_ns()};
     next_id++;
@@ -151,18 +151,16 @@ static void take(const Hf__Client__Reply *reply)
 static void receive(void)
 {
     for (size_t i = 0; i < connection_count; i++) {
-        struct net_message message;
-        int rc;
-        while (items[i].readable && (rc = net_receive(connections[i].socket, NULL, &message)) != HF_E_AGAIN) {
-            if (rc != HF_OK)
-                continue;
-            const Hf__Client__Reply *reply =
-                pack_unpack(&hf__client__reply__descriptor, net_message_data(&message), &arena);
+        zmq_msg_t message;
+        zmq_msg_init(&message);
+        while (items[i].revents != 0 && zmq_msg_recv(&message, connections[i].socket, ZMQ_DONTWAIT) >= 0) {
+            struct slice data = slice_make(zmq_msg_data(&message), zmq_msg_size(&message));
+            const Hf__Client__Reply *reply = pack_unpack(&hf__client__reply__descriptor, data, &arena);
             if (reply != NULL)
                 take(reply);
-            net_message_release(&message);
             arena_reset(&arena);
         }
+        zmq_msg_close(&message);
     }
 }
 
@@ -173,19 +171,30 @@ static void show(void)
     fflush(stdout);
 }
 
-static bool prepare(struct net *net)
+/* Without heartbeats, which the product's own sockets have: what is on its way to a stopped coordinator stays so. */
+static bool connect_to(void *context, const char *endpoint)
+{
+    static const int options[][2] = {{ZMQ_LINGER, 0},      {ZMQ_IMMEDIATE, 1},      {ZMQ_SNDHWM, 100000},
+                                     {ZMQ_RCVHWM, 100000}, {ZMQ_RECONNECT_IVL, 20}, {ZMQ_RECONNECT_IVL_MAX, 200}};
+    void *socket = zmq_socket(context, ZMQ_DEALER);
+    for (size_t i = 0; socket && i < sizeof options / sizeof *options; i++)
+        zmq_setsockopt(socket, options[i][0], &options[i][1], sizeof options[i][1]);
+    if (socket == NULL || zmq_connect(socket, endpoint) != 0)
+        return false;
+    connections[connection_count].socket = socket;
+    items[connection_count++] = (zmq_pollitem_t){.socket = socket, .events = ZMQ_POLLIN};
+    return true;
+}
+
+static bool prepare(void *context)
 {
     char *text = strdup(set.endpoints), *rest = text;
-    const struct net_options options = {.hwm = 100000, .message_bytes = 1 << 20};
     if (text == NULL)
         return false;
     for (char *one; (one = strsep(&rest, ",")) != NULL;)
-        for (uint64_t i = 0; i < set.connections && connection_count < CONNECTIONS_MAX; i++) {
-            if (net_connect(net, one, &options, &connections[connection_count].socket) != HF_OK)
+        for (uint64_t i = 0; i < set.connections && connection_count < CONNECTIONS_MAX; i++)
+            if (!connect_to(context, one))
                 return false;
-            items[connection_count].socket = connections[connection_count].socket;
-            connection_count++;
-        }
     free(text);
     highest = &own_highest;
     if (set.shared != NULL) {
@@ -206,19 +215,19 @@ static int run(void)
 {
     sigset_t ends;
     static const struct timespec at_once = {0};
-    struct net *net = net_new(1, CONNECTIONS_MAX + 8);
+    void *context = zmq_ctx_new();
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);
     sigaddset(&ends, SIGINT);
     pthread_sigmask(SIG_BLOCK, &ends, NULL);
-    if (net == NULL || !prepare(net)) {
+    if (context == NULL || !prepare(context)) {
         fprintf(stderr, "ticks: cannot begin: endpoints=%s out=%s\n", set.endpoints, set.out);
         return 2;
     }
     uint64_t show_ns = 0;
     while ((set.count == 0 || drawn < set.count) && sigtimedwait(&ends, NULL, &at_once) < 0) {
         fill();
-        if (net_poll(items, connection_count, SHOW_MS) > 0)
+        if (zmq_poll(items, (int)connection_count, SHOW_MS) > 0)
             receive();
         if (clock_boot_ns() < show_ns)
             continue;
@@ -227,8 +236,8 @@ static int run(void)
     }
     show();
     for (size_t i = 0; i < connection_count; i++)
-        net_close(&connections[i].socket);
-    net_free(&net);
+        zmq_close(connections[i].socket);
+    zmq_ctx_term(context);
     arena_deinit(&arena);
     buf_deinit(&frame);
     return fclose(out) == 0 ? 0 : 2;
