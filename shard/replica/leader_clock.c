@@ -10,7 +10,8 @@ void leader_clock_begin(struct leader_clock *c, const struct fsm_info *info, uin
 {
     must(c->state == LEADER_CLOCK_IDLE && question != 0);
     stamp_observe(&c->stamp, info->restart); /* a predecessor stamped from there */
-    stamp_continue(&c->stamp, info->newest);
+    stamp_continue(&c->stamp,
+                   planted_bug("clock.sequence_anew") ? (struct version){.t = info->newest.t} : info->newest);
     c->state = planted_bug("clock.no_fresh_timestamp") ? LEADER_CLOCK_GOING : LEADER_CLOCK_ASKING;
     c->question = question;
     c->since_ns = now_ns;

@@ -11,8 +11,6 @@
 #include "tests/sim/node.h"
 #include "tests/sim/world/process.h"
 
-#define WALL_START_MS 1000000 /* 1970 still: sessions live for an hour, whatever a clock was before it was set */
-
 struct disk *__wrap_disk_posix(void);
 uint64_t __wrap_clock_boot_ns(void);
 uint64_t __wrap_clock_wall_ms(void);
@@ -44,10 +42,7 @@ uint64_t __wrap_clock_boot_ns(void)
 
 uint64_t __wrap_clock_wall_ms(void)
 {
-    if (process() == NULL)
-        return 0;
-    int64_t ms = WALL_START_MS + (int64_t)(world_now->now / SIM_MS) + process()->wall_ms;
-    return ms > 0 ? (uint64_t)ms : 0;
+    return process() != NULL ? process_wall_ms(process()) : 0;
 }
 
 uint64_t __wrap_digest_random_u64(void)

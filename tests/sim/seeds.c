@@ -124,6 +124,9 @@ static void add_counts(struct sim_result *to, const struct sim_result *r)
     to->changes += r->changes;
     to->published += r->published;
     to->trimmed += r->trimmed;
+    to->timestamps += r->timestamps;
+    to->looks += r->looks;
+    to->restarts_above += r->restarts_above;
     to->installs += r->installs;
     to->restarts += r->restarts;
     to->rebuilt += r->rebuilt;

@@ -50,6 +50,12 @@ static const struct canary {
     {"fsm.done_below_off_by_one", "sessions"},
     {"forward.answers_twice", "answers"},
     {"clock.lease_unchecked", "oracle"},
+    {"clock.no_fresh_timestamp", "stable"},
+    {"clock.read_unobserved", "stable"},
+    {"reads.in_flight_unseen", "stable"},
+    {"clock.no_restart_mark", "fresh"},
+    {"native.lease_unchecked", "fresh"},
+    {"clock.sequence_anew", "versions"},
     {"sim.stays_cut", "progress"},
     {"sim.votes_lost_after_healing", "liveness"},
 };

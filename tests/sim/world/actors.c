@@ -8,6 +8,7 @@
 #include "common/base/error.h"
 #include "proto/client.pb-c.h"
 #include "proto/pack.h"
+#include "tests/sim/world/history.h"
 #include "tests/sim/world/judge.h"
 #include "tests/sim/world/process.h"
 #include "tests/sim/world/routes.h"
@@ -23,11 +24,12 @@
 enum op_kind { OP_PUT, OP_GET, OP_CAS, OP_DEL, OP_SCAN, OP_DELETE_PREFIX };
 
 struct op {
-    bool used, fencing, doubt;
+    bool used, fencing, doubt, last;
     enum op_kind kind;
     unsigned key;
     uint32_t shard;
     struct lin_op lin;
+    struct history_floor floor; /* when it began */
     uint64_t session, seq;
     uint64_t ids[ATTEMPTS_MAX];
     bool fences[ATTEMPTS_MAX]; /* the attempt is a fence */
@@ -46,6 +48,7 @@ struct client {
     struct world *world;
     uint32_t number;
     bool routed, sessions; /* mostly through coordinators; with sessions */
+    uint32_t last;         /* when all is healed: shards in which it has a write done */
     struct net_socket *sockets[WORLD_PROCESSES];
     struct op ops[OPS_MAX];
     struct place places[WORLD_SHARDS + 1];
@@ -60,6 +63,7 @@ struct actors {
     uint64_t last_id;
     uint32_t last_value;
     uint64_t key_ops[JUDGE_KEYS];
+    bool last;        /* one more write of each client to each shard */
     bool wrong_first; /* the first routes name a wrong shard */
 };
 
@@ -240,7 +244,23 @@ static void end(struct client *c, struct op *o, enum judge_fate fate, enum lin_o
             c->seen[o->key] = o->kind == OP_DEL ? LIN_ABSENT : o->lin.value;
     }
     c->world->result.writes_done += fate == JUDGE_DONE;
+    c->last += o->last && fate == JUDGE_DONE;
     o->used = false;
+}
+
+/* Where a write stands, or what a read found. */
+static void tell_version(struct client *c, const struct op *o, const Hf__Client__Version *v)
+{
+    unsigned first = o->kind == OP_DELETE_PREFIX ? (o->shard == 1 ? 0 : JUDGE_KEYS / 2) : o->key;
+    unsigned count = o->kind == OP_DELETE_PREFIX ? JUDGE_KEYS / 2 : 1;
+    if (v == NULL || o->kind == OP_SCAN)
+        return;
+    struct version version = {.t = {v->t}, .seq = v->seq};
+    for (unsigned k = first; k < first + count; k++)
+        if (o->kind == OP_GET)
+            history_read(c->world, k, 0, o->lin.value, version, &o->floor);
+        else
+            history_wrote(c->world, k, o->lin.value, version, &o->floor);
 }
 
 static uint32_t value_of(ProtobufCBinaryData bytes)
@@ -276,6 +296,8 @@ static void end_well(struct client *c, struct op *o, const Hf__Client__Reply *r)
     }
     if (o->kind == OP_GET)
         o->lin.value = r->code == HF_OK ? value_of(r->value) : LIN_ABSENT;
+    if (r->code == HF_OK)
+        tell_version(c, o, o->kind == OP_GET ? r->found : r->written);
     end(c, o, JUDGE_DONE, r->code == HF_E_COMPARE_FAILED ? LIN_MISMATCH : LIN_DONE);
 }
 
@@ -286,6 +308,8 @@ static void fence_heard(struct client *c, struct op *o, const Hf__Client__Reply 
                      error_text(r->code));
     if (r->code != HF_OK)
         return; /* asked again */
+    if (r->outcome == HF_OK)
+        tell_version(c, o, r->written);
     if (r->outcome == HF_E_FENCED)
         end(c, o, JUDGE_NOT, LIN_DONE);
     else
@@ -355,7 +379,7 @@ static void heard(void *ctx, struct slice frame)
     if (c->timestamp_id == r->id) {
         c->timestamp_id = 0;
         if (r->code == HF_OK)
-            judge_timestamp(c->world, c->timestamp_asked, r->timestamp);
+            judge_timestamp(c->world, c->timestamp_asked, 0, r->timestamp);
     }
     if (c->routes_id == r->id) {
         c->routes_id = 0;
@@ -393,22 +417,22 @@ static enum op_kind some_kind(struct world *w)
     return n < 36 ? OP_PUT : n < 60 ? OP_GET : n < 82 ? OP_CAS : n < 92 ? OP_DEL : n < 97 ? OP_SCAN : OP_DELETE_PREFIX;
 }
 
-static void begin(struct client *c, struct op *o)
+static void begin(struct client *c, struct op *o, unsigned key, enum op_kind kind)
 {
     struct world *w = c->world;
     struct actors *a = w->actors;
-    unsigned key = (unsigned)world_below(w, JUDGE_KEYS);
-    *o = (struct op){.key = key, .kind = some_kind(w), .shard = key < JUDGE_KEYS / 2 ? 1 : 2};
-    if (a->key_ops[key]++ >= KEY_OPS_MAX)
+    *o = (struct op){.key = key, .kind = kind, .shard = history_shard(key), .last = a->last};
+    if (a->key_ops[key]++ >= KEY_OPS_MAX && !a->last)
         return;
     static const enum lin_kind kinds[] = {LIN_PUT, LIN_GET, LIN_CAS, LIN_DEL, LIN_GET, LIN_DEL};
     o->lin = (struct lin_op){.kind = kinds[o->kind], .invoked = w->now};
+    o->floor = history_floor(w);
     if (o->kind == OP_PUT || o->kind == OP_CAS)
         o->lin.value = ++a->last_value;
     if (o->kind == OP_CAS)
         o->lin.expected = c->seen[key];
     struct place *p = &c->places[o->shard];
-    if (c->sessions && !reads(o)) {
+    if (c->sessions && !reads(o) && !a->last) {
         if (p->session == 0)
             return; /* not open yet */
         o->session = p->session;
@@ -492,13 +516,20 @@ void actors_act(struct world *w, uint32_t number)
             go_on(c, &c->ops[i]);
     for (size_t i = 0; i < OPS_MAX && !w->healing; i++)
         if (!c->ops[i].used && world_below(w, 3) == 0) {
-            begin(c, &c->ops[i]);
+            begin(c, &c->ops[i], (unsigned)world_below(w, JUDGE_KEYS), some_kind(w));
             break;
         }
+    if (w->actors->last && c->last < WORLD_SHARDS && !c->ops[0].used)
+        begin(c, &c->ops[0], c->last * (JUDGE_KEYS / 2), OP_PUT);
     if (world_below(w, 10) == 0 && !w->healing)
         ask_timestamp(c);
     world_schedule(w, (struct world_event){.kind = WORLD_CLIENT, .who = number},
                    w->now + (1 + world_below(w, 30)) * SIM_MS);
+}
+
+void actors_last(struct world *w)
+{
+    w->actors->last = true;
 }
 
 bool actors_done(const struct world *w)
@@ -507,6 +538,9 @@ bool actors_done(const struct world *w)
         for (size_t o = 0; o < OPS_MAX; o++)
             if (w->actors->clients[i].ops[o].used)
                 return false;
+    for (uint32_t i = 0; i < WORLD_CLIENTS && w->actors->last; i++)
+        if (w->actors->clients[i].last < WORLD_SHARDS)
+            return false;
     return true;
 }
 

@@ -9,4 +9,5 @@
 struct actors *actors_new(struct world *w);
 void actors_free(struct actors **a);
 void actors_act(struct world *w, uint32_t client); /* its timer; the next is scheduled */
-bool actors_done(const struct world *w);           /* nothing is open any more; to be asked while healing */
+void actors_last(struct world *w);       /* all is healed: each client has one more write done in each shard */
+bool actors_done(const struct world *w); /* nothing is open any more; to be asked while healing */

@@ -24,7 +24,7 @@ struct judge {
     uint64_t values;
     struct hashmap open[WORLD_COORDINATORS + 1]; /* requests that a coordinator has: by client and id, a counter */
     struct hashmap issued;
-    uint64_t last_issued; /* highest timestamp a client knows */
+    uint64_t last_issued; /* highest timestamp that left a coordinator */
 };
 
 struct judge *judge_new(void)
@@ -187,15 +187,29 @@ uint64_t judge_timestamp_asked(const struct world *w)
     return w->judge->last_issued;
 }
 
-void judge_timestamp(struct world *w, uint64_t asked, uint64_t t)
+/* Also between two requests that nothing orders: who draws does so under a lease that no two hold at once. */
+void judge_drawn(struct world *w, uint32_t process, uint64_t t)
 {
     struct judge *j = w->judge;
-    if (t <= asked)
-        world_failed(w, "oracle", "timestamp %" PRIx64 " was issued after %" PRIx64 " was known", t, asked);
-    if (hashmap_put(&j->issued, t, j) != NULL)
-        world_failed(w, "oracle", "timestamp %" PRIx64 " was issued twice", t);
+    world_trace(w, process, "drawn", t, 0);
+    if (t <= j->last_issued)
+        world_failed(w, "oracle", "coordinator %" PRIu32 " lets %" PRIx64 " leave, %" PRIx64 " has left",
+                     w->processes[process]->id, t, j->last_issued);
+    hashmap_put(&j->issued, t, j);
     if (t > j->last_issued)
         j->last_issued = t;
+    w->result.timestamps++;
+}
+
+void judge_timestamp(struct world *w, uint64_t asked, uint64_t above, uint64_t t)
+{
+    struct judge *j = w->judge;
+    if (t <= asked || t <= above)
+        world_failed(w, "oracle", "timestamp %" PRIx64 " was issued after %" PRIx64 " was known, above %" PRIx64, t,
+                     asked, above);
+    void *was = hashmap_put(&j->issued, t, w); /* w: a client has it */
+    if (was != j)
+        world_failed(w, "oracle", "timestamp %" PRIx64 " was issued twice, or by nobody", t);
 }
 
 /* ---- keys ---- */

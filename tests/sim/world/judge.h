@@ -7,7 +7,7 @@
  *  once      a value is written at most once; if the client was told so, exactly once; never if told it surely was not
  *  sessions  a session that was opened is known, its seqs are inside its window, nothing is fenced unasked
  *  answers   a coordinator answers each request once, at most; when healed, each
- *  oracle    no timestamp twice, none below one that was known before it was asked for (I8)
+ *  oracle    no timestamp twice, none below one that left before it was asked for, whoever drew them (I8)
  *  progress  when healed, all of it ends well
  *
  * Do not verify: orders across keys; what a scan saw at one moment, only each key of it. */
@@ -38,8 +38,11 @@ void judge_coordinator_died(struct world *w, uint32_t process);
 
 /* An operation of a client ended. `value` of a write is its own among all; `fate` is what the client knows. */
 void judge_op(struct world *w, unsigned key, struct lin_op op, enum judge_fate fate, bool session);
-uint64_t judge_timestamp_asked(const struct world *w);
-void judge_timestamp(struct world *w, uint64_t asked, uint64_t t);
+/* A coordinator lets a timestamp leave: to a client, in a beat, in a lease. */
+void judge_drawn(struct world *w, uint32_t process, uint64_t t);
+uint64_t judge_timestamp_asked(const struct world *w); /* highest that left so far */
+/* A client was told it; it had asked when `asked` was known, for one above `above`. */
+void judge_timestamp(struct world *w, uint64_t asked, uint64_t above, uint64_t t);
 
 /* The end: everything is healed and quiet. */
 void judge_end(struct world *w);

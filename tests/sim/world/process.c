@@ -11,6 +11,7 @@
 
 #define PPM 1000000
 #define CLOCK_PPM_MAX 20000
+#define WALL_START_MS 1000000 /* 1970 still: sessions live for an hour, whatever a clock was before it was set */
 
 struct process *process_new(struct world *w, uint32_t number)
 {
@@ -38,6 +39,21 @@ uint64_t process_clock(const struct process *p)
     return p->clock_local + (uint64_t)(elapsed + elapsed / 1000 * p->clock_ppm / (PPM / 1000));
 }
 
+uint64_t process_wall_ms(const struct process *p)
+{
+    int64_t since_ms = (int64_t)((p->world->now - p->wall_global) / SIM_MS);
+    int64_t ms = WALL_START_MS + (int64_t)(p->world->now / SIM_MS) + p->wall_ms + since_ms * p->wall_permille / 1000;
+    return ms > 0 ? (uint64_t)ms : 0;
+}
+
+void process_set_wall(struct process *p, int64_t ms, int64_t permille)
+{
+    p->wall_ms = ms;
+    p->wall_permille = permille;
+    p->wall_global = p->world->now;
+    world_trace(p->world, p->number, "wall", (uint64_t)ms, (uint64_t)permille);
+}
+
 bool process_up(const struct process *p)
 {
     return p->fiber != NULL;
@@ -49,7 +65,7 @@ void process_start(struct process *p)
     world_trace(p->world, p->number, "start", 0, 0);
     p->dying = false;
     p->die_before = p->stop_before = PHASES;
-    p->stopped_until = 0;
+    p->stopped_until = p->stop_after_draw = 0;
     p->wake_at = UINT64_MAX;
     struct world *w = p->world;
     if (p->shard != 0 && !w->healing && w->start_deaths &&
@@ -158,7 +174,7 @@ HF_NORETURN void process_end(struct process *p)
         fiber_yield();
 }
 
-static void stand_still(struct process *p, uint64_t ns)
+void process_stand_still(struct process *p, uint64_t ns)
 {
     p->stopped_until = p->world->now + ns;
     process_wake(p, p->stopped_until);
@@ -174,8 +190,8 @@ void process_point(struct process *p, enum phase phase)
     if (p->stop_before == phase) {
         p->stop_before = PHASES;
         world_trace(p->world, p->number, "stopped", phase, p->stop_for);
-        stand_still(p, p->stop_for);
+        process_stand_still(p, p->stop_for);
     } else if (random_below(&p->random, 48) == 0) {
-        stand_still(p, (1 + random_below(&p->random, 500)) * 1000);
+        process_stand_still(p, (1 + random_below(&p->random, 500)) * 1000);
     }
 }

@@ -37,11 +37,14 @@ struct process {
 
     uint64_t clock_local, clock_global; /* local time at a global time */
     int64_t clock_ppm;
-    int64_t wall_ms; /* its wall clock is off by */
+    int64_t wall_ms; /* its wall clock was off by so much, at that global time, and runs faster by so much */
+    int64_t wall_permille;
+    uint64_t wall_global;
 
     uint64_t wake_at, wake_version, stopped_until;
     enum phase die_before, stop_before; /* PHASES: not planned */
     uint64_t stop_for;
+    uint64_t stop_after_draw; /* ms, behind the next timestamp a coordinator draws; 0: not planned */
     enum node_death death;
 };
 
@@ -55,11 +58,15 @@ void process_look(struct process *p); /* dead if it ended itself, or its disk is
 bool process_up(const struct process *p);
 
 /* From its own stack. */
-void process_wait(struct process *p, uint64_t ns);       /* for something to receive, or so long */
-void process_point(struct process *p, enum phase phase); /* between two phases: it may stand still or die here */
-HF_NORETURN void process_end(struct process *p);         /* it ends itself: fatal */
+void process_wait(struct process *p, uint64_t ns);        /* for something to receive, or so long */
+void process_stand_still(struct process *p, uint64_t ns); /* amid whatever it does */
+void process_point(struct process *p, enum phase phase);  /* between two phases: it may stand still or die here */
+HF_NORETURN void process_end(struct process *p);          /* it ends itself: fatal */
 
 uint64_t process_clock(const struct process *p);
+uint64_t process_wall_ms(const struct process *p);
+/* From now on its wall clock is off by `ms` and runs faster by `permille`. */
+void process_set_wall(struct process *p, int64_t ms, int64_t permille);
 
 #define PROCESS_DIR "/replica"
 
@@ -74,3 +81,4 @@ struct fsm *replica_process_fsm(const struct process *p); /* NULL: down, or ther
 bool replica_process_leads(const struct process *p);
 void coordinator_process_run(void *process);
 void coordinator_process_close(struct process *p);
+bool coordinator_process_active(const struct process *p); /* it may issue timestamps, by its own clocks */

@@ -233,6 +233,7 @@ void replica_process_create(struct process *p)
     b.range = &range;
     b.heartbeat_ms = SIM_HEARTBEAT_MS;
     b.election_ms = SIM_ELECTION_MS;
+    b.feature_level = FSM_FEATURE_LEVEL;
     p->world->current = p;
     must(directory_bootstrap(&d, &b, message) == 0);
     p->world->current = NULL;
@@ -269,6 +270,7 @@ void replica_process_run(void *process)
                                                 .trailing = p->world->trailing,
                                                 .replay_budget = one_of(p, 1 << 20, 8000)},
                                     .snapshot_listen = p->state,
+                                    .retention_ms = p->world->retention_ms,
                                     .ready = &p->ready};
     r->replica = replica_open(&config);
     p->published = replica_state(r->replica).publish.index;

@@ -206,14 +206,17 @@ void wire_deliver(struct world *w, struct wire_frame *frame)
 
 /* ---- sending ---- */
 
-/* A request that the network may not repeat: on one connection nothing comes twice. */
+/* A request that the network may not repeat: on one connection nothing comes twice. Beats, leases and questions for a
+ * timestamp come twice all the same, as from two coordinators. */
 static bool once_only(const char *endpoint, struct slice data)
 {
     if (strstr(endpoint, "/c") == NULL)
         return false; /* between replicas */
     Hf__Client__Request *q = hf__client__request__unpack(NULL, data.size, data.data);
-    bool harmless = q != NULL && (q->session != 0 || q->op_case == HF__CLIENT__REQUEST__OP_GET ||
-                                  q->op_case == HF__CLIENT__REQUEST__OP_SCAN);
+    bool harmless =
+        q != NULL && (q->session != 0 || q->op_case == HF__CLIENT__REQUEST__OP_GET ||
+                      q->op_case == HF__CLIENT__REQUEST__OP_SCAN || q->op_case == HF__CLIENT__REQUEST__OP_BEAT ||
+                      q->op_case == HF__CLIENT__REQUEST__OP_LEASE || q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP);
     if (q != NULL)
         hf__client__request__free_unpacked(q, NULL);
     return !harmless;

@@ -12,8 +12,10 @@
 #include "common/sys/failpoint.h"
 #include "tests/sim/world/actors.h"
 #include "tests/sim/world/damage.h"
+#include "tests/sim/world/history.h"
 #include "tests/sim/world/judge.h"
 #include "tests/sim/world/process.h"
+#include "tests/sim/world/readers.h"
 #include "tests/sim/world/states.h"
 #include "tests/sim/world/wire.h"
 
@@ -24,8 +26,8 @@
 
 struct world *world_now;
 
-static const char *const checkers[] = {"world.state", "world.snapshots", "linear", "once",
-                                       "sessions",    "answers",         "oracle", "progress"};
+static const char *const checkers[] = {"world.state", "world.snapshots", "linear",   "once",  "sessions", "answers",
+                                       "oracle",      "progress",        "versions", "fresh", "stable"};
 
 bool world_knows(const char *checker)
 {
@@ -137,6 +139,14 @@ static void crash(struct world *w)
         simdisk_halt_after(p->disk, SIMDISK_CHANGES, world_below(w, 8));
 }
 
+static void stop_waiting(struct process *p, uint64_t ms)
+{
+    p->stopped_until = p->world->now + ms * SIM_MS;
+    p->wake_version++;
+    p->wake_at = UINT64_MAX;
+    process_wake(p, p->stopped_until);
+}
+
 static void pause(struct world *w)
 {
     struct process *p = w->processes[victim(w)];
@@ -144,11 +154,8 @@ static void pause(struct world *w)
     if (p->shard != 0) {
         p->stop_before = (enum phase)(PHASE_STEP + world_below(w, PHASES - PHASE_STEP));
         p->stop_for = ms * SIM_MS;
-    } else { /* while it waits */
-        p->stopped_until = w->now + ms * SIM_MS;
-        p->wake_version++;
-        p->wake_at = UINT64_MAX;
-        process_wake(p, p->stopped_until);
+    } else {
+        stop_waiting(p, ms);
     }
 }
 
@@ -206,12 +213,51 @@ static void weather(struct world *w)
     w->late_ms = world_below(w, 3) == 0 ? 2500 : 200;
 }
 
+/* A shard that no coordinator reaches loses its leader: the next one must go on without a fresh timestamp. */
+static uint64_t shard_unanswered(struct world *w)
+{
+    memset(w->cut, 0, sizeof w->cut);
+    uint32_t first = world_replica(1 + (uint32_t)world_below(w, WORLD_SHARDS), 1), leader = 0;
+    for (uint32_t one = first; one < first + WORLD_REPLICAS; one++) {
+        for (uint32_t c = 1; c <= WORLD_COORDINATORS; c++)
+            cut_both(w, one, world_coordinator(c));
+        if (replica_process_leads(w->processes[one]))
+            leader = one;
+    }
+    if (leader != 0)
+        process_die(w->processes[leader], DEATH_KILL);
+    return 500 + world_below(w, 2500);
+}
+
+/* Who issues timestamps stands still, perhaps with one of them in hand, for longer than its lease; or dies. */
+static uint64_t active_gone(struct world *w)
+{
+    for (uint32_t c = 1; c <= WORLD_COORDINATORS; c++) {
+        struct process *p = w->processes[world_coordinator(c)];
+        if (!process_up(p) || !coordinator_process_active(p))
+            continue;
+        uint64_t how = world_below(w, 3), ms = 100 + world_below(w, w->long_plots ? 6000 : 1000);
+        if (how == 0)
+            process_die(p, DEATH_KILL);
+        else if (how == 1)
+            p->stop_after_draw = ms;
+        else
+            stop_waiting(p, ms);
+        return w->long_plots ? ms : 0;
+    }
+    return 0;
+}
+
+/* Sessions live for an hour: nobody may believe a clock an hour ahead, and nobody does once there is a ceiling. */
 static void clock_step(struct world *w)
 {
     struct process *p = w->processes[world_coordinator(1 + (uint32_t)world_below(w, WORLD_COORDINATORS))];
-    p->wall_ms = (int64_t)world_below(w, 20000) - 10000;
-    if (world_below(w, 8) == 0)
-        p->wall_ms *= 100; /* one that nobody may believe, or that lies far back */
+    static const int64_t reach_ms[] = {10000, 10000, 10000, 100000, 1000000, 3600000};
+    size_t kind = world_below(w, judge_timestamp_asked(w) != 0 ? 6 : 5);
+    int64_t ms = (int64_t)world_below(w, 2 * (uint64_t)reach_ms[kind]) - reach_ms[kind];
+    if (kind == 5) /* just so much */
+        ms = ms < 0 ? -reach_ms[kind] : reach_ms[kind];
+    process_set_wall(p, ms, world_below(w, 2) == 0 ? 0 : (int64_t)world_below(w, 3000) - 1000);
 }
 
 static void no_space(struct world *w)
@@ -226,7 +272,7 @@ static void no_space(struct world *w)
 
 static void fault(struct world *w)
 {
-    uint64_t kind = world_below(w, 16), pause_ms = 1 + world_below(w, 2 * w->fault_gap_ms);
+    uint64_t kind = world_below(w, 19), pause_ms = 1 + world_below(w, 2 * w->fault_gap_ms);
     if (kind < 3)
         crash(w);
     else if (kind < 5)
@@ -245,8 +291,12 @@ static void fault(struct world *w)
         pause_ms += leader_alone(w);
     else if (kind == 13 && w->long_plots)
         pause_ms += coordinator_alone(w);
-    else if (kind > 13 && w->damages)
+    else if (kind < 16 && w->damages)
         damage_some(w);
+    else if (kind == 16)
+        pause_ms += shard_unanswered(w);
+    else if (kind > 16)
+        pause_ms += active_gone(w);
     world_schedule(w, (struct world_event){.kind = WORLD_FAULT}, w->now + pause_ms * SIM_MS);
 }
 
@@ -271,6 +321,9 @@ static void step(struct world *w)
         break;
     case WORLD_CLIENT:
         actors_act(w, e.who);
+        break;
+    case WORLD_READER:
+        readers_act(w, e.who);
         break;
     case WORLD_FAULT:
         if (!w->healing)
@@ -305,7 +358,8 @@ static void heal(struct world *w)
         struct process *p = w->processes[i];
         p->die_before = p->stop_before = PHASES;
         p->stopped_until = 0;
-        p->wall_ms = 0;
+        if (w->right_walls)
+            process_set_wall(p, 0, 0);
         if (p->shard != 0) {
             simdisk_fail(p->disk, 0, 0, 0, 0);
             for (unsigned m = 0; m < 2; m++) {
@@ -319,17 +373,32 @@ static void heal(struct world *w)
     }
 }
 
+/* Until clients and readers have nothing open. */
+static bool quiet_by(struct world *w, uint64_t end, const char *else_)
+{
+    while (!(actors_done(w) && readers_done(w)) && w->now < end)
+        if (!run_until(w, w->now + STEP_MS * SIM_MS))
+            return false;
+    bool quiet = actors_done(w) && readers_done(w);
+    if (!quiet)
+        world_failed(w, "progress", "%d ms after everything was healed %s", HEAL_MS, else_);
+    return quiet || !w->result.failed;
+}
+
 static void run(struct world *w)
 {
     if (!run_until(w, (w->long_plots ? 2u : 1u) * RUN_MS * SIM_MS))
         return;
     heal(w);
     uint64_t end = w->now + HEAL_MS * SIM_MS;
-    while (!actors_done(w) && w->now < end)
-        if (!run_until(w, w->now + STEP_MS * SIM_MS))
-            return;
-    if (!actors_done(w))
-        world_failed(w, "progress", "%d ms after everything was healed an operation is still open", HEAL_MS);
+    if (!quiet_by(w, end, "an operation is still open"))
+        return;
+    actors_last(w); /* whatever came before: writes are done, and timestamps issued at which all is read */
+    if (!quiet_by(w, end + HEAL_MS * SIM_MS, "a write of each client is not done"))
+        return;
+    readers_last(w);
+    if (!quiet_by(w, end + 2 * HEAL_MS * SIM_MS, "nothing can be read at a fresh timestamp"))
+        return;
     run_until(w, w->now + 3000 * SIM_MS); /* what a coordinator still has is over its deadline by then */
     for (int i = 0; i < LEVEL_MS / 10 && !judge_level(w); i++)
         run_until(w, w->now + 10 * SIM_MS);
@@ -337,6 +406,8 @@ static void run(struct world *w)
         world_failed(w, "progress", "the replicas of a shard do not come to the same applied index");
     if (!w->result.failed)
         judge_end(w);
+    if (!w->result.failed)
+        history_end(w);
 }
 
 static void close_all(struct world *w)
@@ -349,6 +420,8 @@ static void close_all(struct world *w)
         free(w->queue[i].frame);
     free(w->queue);
     actors_free(&w->actors);
+    readers_free(&w->readers);
+    history_free(&w->history);
     judge_free(&w->judge);
 }
 
@@ -360,6 +433,7 @@ struct sim_result world_run(const struct sim_options *options)
     digest_init();
     w.now = SIM_MS;
     w.judge = judge_new();
+    w.history = history_new();
     static const uint64_t gaps_ms[] = {60, 200, 600, 3000};
     w.fault_gap_ms = gaps_ms[world_below(&w, 4)];
     w.long_plots = world_below(&w, 4) == 0;
@@ -369,6 +443,8 @@ struct sim_result world_run(const struct sim_options *options)
     static const uint64_t trailing[] = {0, 20, 100, UINT64_MAX / 2};
     w.trailing = trailing[world_below(&w, 4)];
     w.keep_ms = world_below(&w, 2) == 0 ? 500 : 5000;
+    w.right_walls = world_below(&w, 2) == 0;
+    w.retention_ms = world_below(&w, 4) == 0 ? 1500 : UINT64_C(1) << 32;
     w.pace_us = world_below(&w, 2) == 0 ? 4000 : 800000;
     simstore_find_by(replica_process_medium);
     for (uint32_t i = 1; i < WORLD_PROCESSES; i++) {
@@ -376,6 +452,7 @@ struct sim_result world_run(const struct sim_options *options)
         world_schedule(&w, (struct world_event){.kind = WORLD_START, .who = i}, world_below(&w, 50 * SIM_MS));
     }
     w.actors = actors_new(&w);
+    w.readers = readers_new(&w);
     world_schedule(&w, (struct world_event){.kind = WORLD_FAULT}, (SIM_ELECTION_MS + world_below(&w, 1000)) * SIM_MS);
     run(&w);
     w.result.virtual_ns = w.now;

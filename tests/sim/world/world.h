@@ -25,8 +25,10 @@ struct process;
 struct wire_frame;
 struct judge;
 struct actors;
+struct readers;
+struct history;
 
-enum world_event_kind { WORLD_WAKE, WORLD_DELIVER, WORLD_CLIENT, WORLD_FAULT, WORLD_START, WORLD_STREAM };
+enum world_event_kind { WORLD_WAKE, WORLD_DELIVER, WORLD_CLIENT, WORLD_READER, WORLD_FAULT, WORLD_START, WORLD_STREAM };
 
 struct world_event {
     uint64_t at, order;
@@ -52,15 +54,19 @@ struct world {
     uint64_t lost_permille, doubled_permille, late_permille, late_ms;
     uint64_t fault_gap_ms;
     bool power;
-    bool start_deaths;     /* processes die while they start, too */
-    uint64_t trailing;     /* entries that replicas keep behind their pointers, at most */
-    uint64_t keep_ms;      /* a sender keeps the log so long for who was sent its state */
-    uint64_t pace_us;      /* of a stream's steps, at most, mostly */
-    uint64_t lives;        /* of senders */
-    bool damages;          /* logs and machines are damaged */
-    bool long_plots;       /* this run is long enough for the oracle's lease to end */
-    struct actors *actors; /* owned */
-    struct judge *judge;   /* owned */
+    bool start_deaths;       /* processes die while they start, too */
+    uint64_t trailing;       /* entries that replicas keep behind their pointers, at most */
+    uint64_t keep_ms;        /* a sender keeps the log so long for who was sent its state */
+    uint64_t pace_us;        /* of a stream's steps, at most, mostly */
+    uint64_t lives;          /* of senders */
+    bool damages;            /* logs and machines are damaged */
+    bool long_plots;         /* this run is long enough for the oracle's lease to end */
+    bool right_walls;        /* when all is healed the wall clocks are right as well */
+    uint64_t retention_ms;   /* of replicas */
+    struct actors *actors;   /* owned */
+    struct readers *readers; /* owned */
+    struct judge *judge;     /* owned */
+    struct history *history; /* owned */
     bool healing;
 };
 
