@@ -504,24 +504,29 @@ static void write_routes(struct client *c)
     buf_deinit(&packed);
 }
 
+static bool busy(const struct world *w)
+{
+    return !w->healing && !w->options.calm;
+}
+
 void actors_act(struct world *w, uint32_t number)
 {
     struct client *c = &w->actors->clients[number];
     if (number == 0)
         write_routes(c);
-    for (uint32_t s = 1; s <= WORLD_SHARDS && c->sessions && !w->healing; s++)
+    for (uint32_t s = 1; s <= WORLD_SHARDS && c->sessions && busy(w); s++)
         open_session(c, s);
     for (size_t i = 0; i < OPS_MAX; i++)
         if (c->ops[i].used)
             go_on(c, &c->ops[i]);
-    for (size_t i = 0; i < OPS_MAX && !w->healing; i++)
+    for (size_t i = 0; i < OPS_MAX && busy(w); i++)
         if (!c->ops[i].used && world_below(w, 3) == 0) {
             begin(c, &c->ops[i], (unsigned)world_below(w, JUDGE_KEYS), some_kind(w));
             break;
         }
     if (w->actors->last && c->last < WORLD_SHARDS && !c->ops[0].used)
         begin(c, &c->ops[0], c->last * (JUDGE_KEYS / 2), OP_PUT);
-    if (world_below(w, 10) == 0 && !w->healing)
+    if (busy(w) && world_below(w, 10) == 0)
         ask_timestamp(c);
     world_schedule(w, (struct world_event){.kind = WORLD_CLIENT, .who = number},
                    w->now + (1 + world_below(w, 30)) * SIM_MS);
@@ -548,7 +553,7 @@ struct actors *actors_new(struct world *w)
 {
     struct actors *a = calloc(1, sizeof *a);
     must(a != NULL);
-    a->wrong_first = world_below(w, 4) == 0;
+    a->wrong_first = !w->options.calm && world_below(w, 4) == 0;
     for (uint32_t i = 0; i < WORLD_CLIENTS; i++) {
         struct client *c = &a->clients[i];
         c->world = w;

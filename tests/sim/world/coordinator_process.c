@@ -22,7 +22,8 @@ int __wrap_clock_draw(struct clock *c, uint64_t wall_ms, uint64_t boot_ns, struc
     struct process *p = world_now != NULL ? world_now->current : NULL;
     if (p == NULL || p->dying || world_now->healing || rc != HF_OK)
         return rc;
-    if (p->stop_after_draw != 0 || random_below(&p->random, PAUSE_ONE_IN) == 0) {
+    bool any = !world_now->options.calm && random_below(&p->random, PAUSE_ONE_IN) == 0;
+    if (p->stop_after_draw != 0 || any) {
         uint64_t ms = p->stop_after_draw != 0 ? p->stop_after_draw : 1 + random_below(&p->random, 4000);
         p->stop_after_draw = 0;
         world_trace(p->world, p->number, "stopped", PHASES, ms);

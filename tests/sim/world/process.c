@@ -161,6 +161,14 @@ void process_wake(struct process *p, uint64_t at)
                    at);
 }
 
+void process_stop(struct process *p, uint64_t ms)
+{
+    p->stopped_until = p->world->now + ms * SIM_MS;
+    p->wake_version++;
+    p->wake_at = UINT64_MAX;
+    process_wake(p, p->stopped_until);
+}
+
 void process_wait(struct process *p, uint64_t ns)
 {
     process_wake(p, p->world->now + ns);

@@ -57,6 +57,8 @@ void process_wake(struct process *p, uint64_t at);
 void process_look(struct process *p); /* dead if it ended itself, or its disk is halted */
 bool process_up(const struct process *p);
 
+void process_stop(struct process *p, uint64_t ms); /* it stands still where it waits */
+
 /* From its own stack. */
 void process_wait(struct process *p, uint64_t ns);        /* for something to receive, or so long */
 void process_stand_still(struct process *p, uint64_t ns); /* amid whatever it does */
@@ -79,6 +81,8 @@ bool replica_process_whole(const struct process *p);      /* it runs, and has no
 struct fsm *replica_process_fsm(const struct process *p); /* NULL: down, or there is none */
 /* false: it is down or does not lead. */
 bool replica_process_leads(const struct process *p);
+/* It leads with a term above *term, which becomes that, and everything of earlier terms is applied. */
+bool replica_process_serves(const struct process *p, uint64_t *term);
 void coordinator_process_run(void *process);
 void coordinator_process_close(struct process *p);
 bool coordinator_process_active(const struct process *p); /* it may issue timestamps, by its own clocks */

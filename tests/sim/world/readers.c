@@ -279,7 +279,7 @@ static void last_round(struct world *w, struct reader *r)
 void readers_act(struct world *w, uint32_t number)
 {
     struct reader *r = &w->readers->readers[number];
-    bool last = w->readers->last, more = last ? !r->last_begun && r->asking.t == 0 : !w->healing;
+    bool last = w->readers->last, more = last ? !r->last_begun && r->asking.t == 0 : !w->healing && !w->options.calm;
     if (r->asked != 0 && w->now >= r->asked_until)
         r->asked = 0;
     if (r->asked == 0 && more && w->now >= r->asked_until && (last || world_below(w, 4) == 0))
@@ -287,7 +287,7 @@ void readers_act(struct world *w, uint32_t number)
     go_on(w, r);
     if (last)
         last_round(w, r);
-    else if (!w->healing && world_below(w, 2) == 0)
+    else if (more && world_below(w, 2) == 0)
         look_again(w, r);
     world_schedule(w, (struct world_event){.kind = WORLD_READER, .who = number},
                    w->now + (1 + world_below(w, 25)) * SIM_MS);

@@ -312,3 +312,14 @@ bool replica_process_leads(const struct process *p)
     return p->parts != NULL && p->parts->replica != NULL &&
            replica_state(p->parts->replica).engine.role == ENGINE_LEADER;
 }
+
+bool replica_process_serves(const struct process *p, uint64_t *term)
+{
+    if (!replica_process_leads(p))
+        return false;
+    struct engine_status status = replica_state(p->parts->replica).engine;
+    if (!status.serving || status.term <= *term)
+        return false;
+    *term = status.term;
+    return true;
+}

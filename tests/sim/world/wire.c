@@ -224,6 +224,9 @@ static bool once_only(const char *endpoint, struct slice data)
 
 static void post(struct world *w, const struct net_socket *from, uint64_t to, const char *endpoint, struct slice data)
 {
+    uint64_t held_ms = w->filter != NULL ? w->filter(w, from->process, endpoint, data) : 0;
+    if (held_ms == UINT64_MAX)
+        return;
     if (world_below(w, 1000) < w->lost_permille)
         return;
     unsigned copies = world_below(w, 1000) < w->doubled_permille && (to != 0 || !once_only(endpoint, data)) ? 2 : 1;
@@ -233,7 +236,7 @@ static void post(struct world *w, const struct net_socket *from, uint64_t to, co
         *f = (struct wire_frame){.from = from->id, .to = to, .from_process = from->process, .size = data.size};
         snprintf(f->endpoint, sizeof f->endpoint, "%s", endpoint);
         memcpy(f->bytes, data.data, data.size);
-        uint64_t delay_us = 40 + world_below(w, 300);
+        uint64_t delay_us = 40 + world_below(w, 300) + held_ms * 1000;
         if (world_below(w, 1000) < w->late_permille)
             delay_us += world_below(w, w->late_ms * 1000 + 1);
         world_schedule(w, (struct world_event){.kind = WORLD_DELIVER, .frame = f}, w->now + delay_us * 1000);

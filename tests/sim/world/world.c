@@ -11,12 +11,12 @@
 #include "common/sys/digest.h"
 #include "common/sys/failpoint.h"
 #include "tests/sim/world/actors.h"
-#include "tests/sim/world/damage.h"
 #include "tests/sim/world/history.h"
 #include "tests/sim/world/judge.h"
 #include "tests/sim/world/process.h"
 #include "tests/sim/world/readers.h"
 #include "tests/sim/world/states.h"
+#include "tests/sim/world/trouble.h"
 #include "tests/sim/world/wire.h"
 
 #define RUN_MS 6000
@@ -113,193 +113,6 @@ static struct world_event take(struct world *w)
     return first;
 }
 
-/* ---- what goes wrong ---- */
-
-static uint32_t victim(struct world *w)
-{
-    uint32_t number = 1 + (uint32_t)world_below(w, WORLD_PROCESSES - 1);
-    for (uint32_t i = 1; i < WORLD_PROCESSES && world_below(w, 2) == 0; i++)
-        if (w->processes[i]->shard != 0 && replica_process_leads(w->processes[i]) && world_below(w, 3) == 0)
-            return i;
-    return number;
-}
-
-static void crash(struct world *w)
-{
-    struct process *p = w->processes[victim(w)];
-    if (!process_up(p))
-        return;
-    p->death = w->power && world_below(w, 3) != 0 ? DEATH_POWER : DEATH_KILL;
-    uint64_t how = p->shard != 0 ? world_below(w, 3) : 0;
-    if (how == 0)
-        process_die(p, p->death);
-    else if (how == 1)
-        p->die_before = (enum phase)(PHASE_STEP + world_below(w, PHASES - PHASE_STEP));
-    else
-        simdisk_halt_after(p->disk, SIMDISK_CHANGES, world_below(w, 8));
-}
-
-static void stop_waiting(struct process *p, uint64_t ms)
-{
-    p->stopped_until = p->world->now + ms * SIM_MS;
-    p->wake_version++;
-    p->wake_at = UINT64_MAX;
-    process_wake(p, p->stopped_until);
-}
-
-static void pause(struct world *w)
-{
-    struct process *p = w->processes[victim(w)];
-    uint64_t ms = world_below(w, 2) == 0 ? 5 + world_below(w, 100) : 100 + world_below(w, 1200);
-    if (p->shard != 0) {
-        p->stop_before = (enum phase)(PHASE_STEP + world_below(w, PHASES - PHASE_STEP));
-        p->stop_for = ms * SIM_MS;
-    } else {
-        stop_waiting(p, ms);
-    }
-}
-
-static void partition(struct world *w)
-{
-    memset(w->cut, 0, sizeof w->cut);
-    uint32_t one = victim(w);
-    uint64_t shape = world_below(w, 4);
-    world_trace(w, one, "partition", shape, 0);
-    for (uint32_t other = 0; other < WORLD_PROCESSES; other++) {
-        if (shape == 0)
-            w->cut[one][other] = w->cut[other][one] = true;
-        else if (shape == 1)
-            w->cut[one][other] = world_below(w, 3) != 0;
-        else if (shape == 2)
-            w->cut[other][one] = world_below(w, 3) != 0;
-        else
-            for (uint32_t third = 0; third < WORLD_PROCESSES; third++)
-                w->cut[other][third] = world_below(w, 4) == 0;
-    }
-}
-
-static void cut_both(struct world *w, uint32_t a, uint32_t b)
-{
-    w->cut[a][b] = w->cut[b][a] = true;
-}
-
-/* A leader that its clients reach and its group does not: what a read lease must end for. */
-static uint64_t leader_alone(struct world *w)
-{
-    memset(w->cut, 0, sizeof w->cut);
-    uint32_t first = world_replica(1 + (uint32_t)world_below(w, WORLD_SHARDS), 1);
-    for (uint32_t one = first; one < first + WORLD_REPLICAS; one++)
-        for (uint32_t other = first; other < first + WORLD_REPLICAS; other++)
-            if (one != other && replica_process_leads(w->processes[one]))
-                cut_both(w, one, other);
-    return 300 + world_below(w, 2000);
-}
-
-/* A coordinator that clients reach, and that does not reach the catalog: for longer than its lease. */
-static uint64_t coordinator_alone(struct world *w)
-{
-    memset(w->cut, 0, sizeof w->cut);
-    uint32_t one = world_coordinator(1 + (uint32_t)world_below(w, WORLD_COORDINATORS));
-    for (uint32_t r = 1; r <= WORLD_REPLICAS; r++)
-        cut_both(w, one, world_replica(1, r));
-    return 3500 + world_below(w, 2000);
-}
-
-static void weather(struct world *w)
-{
-    w->lost_permille = world_below(w, 2) == 0 ? world_below(w, 150) : 0;
-    w->doubled_permille = world_below(w, 2) == 0 ? world_below(w, 200) : 0;
-    w->late_permille = world_below(w, 2) == 0 ? world_below(w, 150) : 0;
-    w->late_ms = world_below(w, 3) == 0 ? 2500 : 200;
-}
-
-/* A shard that no coordinator reaches loses its leader: the next one must go on without a fresh timestamp. */
-static uint64_t shard_unanswered(struct world *w)
-{
-    memset(w->cut, 0, sizeof w->cut);
-    uint32_t first = world_replica(1 + (uint32_t)world_below(w, WORLD_SHARDS), 1), leader = 0;
-    for (uint32_t one = first; one < first + WORLD_REPLICAS; one++) {
-        for (uint32_t c = 1; c <= WORLD_COORDINATORS; c++)
-            cut_both(w, one, world_coordinator(c));
-        if (replica_process_leads(w->processes[one]))
-            leader = one;
-    }
-    if (leader != 0)
-        process_die(w->processes[leader], DEATH_KILL);
-    return 500 + world_below(w, 2500);
-}
-
-/* Who issues timestamps stands still, perhaps with one of them in hand, for longer than its lease; or dies. */
-static uint64_t active_gone(struct world *w)
-{
-    for (uint32_t c = 1; c <= WORLD_COORDINATORS; c++) {
-        struct process *p = w->processes[world_coordinator(c)];
-        if (!process_up(p) || !coordinator_process_active(p))
-            continue;
-        uint64_t how = world_below(w, 3), ms = 100 + world_below(w, w->long_plots ? 6000 : 1000);
-        if (how == 0)
-            process_die(p, DEATH_KILL);
-        else if (how == 1)
-            p->stop_after_draw = ms;
-        else
-            stop_waiting(p, ms);
-        return w->long_plots ? ms : 0;
-    }
-    return 0;
-}
-
-/* Sessions live for an hour: nobody may believe a clock an hour ahead, and nobody does once there is a ceiling. */
-static void clock_step(struct world *w)
-{
-    struct process *p = w->processes[world_coordinator(1 + (uint32_t)world_below(w, WORLD_COORDINATORS))];
-    static const int64_t reach_ms[] = {10000, 10000, 10000, 100000, 1000000, 3600000};
-    size_t kind = world_below(w, judge_timestamp_asked(w) != 0 ? 6 : 5);
-    int64_t ms = (int64_t)world_below(w, 2 * (uint64_t)reach_ms[kind]) - reach_ms[kind];
-    if (kind == 5) /* just so much */
-        ms = ms < 0 ? -reach_ms[kind] : reach_ms[kind];
-    process_set_wall(p, ms, world_below(w, 2) == 0 ? 0 : (int64_t)world_below(w, 3000) - 1000);
-}
-
-static void no_space(struct world *w)
-{
-    struct process *p = w->processes[1 + world_below(w, WORLD_SHARDS * WORLD_REPLICAS)];
-    p->short_of_space = true;
-    if (world_below(w, 2) == 0)
-        simstore_fail(p->store, HF_E_NO_SPACE, 1 + world_below(w, 10));
-    else
-        simdisk_fail(p->disk, SIMDISK_OPEN_CREATE | SIMDISK_ZERO_FILL, 1, HF_E_NO_SPACE, 1 + world_below(w, 10));
-}
-
-static void fault(struct world *w)
-{
-    uint64_t kind = world_below(w, 19), pause_ms = 1 + world_below(w, 2 * w->fault_gap_ms);
-    if (kind < 3)
-        crash(w);
-    else if (kind < 5)
-        pause(w);
-    else if (kind < 7)
-        partition(w);
-    else if (kind < 9)
-        memset(w->cut, 0, sizeof w->cut);
-    else if (kind == 9)
-        weather(w);
-    else if (kind == 10)
-        clock_step(w);
-    else if (kind == 11)
-        no_space(w);
-    else if (kind == 12)
-        pause_ms += leader_alone(w);
-    else if (kind == 13 && w->long_plots)
-        pause_ms += coordinator_alone(w);
-    else if (kind < 16 && w->damages)
-        damage_some(w);
-    else if (kind == 16)
-        pause_ms += shard_unanswered(w);
-    else if (kind > 16)
-        pause_ms += active_gone(w);
-    world_schedule(w, (struct world_event){.kind = WORLD_FAULT}, w->now + pause_ms * SIM_MS);
-}
-
 /* ---- a run ---- */
 
 static void step(struct world *w)
@@ -327,7 +140,7 @@ static void step(struct world *w)
         break;
     case WORLD_FAULT:
         if (!w->healing)
-            fault(w);
+            trouble_some(w);
         break;
     case WORLD_START:
         if (!process_up(p))
@@ -339,7 +152,7 @@ static void step(struct world *w)
     }
 }
 
-static bool run_until(struct world *w, uint64_t until)
+bool world_run_until(struct world *w, uint64_t until)
 {
     while (!w->result.failed && w->queue_count > 0 && w->queue[0].at <= until)
         step(w);
@@ -377,7 +190,7 @@ static void heal(struct world *w)
 static bool quiet_by(struct world *w, uint64_t end, const char *else_)
 {
     while (!(actors_done(w) && readers_done(w)) && w->now < end)
-        if (!run_until(w, w->now + STEP_MS * SIM_MS))
+        if (!world_run_until(w, w->now + STEP_MS * SIM_MS))
             return false;
     bool quiet = actors_done(w) && readers_done(w);
     if (!quiet)
@@ -385,10 +198,8 @@ static bool quiet_by(struct world *w, uint64_t end, const char *else_)
     return quiet || !w->result.failed;
 }
 
-static void run(struct world *w)
+void world_finish(struct world *w)
 {
-    if (!run_until(w, (w->long_plots ? 2u : 1u) * RUN_MS * SIM_MS))
-        return;
     heal(w);
     uint64_t end = w->now + HEAL_MS * SIM_MS;
     if (!quiet_by(w, end, "an operation is still open"))
@@ -399,9 +210,9 @@ static void run(struct world *w)
     readers_last(w);
     if (!quiet_by(w, end + 2 * HEAL_MS * SIM_MS, "nothing can be read at a fresh timestamp"))
         return;
-    run_until(w, w->now + 3000 * SIM_MS); /* what a coordinator still has is over its deadline by then */
+    world_run_until(w, w->now + 3000 * SIM_MS); /* what a coordinator still has is over its deadline by then */
     for (int i = 0; i < LEVEL_MS / 10 && !judge_level(w); i++)
-        run_until(w, w->now + 10 * SIM_MS);
+        world_run_until(w, w->now + 10 * SIM_MS);
     if (!judge_level(w))
         world_failed(w, "progress", "the replicas of a shard do not come to the same applied index");
     if (!w->result.failed)
@@ -410,8 +221,53 @@ static void run(struct world *w)
         history_end(w);
 }
 
-static void close_all(struct world *w)
+static void draw(struct world *w)
 {
+    static const uint64_t gaps_ms[] = {60, 200, 600, 3000};
+    w->fault_gap_ms = gaps_ms[world_below(w, 4)];
+    w->long_plots = world_below(w, 4) == 0;
+    w->power = world_below(w, 3) != 0;
+    w->start_deaths = world_below(w, 2) == 0;
+    w->damages = world_below(w, 2) == 0;
+    static const uint64_t trailing[] = {0, 20, 100, UINT64_MAX / 2};
+    w->trailing = trailing[world_below(w, 4)];
+    w->keep_ms = world_below(w, 2) == 0 ? 500 : 5000;
+    w->right_walls = world_below(w, 2) == 0;
+    w->retention_ms = world_below(w, 4) == 0 ? 1500 : UINT64_C(1) << 32;
+    w->pace_us = world_below(w, 2) == 0 ? 4000 : 800000;
+}
+
+struct world *world_new(const struct sim_options *options)
+{
+    struct world *w = calloc(1, sizeof *w);
+    must(w != NULL && world_now == NULL);
+    *w = (struct world){.options = *options, .random = {.state = options->seed ^ UINT64_C(0x574f524c44)}};
+    world_now = w;
+    digest_init();
+    w->now = SIM_MS;
+    w->judge = judge_new();
+    w->history = history_new();
+    draw(w);
+    if (options->calm) {
+        w->start_deaths = w->damages = false;
+        w->right_walls = true;
+        w->retention_ms = UINT64_C(1) << 32;
+    }
+    simstore_find_by(replica_process_medium);
+    for (uint32_t i = 1; i < WORLD_PROCESSES; i++) {
+        w->processes[i] = process_new(w, i);
+        world_schedule(w, (struct world_event){.kind = WORLD_START, .who = i}, world_below(w, 50 * SIM_MS));
+    }
+    w->actors = actors_new(w);
+    w->readers = readers_new(w);
+    if (!options->calm)
+        world_schedule(w, (struct world_event){.kind = WORLD_FAULT}, (SIM_ELECTION_MS + world_below(w, 1000)) * SIM_MS);
+    return w;
+}
+
+void world_free(struct world **ww)
+{
+    struct world *w = *ww;
     w->healing = true;
     for (uint32_t i = 1; i < WORLD_PROCESSES; i++)
         process_free(&w->processes[i]);
@@ -423,41 +279,19 @@ static void close_all(struct world *w)
     readers_free(&w->readers);
     history_free(&w->history);
     judge_free(&w->judge);
+    simstore_find_by(NULL);
+    world_now = NULL;
+    free(w);
+    *ww = NULL;
 }
 
 struct sim_result world_run(const struct sim_options *options)
 {
-    struct world w = {.options = *options, .random = {.state = options->seed ^ UINT64_C(0x574f524c44)}};
-    must(world_now == NULL);
-    world_now = &w;
-    digest_init();
-    w.now = SIM_MS;
-    w.judge = judge_new();
-    w.history = history_new();
-    static const uint64_t gaps_ms[] = {60, 200, 600, 3000};
-    w.fault_gap_ms = gaps_ms[world_below(&w, 4)];
-    w.long_plots = world_below(&w, 4) == 0;
-    w.power = world_below(&w, 3) != 0;
-    w.start_deaths = world_below(&w, 2) == 0;
-    w.damages = world_below(&w, 2) == 0;
-    static const uint64_t trailing[] = {0, 20, 100, UINT64_MAX / 2};
-    w.trailing = trailing[world_below(&w, 4)];
-    w.keep_ms = world_below(&w, 2) == 0 ? 500 : 5000;
-    w.right_walls = world_below(&w, 2) == 0;
-    w.retention_ms = world_below(&w, 4) == 0 ? 1500 : UINT64_C(1) << 32;
-    w.pace_us = world_below(&w, 2) == 0 ? 4000 : 800000;
-    simstore_find_by(replica_process_medium);
-    for (uint32_t i = 1; i < WORLD_PROCESSES; i++) {
-        w.processes[i] = process_new(&w, i);
-        world_schedule(&w, (struct world_event){.kind = WORLD_START, .who = i}, world_below(&w, 50 * SIM_MS));
-    }
-    w.actors = actors_new(&w);
-    w.readers = readers_new(&w);
-    world_schedule(&w, (struct world_event){.kind = WORLD_FAULT}, (SIM_ELECTION_MS + world_below(&w, 1000)) * SIM_MS);
-    run(&w);
-    w.result.virtual_ns = w.now;
-    close_all(&w);
-    simstore_find_by(NULL);
-    world_now = NULL;
-    return w.result;
+    struct world *w = world_new(options);
+    if (world_run_until(w, (w->long_plots ? 2u : 1u) * RUN_MS * SIM_MS))
+        world_finish(w);
+    w->result.virtual_ns = w->now;
+    struct sim_result result = w->result;
+    world_free(&w);
+    return result;
 }

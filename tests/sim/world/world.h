@@ -68,12 +68,20 @@ struct world {
     struct judge *judge;     /* owned */
     struct history *history; /* owned */
     bool healing;
+    /* What a scenario does to a frame: UINT64_MAX: it is lost; else it comes so many ms later. */
+    uint64_t (*filter)(struct world *w, uint32_t from, const char *endpoint, struct slice data);
 };
 
 extern struct world *world_now; /* the one that runs */
 
 /* One seed with everything, or with the parts that the checker `only` needs. */
 struct sim_result world_run(const struct sim_options *options);
+
+/* For scenarios: with options.calm nothing goes wrong, and clients write nothing but the routes until the end. */
+struct world *world_new(const struct sim_options *options);
+void world_free(struct world **w);
+bool world_run_until(struct world *w, uint64_t until); /* false: a checker failed */
+void world_finish(struct world *w);                    /* heals everything; what must hold then is checked */
 
 void world_schedule(struct world *w, struct world_event event, uint64_t at);
 void world_trace(struct world *w, uint32_t process, const char *what, uint64_t a, uint64_t b);
