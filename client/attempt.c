@@ -18,6 +18,7 @@
 #define SESSION_OPEN_MS 10000u
 #define PAUSE_NS (1 * CLOCK_NS_PER_MS)     /* the peer takes no message: look again after this */
 #define PATIENCE_NS (50 * CLOCK_NS_PER_MS) /* and after this look elsewhere */
+#define CUT_ATTEMPT_MS 2000u               /* the coordinator tries again by itself */
 #define HOPS_MAX 4u                        /* hints followed without a pause */
 #define SIZE_PER_MS 16384u                 /* a big request is given more time */
 
@@ -197,6 +198,8 @@ static void sent(struct hf *h, struct hf_future *r, struct peer *p)
     if (r->kind == REQUEST_TIMESTAMP)
         doubled = 0; /* it costs the coordinator nothing, and a late answer is as good */
     uint64_t ms = (CLIENT_ATTEMPT_MS << doubled) + r->size / SIZE_PER_MS;
+    if (r->kind == REQUEST_CUT)
+        ms = CUT_ATTEMPT_MS;
     timers_set(&h->timers, &r->timer, earlier(h->now_ns + ms * CLOCK_NS_PER_MS, r->deadline_ns));
 }
 
@@ -220,7 +223,7 @@ static void send_to(struct hf *h, struct hf_future *r, struct peer *p)
     }
 }
 
-static void send_for_timestamp(struct hf *h, struct hf_future *r)
+static void send_to_oracle(struct hf *h, struct hf_future *r)
 {
     struct peer *p = oracle_peer(h);
     int rc = p ? message_send(h, r, p) : HF_E_NO_MEMORY;
@@ -243,8 +246,8 @@ static void go(struct hf *h, struct hf_future *r)
         find_routes(h);
         return;
     }
-    if (r->kind == REQUEST_TIMESTAMP) {
-        send_for_timestamp(h, r);
+    if (oracle_answers(r)) {
+        send_to_oracle(h, r);
         return;
     }
     int rc = r->shard ? HF_OK : route_request(h, r);
@@ -278,7 +281,7 @@ static void timer_fired(void *ctx, struct timer *t)
     if (r->state == REQUEST_IN_FLIGHT) {
         r->lost = true;
         if (r->peer->heard_ns < r->sent_ns) { /* silent since: not merely slow with this one */
-            if (r->kind == REQUEST_TIMESTAMP)
+            if (oracle_answers(r))
                 oracle_silent(h, r->peer);
             else
                 forget(h, r->shard, r->peer);
@@ -364,7 +367,7 @@ static void timestamp_refused(struct hf *h, struct hf_future *r, struct peer *p,
 static void refused(struct hf *h, struct hf_future *r, struct peer *p, Hf__Client__Reply *reply)
 {
     r->refusal = reply->code;
-    if (r->kind == REQUEST_TIMESTAMP) {
+    if (oracle_answers(r)) {
         timestamp_refused(h, r, p, reply);
         hf__client__reply__free_unpacked(reply, NULL);
         return;

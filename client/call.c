@@ -125,6 +125,11 @@ int hf_timestamp_async(struct hf *h, uint64_t above, const struct hf_call *call,
     return keyed(h, REQUEST_TIMESTAMP, (struct hf_bytes){NULL, 0}, above, call, out);
 }
 
+int hf_cut_async(struct hf *h, const struct hf_call *call, struct hf_future **out)
+{
+    return keyed(h, REQUEST_CUT, (struct hf_bytes){NULL, 0}, 0, call, out);
+}
+
 int hf_cas_async(struct hf *h, struct hf_bytes key, const struct hf_bytes *expected, const struct hf_bytes *value,
                  const struct hf_call *call, struct hf_future **out)
 {
@@ -214,18 +219,30 @@ int hf_get(struct hf *h, struct hf_bytes key, uint64_t at, uint32_t deadline_ms,
     return rc;
 }
 
+/* Takes the future. */
+static int wait_for_timestamp(struct hf_future *f, uint64_t *out_timestamp)
+{
+    int rc = call_wait(f);
+    if (rc == HF_OK)
+        *out_timestamp = hf_future_timestamp(f);
+    hf_future_free(f);
+    return rc;
+}
+
 int hf_timestamp(struct hf *h, uint64_t above, uint32_t deadline_ms, uint64_t *out_timestamp)
 {
     const struct hf_call call = call_to_wait(h, deadline_ms);
     struct hf_future *f = NULL;
     int rc = hf_timestamp_async(h, above, &call, &f);
-    if (rc)
-        return rc;
-    rc = call_wait(f);
-    if (rc == HF_OK)
-        *out_timestamp = hf_future_timestamp(f);
-    hf_future_free(f);
-    return rc;
+    return rc ? rc : wait_for_timestamp(f, out_timestamp);
+}
+
+int hf_cut(struct hf *h, uint32_t deadline_ms, uint64_t *out_timestamp)
+{
+    const struct hf_call call = call_to_wait(h, deadline_ms);
+    struct hf_future *f = NULL;
+    int rc = hf_cut_async(h, &call, &f);
+    return rc ? rc : wait_for_timestamp(f, out_timestamp);
 }
 
 void hf_value_free(struct hf_value *value)

@@ -65,7 +65,8 @@ enum request_kind {
     REQUEST_DELETE_PREFIX,
     REQUEST_GET,
     REQUEST_SCAN,
-    REQUEST_TIMESTAMP,    /* `at`: above which */
+    REQUEST_TIMESTAMP, /* `at`: above which */
+    REQUEST_CUT,
     REQUEST_SESSION_OPEN, /* from here on the library's own */
     REQUEST_STATUS,
     REQUEST_ROUTES,

@@ -8,6 +8,7 @@
 
 #include "client/call.h"
 #include "client/fork.h"
+#include "client/oracle.h"
 
 #define NS_PER_MS UINT64_C(1000000)
 #define NS_PER_S UINT64_C(1000000000)
@@ -229,7 +230,7 @@ struct hf_bytes hf_future_value(const struct hf_future *f)
 
 uint64_t hf_future_timestamp(const struct hf_future *f)
 {
-    bool told = f->code == HF_E_RESTART_ABOVE || (f->code == HF_OK && f->kind == REQUEST_TIMESTAMP);
+    bool told = f->code == HF_E_RESTART_ABOVE || (f->code == HF_OK && oracle_answers(f));
     return told && f->reply ? f->reply->timestamp : 0;
 }
 

@@ -15,6 +15,7 @@ struct parts {
     Hf__Client__Scan scan;
     Hf__Client__SessionOpen session_open;
     Hf__Client__Timestamp timestamp;
+    Hf__Client__Cut cut;
     Hf__Client__Empty empty;
 };
 
@@ -94,6 +95,11 @@ static void fill(const struct hf_future *r, Hf__Client__Request *m, struct parts
         p->timestamp.above = r->at;
         m->op_case = HF__CLIENT__REQUEST__OP_TIMESTAMP;
         m->timestamp = &p->timestamp;
+        break;
+    case REQUEST_CUT:
+        hf__client__cut__init(&p->cut);
+        m->op_case = HF__CLIENT__REQUEST__OP_CUT;
+        m->cut = &p->cut;
         break;
     case REQUEST_SESSION_OPEN:
         hf__client__session_open__init(&p->session_open);

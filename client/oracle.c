@@ -53,5 +53,5 @@ void oracle_silent(struct hf *h, struct peer *p)
 
 bool oracle_mistaken(const struct hf_future *r, const Hf__Client__Reply *reply)
 {
-    return r->kind == REQUEST_TIMESTAMP && reply->code != HF_OK && reply->shard != 0;
+    return oracle_answers(r) && reply->code != HF_OK && reply->shard != 0;
 }

@@ -7,6 +7,12 @@
 
 #include "client/client.h"
 
+/* Only the active coordinator can answer it. */
+static inline bool oracle_answers(const struct hf_future *r)
+{
+    return r->kind == REQUEST_TIMESTAMP || r->kind == REQUEST_CUT;
+}
+
 /* NULL: out of memory. */
 struct peer *oracle_peer(struct hf *h);
 /* It answers, so it may be the one. Taken while no other is. */

@@ -13,6 +13,7 @@ bool outcome_is_write(const struct hf_future *r)
         return true;
     case REQUEST_GET:
     case REQUEST_SCAN:
+    case REQUEST_CUT:
     case REQUEST_TIMESTAMP:    /* drawn twice, one stays unused */
     case REQUEST_SESSION_OPEN: /* opened twice, one stays unused */
     case REQUEST_STATUS:
@@ -97,7 +98,7 @@ static const char *late_reason(const struct hf *h, const struct hf_future *r)
     if (!h->routes)
         return "deadline passed before anything was sent: no coordinator told the routes "
                "(are the endpoints right, and is the cluster bootstrapped?)";
-    if (r->kind == REQUEST_TIMESTAMP)
+    if (oracle_answers(r))
         return "deadline passed before anything was sent: no coordinator could be reached, and only they give "
                "timestamps";
     if (r->shard && !h->routed && !r->shard->leader)
@@ -119,6 +120,12 @@ int outcome_late(const struct hf *h, struct hf_future *r)
     if (outcome_is_write(r) && r->unanswered != 0) {
         r->message = "outcome unknown: the request was sent, and no answer came before the deadline";
         return HF_E_OUTCOME_UNKNOWN;
+    }
+    if (r->kind == REQUEST_CUT) {
+        r->message =
+            "unavailable: no strict cut was made before the deadline (is a coordinator active, has every shard "
+            "a leader? holdfast status)";
+        return HF_E_UNAVAILABLE;
     }
     if (r->kind == REQUEST_TIMESTAMP) {
         r->message =

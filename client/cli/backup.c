@@ -43,6 +43,7 @@ struct making { /* one file */
     int fd;
     char leader[LIMIT_TEXT_BYTES + 1]; /* endpoint; of the view, if there is one */
     bool known;                        /* that it leads */
+    uint64_t at;                       /* as of when; 0: when its view is made */
     uint64_t view, offset;
     int begins;
     uint64_t heard_ns; /* when the last part came */
@@ -123,6 +124,7 @@ static int ask(struct making *m, uint64_t offset, uint32_t deadline_ms, Hf__Clie
     Hf__Client__Backup part = HF__CLIENT__BACKUP__INIT;
     Hf__Client__Request request = HF__CLIENT__REQUEST__INIT;
     part.view = m->view;
+    part.at = m->view == 0 ? m->at : 0;
     part.offset = offset;
     request.cluster = m->cluster;
     request.shard = m->shard;
@@ -204,6 +206,12 @@ static int fetch(struct making *m)
         int rc = take_part(m, &more, &said);
         if (rc == HF_OK || said)
             continue;
+        if (rc == HF_E_RESTART_ABOVE || rc == HF_E_TOO_OLD)
+            return cli_error(m->c, rc,
+                             "backup: shard %" PRIu32 " can no longer be read as of the moment of the others: %s; %s",
+                             m->shard, m->why,
+                             rc == HF_E_TOO_OLD ? "it was begun too late: raise its --retention-seconds, begin again"
+                                                : "begin again");
         if (rc != HF_E_ABSENT && hf_error_class(rc) == HF_CLASS_GIVE_UP)
             return cli_error(m->c, rc, "backup: shard %" PRIu32 ": %s", m->shard, m->why);
         m->known &= hf_error_class(rc) == HF_CLASS_RETRY_SAME;
@@ -250,7 +258,7 @@ static int make_file(struct making *m, const char *path, Hf__Client__BackupHead 
     return rc;
 }
 
-static int create_file(struct cli *c, struct admin *a, uint64_t cluster, uint32_t shard, const char *path,
+static int create_file(struct cli *c, struct admin *a, uint64_t cluster, uint32_t shard, uint64_t at, const char *path,
                        Hf__Client__BackupHead *head)
 {
     char temp[PATH_BYTES];
@@ -259,7 +267,7 @@ static int create_file(struct cli *c, struct admin *a, uint64_t cluster, uint32_
         return cli_usage(c, "backup: the path is too long");
     if (lstat(path, &st) == 0)
         return cli_error(c, HF_E_EXISTS, "backup: %s is there already; give another name", path);
-    struct making m = {.c = c, .a = a, .cluster = cluster, .shard = shard, .temp = temp};
+    struct making m = {.c = c, .a = a, .cluster = cluster, .shard = shard, .at = at, .temp = temp};
     m.fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (m.fd < 0)
         return cli_error(c, errno == ENOSPC ? HF_E_NO_SPACE : HF_E_REFUSED, "backup: cannot make %s: %s", temp,
@@ -292,18 +300,18 @@ static void file_name(const char *dir, uint32_t shard, char out[PATH_BYTES])
 }
 
 /* All shards into `dir`, which is ours. */
-static int fill_directory(struct cli *c, struct admin *a, const struct hf_cluster_status *s, const char *dir,
-                          Hf__Client__BackupHead *heads)
+static int fill_directory(struct cli *c, struct admin *a, const struct hf_cluster_status *s, uint64_t at,
+                          const char *dir, Hf__Client__BackupHead *heads)
 {
     int rc = HF_OK;
     for (size_t i = 0; i < s->shards_count && !rc && !stop_asked(); i++) {
         char file[PATH_BYTES];
         file_name(dir, s->shards[i].shard, file);
-        rc = create_file(c, a, s->cluster, s->shards[i].shard, file, &heads[i]);
+        rc = create_file(c, a, s->cluster, s->shards[i].shard, at, file, &heads[i]);
     }
     if (rc || stop_asked())
         return rc;
-    rc = manifest_write(dir, heads, s->shards_count); /* last: who finds it finds all of them */
+    rc = manifest_write(dir, at, heads, s->shards_count); /* last: who finds it finds all of them */
     return rc ? cli_error(c, rc, "backup: cannot write %s/" MANIFEST_NAME ": %s", dir, hf_error_text(rc)) : HF_OK;
 }
 
@@ -337,7 +345,10 @@ static int create_directory(struct cli *c, struct admin *a, const struct hf_clus
         return cli_error(c, errno == ENOSPC ? HF_E_NO_SPACE : HF_E_REFUSED, "backup: cannot make the directory %s: %s",
                          temp, strerror(errno));
     Hf__Client__BackupHead *heads = arena_zalloc(&c->arena, s->shards_count * sizeof *heads);
-    int rc = fill_directory(c, a, s, temp, heads);
+    uint64_t at = 0;
+    int rc = cli_cut(c, "a backup is of one moment of all shards", &at);
+    if (!rc && !stop_asked())
+        rc = fill_directory(c, a, s, at, temp, heads);
     if (!rc && !stop_asked() && rename(temp, path) != 0)
         rc = cli_error(c, HF_E_IO, "backup: cannot name the directory %s: %s", path, strerror(errno));
     else if (!rc && !stop_asked())
@@ -351,7 +362,10 @@ static int create_directory(struct cli *c, struct admin *a, const struct hf_clus
         file_name(path, s->shards[i].shard, file);
         say_file(c, file, &heads[i], &comma);
     }
-    fputs(c->json ? "]}\n" : "", stdout);
+    if (c->json)
+        printf("],\"timestamp\":\"%" PRIu64 "\"}\n", at);
+    else if (at != 0)
+        printf("all as of timestamp %" PRIu64 "\n", at);
     return HF_OK;
 }
 
@@ -364,7 +378,7 @@ static int create_one(struct cli *c, struct admin *a, const struct hf_cluster_st
         found |= s->shards[i].shard == c->shard;
     if (!found)
         return cli_no_shard(c, c->shard);
-    int rc = create_file(c, a, s->cluster, (uint32_t)c->shard, c->arguments[0].text, &head);
+    int rc = create_file(c, a, s->cluster, (uint32_t)c->shard, 0, c->arguments[0].text, &head);
     if (rc || stop_asked())
         return rc;
     fputs(c->json ? "{\"files\":[" : "", stdout);
@@ -420,6 +434,7 @@ static int list_shards(struct cli *c, const char *path, DIR *dir, uint32_t *out,
 
 /* What the directory says of itself. */
 struct contents {
+    uint64_t at;                   /* 0: not all of one moment */
     Hf__Client__BackupHead *heads; /* NULL: nothing */
     size_t count;
 };
@@ -436,7 +451,7 @@ static const Hf__Client__BackupHead *head_of(const struct contents *all, uint32_
 static int read_contents(struct cli *c, const char *path, struct contents *out)
 {
     *out = (struct contents){0};
-    int rc = manifest_read(path, &c->arena, &out->heads, &out->count);
+    int rc = manifest_read(path, &c->arena, &out->at, &out->heads, &out->count);
     if (rc == HF_OK || rc == HF_E_ABSENT)
         return HF_OK;
     const char *what = rc == HF_E_FORMAT ? "a later version of holdfast made this backup" : hf_error_text(rc);
@@ -493,6 +508,7 @@ static int check_directory(struct cli *c, const char *path, DIR *dir, struct bac
         rc = check_names(c, path, &all, shards, out->count);
     if (rc)
         return rc;
+    out->at = all.at;
     out->scope = all.heads ? BACKUP_CLUSTER : BACKUP_UNKNOWN;
     out->files = arena_zalloc(&c->arena, out->count * sizeof *out->files);
     for (size_t i = 0; i < out->count && !rc; i++) {
@@ -556,7 +572,9 @@ int backup_verify(struct cli *c)
     for (size_t i = 0; i < set.count; i++)
         say_file(c, set.files[i].path, &set.files[i].head, &comma);
     if (c->json)
-        fputs("]}\n", stdout);
+        printf("],\"timestamp\":\"%" PRIu64 "\"}\n", set.at);
+    else if (set.at != 0)
+        printf("intact%s, all as of timestamp %" PRIu64 "\n", backup_scope_text(&set, scope), set.at);
     else
         printf("intact%s\n", backup_scope_text(&set, scope));
     return cli_flush(c, CLI_OK);

@@ -18,6 +18,7 @@ struct backup_set {
     struct backup_file *files; /* in the run's arena, in the order of their shards */
     size_t count;
     enum backup_scope scope;
+    uint64_t at; /* all files are as of this timestamp; 0: each of a moment of its own */
 };
 
 /* FILE, or what is called shard-N.backup in DIR; each checked whole, and that none is missing. HF_OK, or an exit code after

@@ -163,6 +163,28 @@ int cli_open(struct cli *c)
     return rc ? cli_error(c, rc, NULL) : HF_OK;
 }
 
+int cli_cut(struct cli *c, const char *hint, uint64_t *out_timestamp)
+{
+    struct hf_future *f;
+    const struct hf_call call = {.deadline_ms = c->timeout_ms};
+    int rc = c->h ? HF_OK : cli_open(c);
+    if (rc)
+        return rc;
+    rc = hf_cut_async(c->h, &call, &f);
+    if (rc)
+        return cli_error(c, rc, NULL);
+    do
+        rc = hf_future_wait(f, 1000);
+    while (rc == HF_E_AGAIN);
+    *out_timestamp = rc == HF_OK ? hf_future_timestamp(f) : 0;
+    if (rc == HF_E_REFUSED)
+        cli_warn(c, "no moment of all shards: %s; each is read as it then is", hf_future_message(f));
+    else if (rc)
+        rc = cli_error(c, rc, "%s; %s", hf_future_message(f), hint);
+    hf_future_free(f);
+    return rc == HF_E_REFUSED ? HF_OK : rc;
+}
+
 bool cli_bytes(struct cli *c, const char *text, struct hf_bytes *out)
 {
     struct slice s = slice_text(text);

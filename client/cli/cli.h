@@ -69,6 +69,10 @@ HF_CHECKED bool cli_number(const struct cli *c, const char *what, const char *te
                            uint64_t *out);
 /* A request failed: its message, and, when nobody was reached, who was asked. */
 int cli_failed(const struct cli *c, int code, const char *message);
+/* Opens the handle if need be. A timestamp of one moment in all shards; HF_OK with 0: the groups' feature level has none, which
+ * was said. Else an exit code after saying why there is none, and `hint`. */
+int cli_cut(struct cli *c, const char *hint, uint64_t *out_timestamp);
+
 /* A read at timestamp `at` failed (0: of the latest). `above`: what HF_E_RESTART_ABOVE said. */
 int cli_failed_at(const struct cli *c, int code, const char *message, uint64_t at, uint64_t above);
 /* One line on stderr: not an error, the command goes on. */

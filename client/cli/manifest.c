@@ -12,7 +12,7 @@
 #include "common/base/error.h"
 #include "common/sys/disk.h"
 
-#define FIRST_LINE "holdfast-backup 1\n"
+#define VERSION_MAX 2
 #define PATH_BYTES 4096
 #define LINE_BYTES 192
 #define BYTES_MAX ((size_t)(MANIFEST_SHARDS_MAX + 4) * LINE_BYTES)
@@ -23,10 +23,12 @@ static void add_line(struct buf *text, const char *line, int size)
     buf_append(text, line, (size_t)size);
 }
 
-static void render(const Hf__Client__BackupHead *heads, size_t count, struct buf *text)
+static void render(uint64_t at, const Hf__Client__BackupHead *heads, size_t count, struct buf *text)
 {
     char line[LINE_BYTES];
-    buf_append(text, FIRST_LINE, sizeof FIRST_LINE - 1);
+    add_line(text, line, snprintf(line, sizeof line, "holdfast-backup %d\n", at ? 2 : 1));
+    if (at != 0)
+        add_line(text, line, snprintf(line, sizeof line, "at %" PRIu64 "\n", at));
     add_line(text, line, snprintf(line, sizeof line, "cluster %016" PRIx64 "\n", heads[0].cluster));
     add_line(text, line, snprintf(line, sizeof line, "shards %zu\n", count));
     for (size_t i = 0; i < count; i++)
@@ -40,27 +42,37 @@ static void render(const Hf__Client__BackupHead *heads, size_t count, struct buf
     add_line(text, line, snprintf(line, sizeof line, "crc %08" PRIx32 "\n", crc));
 }
 
-int manifest_write(const char *dir, const Hf__Client__BackupHead *heads, size_t count)
+int manifest_write(const char *dir, uint64_t at, const Hf__Client__BackupHead *heads, size_t count)
 {
     char path[PATH_BYTES];
     if (snprintf(path, sizeof path, "%s/" MANIFEST_NAME, dir) >= (int)sizeof path || count > MANIFEST_SHARDS_MAX)
         return HF_E_LIMIT;
     struct buf text = {0};
-    render(heads, count, &text);
+    render(at, heads, count, &text);
     int rc = disk_replace(disk_posix(), path, buf_slice(&text));
     buf_deinit(&text);
     return rc;
 }
 
 /* What the lines say; whether they say it in the one way they can be written is the caller's to see. */
-static int parse(const char *at, struct arena *arena, Hf__Client__BackupHead **out, size_t *out_count)
+static int parse(const char *at, struct arena *arena, uint64_t *out_at, Hf__Client__BackupHead **out, size_t *out_count)
 {
     uint64_t cluster;
     unsigned version, count;
     int read = 0;
-    if (strncmp(at, FIRST_LINE, sizeof FIRST_LINE - 1) != 0)
-        return sscanf(at, "holdfast-backup %9u", &version) == 1 && version > 1 ? HF_E_FORMAT : HF_E_CORRUPT;
-    at += sizeof FIRST_LINE - 1;
+    *out_at = 0;
+    if (sscanf(at, "holdfast-backup %9u\n%n", &version, &read) != 1 || read == 0 || version == 0)
+        return HF_E_CORRUPT;
+    if (version > VERSION_MAX)
+        return HF_E_FORMAT;
+    at += read;
+    read = 0;
+    if (version > 1) {
+        if (sscanf(at, "at %20" SCNu64 "\n%n", out_at, &read) != 1 || read == 0)
+            return HF_E_CORRUPT;
+        at += read;
+        read = 0;
+    }
     if (sscanf(at, "cluster %16" SCNx64 " shards %9u\n%n", &cluster, &count, &read) != 2 || read == 0)
         return HF_E_CORRUPT;
     if (count == 0 || count > MANIFEST_SHARDS_MAX)
@@ -83,7 +95,8 @@ static int parse(const char *at, struct arena *arena, Hf__Client__BackupHead **o
     return HF_OK;
 }
 
-int manifest_read(const char *dir, struct arena *arena, Hf__Client__BackupHead **out, size_t *out_count)
+int manifest_read(const char *dir, struct arena *arena, uint64_t *out_at, Hf__Client__BackupHead **out,
+                  size_t *out_count)
 {
     char path[PATH_BYTES];
     struct stat st;
@@ -97,10 +110,10 @@ int manifest_read(const char *dir, struct arena *arena, Hf__Client__BackupHead *
     int rc = S_ISREG(st.st_mode) ? disk_read_all(disk_posix(), path, BYTES_MAX, &text) : HF_E_CORRUPT;
     if (rc == HF_OK) {
         buf_append(&text, "", 1);
-        rc = parse((const char *)text.data, arena, &heads, &count);
+        rc = parse((const char *)text.data, arena, out_at, &heads, &count);
     }
     if (rc == HF_OK) { /* one way to write it, the checksum included */
-        render(heads, count, &again);
+        render(*out_at, heads, count, &again);
         buf_append(&again, "", 1);
         rc = slice_equal(buf_slice(&text), buf_slice(&again)) ? HF_OK : HF_E_CORRUPT;
     }

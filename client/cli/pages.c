@@ -48,6 +48,8 @@ static struct hf_bytes prefix_end(struct cli *c, struct hf_bytes prefix)
     return (struct hf_bytes){end, size};
 }
 
+static const char no_cut_hint[] = "--at 0 reads without it, each page as it then is";
+
 /* What is read, and how far it came. */
 struct reading {
     struct hf_range range;
@@ -56,25 +58,6 @@ struct reading {
     uint8_t *next;    /* owned by c->arena; own: the first key after the last one printed */
     size_t next_size;
 };
-
-/* The timestamp at which a dump reads everything. HF_OK, or an exit code after saying why there is none. */
-static int take_timestamp(struct cli *c, uint64_t above, uint64_t *out)
-{
-    struct hf_future *f;
-    const struct hf_call call = {.deadline_ms = c->timeout_ms};
-    int rc = hf_timestamp_async(c->h, above, &call, &f);
-    if (rc)
-        return cli_error(c, rc, NULL);
-    do
-        rc = hf_future_wait(f, 1000);
-    while (rc == HF_E_AGAIN);
-    if (rc == HF_OK)
-        *out = hf_future_timestamp(f);
-    else
-        rc = cli_error(c, rc, "%s; --at 0 reads without one, each page as it then is", hf_future_message(f));
-    hf_future_free(f);
-    return rc;
-}
 
 static void printed(struct reading *r, const struct hf_item *item)
 {
@@ -112,7 +95,7 @@ static int without_it(struct cli *c, struct reading *r, int code, const struct h
 {
     uint64_t at = r->range.at, above = hf_cursor_restart_above(cursor);
     if (code == HF_E_RESTART_ABOVE && r->own && at != 0 && r->printed == 0)
-        return take_timestamp(c, above, &r->range.at);
+        return cli_cut(c, no_cut_hint, &r->range.at); /* the coordinator hears of the mark from the shard, too */
     if (code != HF_E_REFUSED || !r->own || at == 0)
         return cli_failed_at(c, code, hf_cursor_message(cursor), at, above);
     cli_warn(c, "no snapshot: %s; %s is read page by page as it then is", hf_cursor_message(cursor),
@@ -152,7 +135,7 @@ static int run(struct cli *c, struct reading *r)
         r->range.page_items = (uint32_t)c->limit;
     if (r->own) {
         r->next = arena_alloc(&c->arena, LIMIT_KEY_BYTES + 1);
-        rc = take_timestamp(c, 0, &r->range.at);
+        rc = cli_cut(c, no_cut_hint, &r->range.at);
     }
     bool again = true;
     while (rc == HF_OK && again)

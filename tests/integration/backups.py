@@ -160,13 +160,13 @@ class Backup(ClusterTest):
         refused("damaged", "CORRUPT", manifest(lambda text: text[:-1]))
         refused("damaged", "CORRUPT", manifest(lambda text: text + b"\n"))
         refused("damaged", "CORRUPT", manifest(lambda text: b""))
-        refused("later version", "FORMAT", manifest(lambda text: text.replace(b"backup 1\n", b"backup 2\n")))
+        refused("later version", "FORMAT", manifest(lambda text: text.replace(b"holdfast-backup 2\n", b"holdfast-backup 3\n")))
         refused("damaged", "CORRUPT", pipe)
         shutil.copytree(path, other)  # as it was made before there was such a file
         os.unlink(os.path.join(other, "backup"))
         self.assertEqual(json.loads(c.cli("--json", "backup", "verify", other).stdout)["scope"], "unknown")
         self.assertIn("intact; whether all shards are there cannot be told", c.cli("backup", "verify", other).stdout)
-        self.assertEqual(c.cli("backup", "verify", path).stdout.splitlines()[-1], "intact")
+        self.assertRegex(c.cli("backup", "verify", path).stdout.splitlines()[-1], r"^intact, all as of timestamp \d+$")
         one = os.path.join(path, "shard-2.backup")
         self.assertEqual(json.loads(c.cli("--json", "backup", "verify", one).stdout)["scope"], "shard")
         self.assertIn("intact; this is shard 2 alone", c.cli("backup", "verify", one).stdout)
@@ -309,7 +309,7 @@ class Interrupted(ClusterTest):
         self.end(process, 0)
         self.assertRegex(terminal.text(), r"\r\x1b\[K\d+\.\d MiB  \d+\.\d MiB/s")  # how far it is
         self.assertIn("\nholdfast_backups_begun_total 1\n", damage.http_get(c.processes[new]["http"], "/metrics"))
-        self.assertEqual(c.cli("backup", "verify", path).stdout.splitlines()[-1], "intact")
+        self.assertRegex(c.cli("backup", "verify", path).stdout.splitlines()[-1], r"^intact, all as of timestamp \d+$")
         self.assertEqual(self.left(c), ["made"])
 
     def test_nobody_leads(self):

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # cuts.py: strict cuts on real processes: no cut shows a write without one that was acknowledged before it began (I8).
 import contextlib
+import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -11,12 +13,25 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import wire  # noqa: E402
-from cluster import FULL, PATIENCE, ClusterTest, wait_for  # noqa: E402
+from cluster import FULL, PATIENCE, ClusterTest, parse_dump, tool, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 PAIRS = [(b"a-x%d" % i, b"z-y%d" % i) for i in range(6)]  # a key of shard 1, a key of shard 2
 X, Y = PAIRS[0]
 LOST = (wire.NOT_LEADER, wire.NOT_READY, wire.UNAVAILABLE, wire.OUTCOME_UNKNOWN, wire.BUSY, wire.NO_ROUTE, None)
+
+
+def backup_records(path):
+    """(key, value) of each record of a backup's file."""
+    out = subprocess.run([tool("holdfast-shard"), "--backup-read", path], check=True, stdout=subprocess.PIPE).stdout
+    at, head = 0, True
+    while at < len(out):
+        size = int.from_bytes(out[at:at + 4], "little")
+        if not head:
+            record = wire.pb.BackupRecord()
+            record.ParseFromString(out[at + 4:at + 4 + size])
+            yield record.key, record.value
+        at, head = at + 4 + size, False
 
 
 class Door:
@@ -158,6 +173,30 @@ class Cuts(ClusterTest):
                     done = [w.done for w in writers]
                     for (x, y), least in zip(self.seen(self.cut()), done):
                         self.assertTrue(x >= least and y >= least, (x, y, least))
+            finally:
+                pauses.stop()
+
+    def pairs_of(self, found):
+        """{key: number} as dump or a backup has them: every y's x is there, too."""
+        for x, y in PAIRS:
+            self.assertGreaterEqual(found[x], found[y], "y without x")
+
+    def test_dumps_and_backups_are_cuts(self):
+        c = self.begin()
+        pauses = Pauses(c)
+        with self.writing(c):
+            pauses.start()
+            try:
+                for i in range(40 if FULL else 6):
+                    dump = parse_dump(c.cli("dump", text=False).stdout)
+                    self.pairs_of({k: int(v) for k, v in dump.items()})
+                    path = os.path.join(c.dir, f"backup-{i}")
+                    said = json.loads(c.cli("--json", "backup", "create", path).stdout)
+                    self.assertEqual(json.loads(c.cli("--json", "backup", "verify", path).stdout)["timestamp"], said["timestamp"])
+                    found = {k: int(v) for f in said["files"] for k, v in backup_records(f"{path}/shard-{f['shard']}.backup")}
+                    self.pairs_of(found)
+                    for (x, y), (at_x, at_y) in zip(PAIRS, self.seen(int(said["timestamp"]))):
+                        self.assertEqual((found[x], found[y]), (at_x, at_y), "not what is read at its timestamp")
             finally:
                 pauses.stop()
 

@@ -175,6 +175,12 @@ HF_API void hf_value_free(struct hf_value *value);
  * Failures of its own: HF_E_TIMEOUT, HF_E_UNAVAILABLE (no coordinator gave one), HF_E_FUTURE_TIMESTAMP (`above` is far
  * ahead of the cluster's time: no shard said it). */
 HF_RESULT int hf_timestamp(struct hf *h, uint64_t above, uint32_t deadline_ms, uint64_t *out_timestamp);
+/* A timestamp for reads as of one moment in all shards. Of two writes of which the second began after the first was
+ * acknowledged, what is read at a timestamp of hf_timestamp may show the second only, if both came after it was drawn and
+ * went to different shards; at a cut never. All shards' leaders let users' writes wait for it for a moment (two round trips, at most half
+ * a second). Failures: HF_E_TIMEOUT, HF_E_UNAVAILABLE (a shard has no leader, or no coordinator is active), HF_E_REFUSED (a
+ * group's feature level). */
+HF_RESULT int hf_cut(struct hf *h, uint32_t deadline_ms, uint64_t *out_timestamp);
 
 /* ---- futures -------------------------------------------------------------------------------------------------------
  */
@@ -204,6 +210,7 @@ HF_RESULT int hf_delete_prefix_async(struct hf *h, struct hf_bytes prefix, const
 HF_RESULT int hf_get_async(struct hf *h, struct hf_bytes key, uint64_t at, const struct hf_call *call,
                            struct hf_future **out);
 HF_RESULT int hf_timestamp_async(struct hf *h, uint64_t above, const struct hf_call *call, struct hf_future **out);
+HF_RESULT int hf_cut_async(struct hf *h, const struct hf_call *call, struct hf_future **out);
 
 /* The call's code, or HF_E_AGAIN when it is not finished after timeout_ms (in a callback on the handle's thread: at once).
  * Only for futures without queue and callback: else HF_E_INVALID. */
@@ -218,7 +225,7 @@ HF_API const char *hf_future_message(const struct hf_future *f); /* what, where,
 HF_API enum hf_class hf_future_class(const struct hf_future *f);
 HF_API struct hf_version hf_future_version(const struct hf_future *f); /* written, or of the value read */
 HF_API struct hf_bytes hf_future_value(const struct hf_future *f);     /* get */
-/* hf_timestamp_async: the timestamp. A read that failed with HF_E_RESTART_ABOVE: take one above it. Else 0. */
+/* hf_timestamp_async, hf_cut_async: the timestamp. A read that failed with HF_E_RESTART_ABOVE: take one above it. Else 0. */
 HF_API uint64_t hf_future_timestamp(const struct hf_future *f);
 HF_API void *hf_future_tag(const struct hf_future *f);
 

@@ -15,6 +15,7 @@
     "shard 1 file shard-1.backup bytes 18446744073709551615 records 12 index 34 term 2\n"                              \
     "shard 4294967295 file shard-4294967295.backup bytes 512 records 0 index 7 term 3\n"
 
+static uint64_t read_at;
 static char dir[64];
 
 static void path_of(char out[128])
@@ -38,7 +39,7 @@ static int read_heads(size_t *out_count, Hf__Client__BackupHead out[2])
     struct arena arena = {0};
     Hf__Client__BackupHead *heads = NULL;
     size_t count = 0;
-    int rc = manifest_read(dir, &arena, &heads, &count);
+    int rc = manifest_read(dir, &arena, &read_at, &heads, &count);
     CU_ASSERT_EQUAL(rc == HF_OK, heads != NULL);
     for (size_t i = 0; i < count && i < 2; i++)
         out[i] = heads[i];
@@ -78,8 +79,9 @@ static void comes_back(void)
     heads[0].cluster = heads[1].cluster = 0xab;
     heads[0].shard = 1, heads[0].bytes = UINT64_MAX, heads[0].records = 12, heads[0].index = 34, heads[0].term = 2;
     heads[1].shard = UINT32_MAX, heads[1].bytes = 512, heads[1].index = 7, heads[1].term = 3;
-    CU_ASSERT_EQUAL(manifest_write(dir, heads, 2), HF_OK);
+    CU_ASSERT_EQUAL(manifest_write(dir, 0, heads, 2), HF_OK);
     CU_ASSERT_EQUAL_FATAL(read_heads(&count, again), HF_OK);
+    CU_ASSERT_EQUAL(read_at, 0);
     CU_ASSERT_EQUAL_FATAL(count, 2);
     for (size_t i = 0; i < count; i++)
         CU_ASSERT(again[i].cluster == 0xab && again[i].shard == heads[i].shard && again[i].bytes == heads[i].bytes &&
@@ -103,12 +105,16 @@ static void comes_back(void)
 }
 
 /* A checksum is not what makes it true. */
+#define OF_ONE_MOMENT(line)                                                                                            \
+    "holdfast-backup 2\n" line "cluster 00000000000000ab\nshards 1\n"                                                  \
+    "shard 1 file shard-1.backup bytes 1 records 1 index 1 term 1\n"
+
 static void nothing_else_is_believed(void)
 {
     make_dir();
     CU_ASSERT_EQUAL(read_sealed(WRITTEN), HF_OK);
     CU_ASSERT_EQUAL(read_sealed(WRITTEN "\n"), HF_E_CORRUPT);
-    CU_ASSERT_EQUAL(read_sealed("holdfast-backup 2\nnobody knows\n"), HF_E_FORMAT);
+    CU_ASSERT_EQUAL(read_sealed("holdfast-backup 3\nnobody knows\n"), HF_E_FORMAT);
     CU_ASSERT_EQUAL(read_sealed("holdfast-backup 0\n"), HF_E_CORRUPT);
     CU_ASSERT_EQUAL(read_sealed("holdfast-backup 1\ncluster 00000000000000ab\nshards 0\n"), HF_E_CORRUPT);
     CU_ASSERT_EQUAL(read_sealed("holdfast-backup 1\ncluster 00000000000000ab\nshards 999999999\n"), HF_E_CORRUPT);
@@ -122,6 +128,11 @@ static void nothing_else_is_believed(void)
                                 "shard  1 file shard-1.backup bytes 1 records 1 index 1 term 1\n"),
                     HF_E_CORRUPT);
     CU_ASSERT_EQUAL(read_sealed(""), HF_E_CORRUPT);
+    CU_ASSERT_EQUAL(read_sealed(OF_ONE_MOMENT("at 77\n")), HF_OK);
+    CU_ASSERT_EQUAL(read_at, 77);
+    CU_ASSERT_EQUAL(read_sealed(OF_ONE_MOMENT("at 0\n")), HF_E_CORRUPT); /* version 1 says that */
+    CU_ASSERT_EQUAL(read_sealed(OF_ONE_MOMENT("at 077\n")), HF_E_CORRUPT);
+    CU_ASSERT_EQUAL(read_sealed(OF_ONE_MOMENT("")), HF_E_CORRUPT);
     remove_dir();
 }
 
