@@ -39,7 +39,10 @@ int replica_write(struct replica *r, struct replica_write *w)
         gauges_count(GAUGES_BUDGET_REFUSED);
         return HF_E_BUSY;
     }
-    return needs_clock(r, w) ? HF_E_NOT_READY : writes_queue(&r->writes, w);
+    if (!needs_clock(r, w))
+        return writes_queue(&r->writes, w);
+    leader_clock_wait(&r->clock);
+    return HF_E_NOT_READY;
 }
 
 /* The leader's clock goes above `at` first: what is stamped from now on is not below it. */
@@ -118,9 +121,12 @@ struct hlc replica_clock(const struct replica *r)
     return r->fsm ? leader_clock_time(&r->clock, fsm_info(r->fsm)) : r->clock.stamp.observed;
 }
 
-struct hlc replica_doubt(const struct replica *r)
+bool replica_doubtful(struct replica *r, struct hlc expiry)
 {
-    return r->fsm && !leader_clock_going(&r->clock) ? fsm_info(r->fsm)->ceiling : (struct hlc){0};
+    if (expiry.t == 0 || !r->fsm || leader_clock_going(&r->clock) || expiry.t > fsm_info(r->fsm)->ceiling.t)
+        return false;
+    leader_clock_wait(&r->clock);
+    return true;
 }
 
 static const char *trouble(const struct replica *r)

@@ -15,7 +15,7 @@ void leader_clock_begin(struct leader_clock *c, const struct fsm_info *info, uin
     c->state = planted_bug("clock.no_fresh_timestamp") ? LEADER_CLOCK_GOING : LEADER_CLOCK_ASKING;
     c->question = question;
     c->since_ns = now_ns;
-    c->beat = false;
+    c->waited = c->beat = false;
 }
 
 void leader_clock_end(struct leader_clock *c)
@@ -32,9 +32,14 @@ void leader_clock_observe(struct leader_clock *c, struct hlc t, uint64_t answers
         c->state = LEADER_CLOCK_GOING;
 }
 
+void leader_clock_wait(struct leader_clock *c)
+{
+    c->waited = true;
+}
+
 bool leader_clock_give_up(struct leader_clock *c, const struct fsm_info *info, uint64_t now_ns)
 {
-    if (c->state != LEADER_CLOCK_ASKING || now_ns - c->since_ns < ANSWER_NS)
+    if (c->state != LEADER_CLOCK_ASKING || !c->waited || now_ns - c->since_ns < ANSWER_NS)
         return false;
     c->mark = hlc_max(c->stamp.observed, info->ceiling);
     bool says = info->feature_level >= FSM_FEATURE_RESTART && info->restart.t < c->mark.t;

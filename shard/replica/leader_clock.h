@@ -5,7 +5,8 @@
  *
  *     IDLE → ASKING    [leader, everything of earlier terms is applied]
  *     ASKING → GOING   [the coordinator answered with a timestamp drawn after it was asked]
- *     ASKING → MARKING [no answer in time: goes on from the committed ceiling, and says so in an entry of its own]
+ *     ASKING → MARKING [no answer in time, and somebody waits: goes on from the committed ceiling, and says so in an entry
+ *                       of its own]
  *     MARKING → GOING  [that entry is applied]
  *     any → IDLE       [leadership is over]
  *
@@ -13,7 +14,8 @@
  * for it, so before this leader was elected, so T was drawn before the fresh one; and what the earlier one had stamped below T
  * it waited for. Without an answer every served T is below the committed ceiling, which all leaders know: stamps from it are
  * above them. But an acknowledged write is then stamped later than timestamps still to be drawn, so nothing is read at or
- * below that ceiling any more (fsm_info.restart), by this leader or another.
+ * below that ceiling any more (fsm_info.restart), by this leader or another. So it does that only for a write, or for a read
+ * of the latest that cannot be answered: when a whole cluster starts, a coordinator that comes a little later is waited for.
  *
  * A hold, of a leader that is GOING: nothing of users' is stamped until it is released, so that stamps of all shards can
  * stand still at one moment (a strict cut). It ends by itself: it is the coordinator's word that counts, and who is asked
@@ -41,6 +43,7 @@ struct leader_clock {
     uint64_t since_ns;            /* it may lead since then */
     struct hlc mark;              /* MARKING: what the entry says */
     uint64_t hold, hold_until_ns; /* whose; 0: stamps are not held */
+    bool waited;                  /* ASKING: for somebody the answer is late */
     bool beat; /* since then a timestamp came from the coordinator: this is its time, not an old ceiling */
 };
 
@@ -51,7 +54,9 @@ void leader_clock_end(struct leader_clock *c);
 /* A timestamp that was issued, below the committed ceiling; `answers`: the question after which it was drawn, or 0. */
 void leader_clock_observe(struct leader_clock *c, struct hlc t, uint64_t answers);
 
-/* The coordinator was silent for long enough: from now on MARKING, and the caller proposes an entry that says `mark`. */
+/* A write, or a read of the latest, is refused until there is a time. Not reads at a timestamp: they are what a mark ends. */
+void leader_clock_wait(struct leader_clock *c);
+/* Somebody waits, and the coordinator was silent for long enough: from now on MARKING, and the caller proposes an entry that says `mark`. */
 bool leader_clock_give_up(struct leader_clock *c, const struct fsm_info *info, uint64_t now_ns);
 /* What was applied, after each apply. */
 void leader_clock_applied(struct leader_clock *c, const struct fsm_info *info);

@@ -66,10 +66,10 @@ HF_CHECKED int replica_release(struct replica *r, uint64_t id, struct replica_re
 HF_CHECKED int replica_observe(struct replica *r, struct hlc t, uint64_t answers);
 uint64_t replica_question(const struct replica *r); /* for the coordinator, to be answered by a beat; 0: none */
 
-/* What decides expiry in reads of the latest: no leader before was ahead of `clock`, but for one that may have been up to
- * `doubt`: what expires between the two is neither there nor gone. doubt 0: there is none. */
+/* What decides expiry in reads of the latest: no leader before was ahead of it, but for one that may have been up to the
+ * ceiling before this one has its time: what expires in between is neither there nor gone, and doubtful. */
 struct hlc replica_clock(const struct replica *r);
-struct hlc replica_doubt(const struct replica *r);
+bool replica_doubtful(struct replica *r, struct hlc expiry);
 
 struct replica_state {
     struct engine_status engine;

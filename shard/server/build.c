@@ -63,7 +63,7 @@ static struct hlc read_now(const struct front *f, const struct request *r)
 /* A new leader does not know yet whether this has expired by an earlier leader's time. */
 static bool doubtful(const struct front *f, const struct request *r, struct hlc expiry)
 {
-    return r->read.at.t == 0 && expiry.t != 0 && expiry.t <= replica_doubt(f->replica).t;
+    return r->read.at.t == 0 && replica_doubtful(f->replica, expiry);
 }
 
 static void build_get(struct front *f, struct request *r)

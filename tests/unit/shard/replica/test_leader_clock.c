@@ -44,6 +44,7 @@ static void a_late_answer_stamps_above_what_is_applied(void)
 static void without_an_answer_it_goes_on_from_the_ceiling_and_says_so(void)
 {
     begin(0);
+    leader_clock_wait(&c);
     CU_ASSERT(!leader_clock_give_up(&c, &info, 1400 * MS));
     info.ceiling.t = 220; /* a lease came meanwhile */
     CU_ASSERT(leader_clock_give_up(&c, &info, 1600 * MS));
@@ -60,9 +61,21 @@ static void without_an_answer_it_goes_on_from_the_ceiling_and_says_so(void)
     CU_ASSERT(v.t.t == 220 && v.seq == 1);
 }
 
+static void nobody_is_waited_for_in_vain(void)
+{
+    begin(0);
+    CU_ASSERT(!leader_clock_give_up(&c, &info, 100000 * MS)); /* reads at a timestamp are as well answered later */
+    CU_ASSERT(!leader_clock_going(&c) && leader_clock_question(&c) == QUESTION);
+    leader_clock_wait(&c);
+    leader_clock_end(&c);
+    leader_clock_begin(&c, &info, QUESTION + 1, 1000 * MS);
+    CU_ASSERT(!leader_clock_give_up(&c, &info, 100000 * MS)); /* who waited for an earlier leader asks again */
+}
+
 static void what_cannot_be_proposed_is_tried_again(void)
 {
     begin(0);
+    leader_clock_wait(&c);
     CU_ASSERT(leader_clock_give_up(&c, &info, 1600 * MS));
     leader_clock_refused(&c);
     CU_ASSERT(leader_clock_give_up(&c, &info, 1650 * MS));
@@ -79,6 +92,7 @@ static void the_next_leader_stamps_above_the_mark(void)
 static void a_mark_that_stands_is_not_made_again(void)
 {
     begin(200);
+    leader_clock_wait(&c);
     CU_ASSERT(!leader_clock_give_up(&c, &info, 1600 * MS));
     CU_ASSERT(leader_clock_going(&c) && stamp_take(&c.stamp, 1).t.t == 200);
 }
@@ -86,6 +100,7 @@ static void a_mark_that_stands_is_not_made_again(void)
 static void groups_of_earlier_levels_have_no_mark(void)
 {
     begin(0);
+    leader_clock_wait(&c);
     info.feature_level = FSM_FEATURE_RESTART - 1;
     CU_ASSERT(!leader_clock_give_up(&c, &info, 1600 * MS));
     CU_ASSERT(leader_clock_going(&c) && stamp_take(&c.stamp, 1).t.t == 200);
@@ -98,6 +113,7 @@ static void leadership_ends(void)
     leader_clock_end(&c);
     CU_ASSERT(!leader_clock_going(&c));
     leader_clock_begin(&c, &info, QUESTION + 1, 5000 * MS);
+    leader_clock_wait(&c);
     leader_clock_observe(&c, (struct hlc){103}, QUESTION); /* an answer to its earlier self */
     CU_ASSERT(!leader_clock_going(&c) && !leader_clock_give_up(&c, &info, 5400 * MS));
 }
@@ -128,6 +144,7 @@ int main(void)
         {"only an answer is fresh", only_an_answer_to_its_question_is_fresh},
         {"a late answer", a_late_answer_stamps_above_what_is_applied},
         {"from the ceiling", without_an_answer_it_goes_on_from_the_ceiling_and_says_so},
+        {"nobody is waited for in vain", nobody_is_waited_for_in_vain},
         {"proposed again", what_cannot_be_proposed_is_tried_again},
         {"above the mark", the_next_leader_stamps_above_the_mark},
         {"a mark that stands", a_mark_that_stands_is_not_made_again},
