@@ -113,7 +113,7 @@ class Repeated(SnapshotReads):
 
     def look(self, t):
         """Everything that can be read at t, in every way there is."""
-        c, seen, at = self.c, {}, ("--at", str(t))
+        c, seen, at = self.c, {}, ("--at", str(t), "--timeout", "60000")
         for name, options in (("up", ()), ("down", ("--reverse",)), ("pages", ("--limit", "7")), ("keys", ("--keys-only",)),
                               ("middle", ("k0100", "z0030")), ("prefix", ("--prefix", "z00")), ("routed", ("--routed",))):
             seen[name] = c.cli("--json", "scan", *at, *options).stdout
@@ -339,6 +339,7 @@ class WithoutCoordinator(SnapshotReads):
         c.kill(self.killed)
 
     def everything_at(self, c, client, t, mark, value):
+        self.assertEqual(client.get(b"k", t).timestamp, mark)
         said = self.refused(c, 4, "RESTART_ABOVE", "--timeout", "60000", "get", "k", "--at", str(t))
         self.assertIn(f"holdfast timestamp --above {mark}", said)
         self.refused(c, 4, "RESTART_ABOVE", "--timeout", "60000", "scan", "--at", str(mark))
