@@ -340,18 +340,25 @@ static const struct schedule {
     {"shard 1 away stops nobody else", shard_1_away_stops_nobody_else, NULL, NULL},
 };
 
+static void plant(const char *bug)
+{
+#ifdef HF_FAILPOINTS
+    failpoint_plant(bug);
+#else
+    must(bug == NULL);
+#endif
+}
+
 static const char *play(const struct schedule *s, uint64_t seed, const char *bug)
 {
     memset(&held, 0, sizeof held);
     stage_bug = bug != NULL;
     struct world *w = stage_new(seed);
     w->filter = hold;
-    if (bug != NULL)
-        failpoint_plant(bug);
+    plant(bug);
     s->play(w);
     const char *found = stage_end(&w);
-    if (bug != NULL)
-        failpoint_plant(NULL);
+    plant(NULL);
     stage_bug = false;
     return found;
 }
