@@ -52,4 +52,6 @@
 #define CLOCK_WATCH_MS 100u /* a standby looks so often: what it sees late it takes over late */
 #define CLOCK_RETRY_MS 50u
 #define CLOCK_JUMP_MS_MAX 600000u /* a wall clock further ahead of the committed ceiling is not believed */
-#define CLOCK_ABOVE_MS_MAX 60000  /* how far above now a client may ask for a timestamp */
+/* How far above now a client may ask for a timestamp: above a shard's ceiling, which a coordinator without the oracle raised by
+ * a wall clock that it just believed. */
+#define CLOCK_ABOVE_MS_MAX (CLOCK_JUMP_MS_MAX + 60000u)

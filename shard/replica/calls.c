@@ -8,7 +8,9 @@
 #include "shard/replica/gauges.h"
 #include "shard/replica/replica_internal.h"
 
-#define FUTURE_MS 60000 /* above the committed ceiling; a renewal brings that up within seconds */
+/* Above the committed ceiling. What is less far may have been issued: the shard was away for days, or somebody accepted a clock
+ * that much ahead; a renewal brings the ceiling up within seconds. */
+#define FUTURE_MS UINT64_C(604800000)
 
 static int may_serve(const struct replica *r)
 {

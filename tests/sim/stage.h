@@ -46,6 +46,8 @@ void stage_send_put(struct world *w, uint32_t process, unsigned key, uint32_t va
 void stage_send_look(struct world *w, uint32_t process, unsigned key, const struct stage_moment *at,
                      struct stage_answer *answer);
 
+void stage_send_frame(struct world *w, uint32_t process, struct slice frame); /* as from another connection */
+
 /* Until answered, asked again where the answer says so: by the shard's leader, by any coordinator. */
 struct stage_answer stage_put(struct world *w, unsigned key, uint32_t value);
 struct stage_answer stage_look(struct world *w, unsigned key, const struct stage_moment *at);

@@ -94,9 +94,17 @@ static void ask_timestamp(struct world *w, struct reader *r)
     say(w, r, some_coordinator(w), &q);
 }
 
+/* Some server told it: nobody may take it for one that cannot be. */
+static void issued(struct world *w, int code, uint64_t t)
+{
+    if (code == HF_E_FUTURE_TIMESTAMP)
+        world_failed(w, "progress", "a timestamp that was told, %" PRIx64 ", is refused as one of the future", t);
+}
+
 static void timestamp_heard(struct world *w, struct reader *r, const Hf__Client__Reply *reply)
 {
     r->asked = 0;
+    issued(w, reply->code, r->asked_above);
     if (reply->code != HF_OK) { /* a standby, or a ceiling on its way; asked again */
         r->asked_until = w->now + 10 * SIM_MS;
         return;
@@ -211,6 +219,7 @@ static void glance_heard(struct world *w, struct reader *r, struct glance *g, co
         close(r, g);
         return;
     }
+    issued(w, reply->code, g->at.t);
     if (!g->open)
         return;
     if (reply->code == HF_E_RESTART_ABOVE || reply->code == HF_E_TOO_OLD || reply->code == HF_E_CORRUPT ||

@@ -87,7 +87,7 @@ static uint64_t coordinator_alone(struct world *w)
     uint32_t one = world_coordinator(1 + (uint32_t)world_below(w, WORLD_COORDINATORS));
     for (uint32_t r = 1; r <= WORLD_REPLICAS; r++)
         cut_both(w, one, world_replica(1, r));
-    return 3500 + world_below(w, 2000);
+    return 2000 + world_below(w, 2000);
 }
 
 static void weather(struct world *w)
@@ -98,39 +98,49 @@ static void weather(struct world *w)
     w->late_ms = world_below(w, 3) == 0 ? 2500 : 200;
 }
 
-/* A shard that no coordinator reaches loses its leader: the next one must go on without a fresh timestamp. */
+/* A shard that no coordinator reaches: timestamps are issued, and read at, of which its replicas hear no other way, perhaps
+ * until its ceiling is reached. Then it loses its leader (unanswered_leader). */
 static uint64_t shard_unanswered(struct world *w)
 {
     memset(w->cut, 0, sizeof w->cut);
-    uint32_t first = world_replica(1 + (uint32_t)world_below(w, WORLD_SHARDS), 1), leader = 0;
-    for (uint32_t one = first; one < first + WORLD_REPLICAS; one++) {
+    w->unanswered = world_below(w, 3) == 0 ? 1 : 2;
+    for (uint32_t r = 1; r <= WORLD_REPLICAS; r++)
         for (uint32_t c = 1; c <= WORLD_COORDINATORS; c++)
-            cut_both(w, one, world_coordinator(c));
-        if (replica_process_leads(w->processes[one]))
-            leader = one;
-    }
-    if (leader != 0)
-        process_die(w->processes[leader], DEATH_KILL);
-    return 500 + world_below(w, 2500);
+            cut_both(w, world_replica(w->unanswered, r), world_coordinator(c));
+    return 20 + world_below(w, w->long_plots ? 5000 : 800);
 }
 
-/* Who issues timestamps stands still, perhaps with one of them in hand, for longer than its lease; or dies. */
+/* The next one must go on without a fresh timestamp, as long as nothing is mended. */
+static uint64_t unanswered_leader(struct world *w)
+{
+    for (uint32_t r = 1; r <= WORLD_REPLICAS; r++) {
+        struct process *p = w->processes[world_replica(w->unanswered, r)];
+        if (replica_process_leads(p))
+            process_die(p, DEATH_KILL);
+    }
+    w->unanswered = 0;
+    return 500 + world_below(w, 2000);
+}
+
+/* Who issues timestamps stands still, perhaps with one of them in hand, for longer than its lease; or dies; or both do, and
+ * come back with another idea of the time. */
 static uint64_t active_gone(struct world *w)
 {
+    uint64_t how = world_below(w, 4), ms = 100 + world_below(w, w->long_plots ? 6000 : 2500);
     for (uint32_t c = 1; c <= WORLD_COORDINATORS; c++) {
         struct process *p = w->processes[world_coordinator(c)];
-        if (!process_up(p) || !coordinator_process_active(p))
-            continue;
-        uint64_t how = world_below(w, 3), ms = 100 + world_below(w, w->long_plots ? 6000 : 1000);
         if (how == 0)
+            process_set_wall(p, (int64_t)world_below(w, 8000) - 8000, 0);
+        if (!process_up(p) || (how != 0 && !coordinator_process_active(p)))
+            continue;
+        if (how < 2)
             process_die(p, DEATH_KILL);
-        else if (how == 1)
+        else if (how == 2)
             p->stop_after_draw = ms;
         else
             process_stop(p, ms);
-        return w->long_plots ? ms : 0;
     }
-    return 0;
+    return w->long_plots ? ms : 0;
 }
 
 /* Sessions live for an hour: nobody may believe a clock an hour ahead, and nobody does once there is a ceiling. */
@@ -158,7 +168,9 @@ static void no_space(struct world *w)
 void trouble_some(struct world *w)
 {
     uint64_t kind = world_below(w, 19), pause_ms = 1 + world_below(w, 2 * w->fault_gap_ms);
-    if (kind < 3)
+    if (w->unanswered != 0)
+        pause_ms += unanswered_leader(w);
+    else if (kind < 3)
         crash(w);
     else if (kind < 5)
         pause(w);
@@ -176,7 +188,7 @@ void trouble_some(struct world *w)
         pause_ms += leader_alone(w);
     else if (kind == 13 && w->long_plots)
         pause_ms += coordinator_alone(w);
-    else if (kind < 16 && w->damages)
+    else if (kind > 13 && kind < 16 && w->damages)
         damage_some(w);
     else if (kind == 16)
         pause_ms += shard_unanswered(w);

@@ -53,6 +53,7 @@ struct world {
     bool cut[WORLD_PROCESSES][WORLD_PROCESSES]; /* from, to */
     uint64_t lost_permille, doubled_permille, late_permille, late_ms;
     uint64_t fault_gap_ms;
+    uint32_t unanswered; /* the shard of a plot that goes on; 0: none */
     bool power;
     bool start_deaths;       /* processes die while they start, too */
     uint64_t trailing;       /* entries that replicas keep behind their pointers, at most */
