@@ -45,6 +45,8 @@ static void explain(const struct cut *c, char text[256])
 {
     if (c->code == HF_OK)
         snprintf(text, 256, "no cut: not all shards have answered yet");
+    else if (c->code == HF_E_REFUSED)
+        snprintf(text, 256, "no cut: shard %" PRIu32 ": its group's feature level serves the latest only", c->culprit);
     else if (c->culprit == 0)
         snprintf(text, 256, "no cut: %s", error_text(c->code));
     else

@@ -87,9 +87,14 @@ int replica_hold(struct replica *r, uint64_t id)
     return HF_OK;
 }
 
-bool replica_held(struct replica *r)
+bool replica_unstamped(struct replica *r)
 {
-    return leader_clock_held(&r->clock, clock_boot_ns());
+    if (leader_clock_held(&r->clock, clock_boot_ns()))
+        return true;
+    if (may_serve(r) || leader_clock_going(&r->clock))
+        return false;
+    leader_clock_wait(&r->clock);
+    return true;
 }
 
 int replica_release(struct replica *r, uint64_t id, struct replica_read *read)

@@ -53,12 +53,14 @@ void replica_run(struct replica *r);
 HF_CHECKED int replica_write(struct replica *r, struct replica_write *w);
 HF_CHECKED int replica_read(struct replica *r, struct replica_read *read);
 
+/* A user's write that comes now had better wait for a moment: stamps are held for a strict cut, or this leader has no time yet. */
+bool replica_unstamped(struct replica *r);
+
 /* Strict cuts (leader_clock.h). replica_hold: as replica_read. While it is held the caller queues no user's write.
  * replica_release: HF_E_ABSENT: `id` does not hold, something may have been stamped since. `read` is one at the cut's
  * timestamp, of nothing, and is queued as by replica_read: it is served when all that was stamped before is applied and the
  * leadership confirmed. NULL: no cut is made. In every case the hold of `id` is over. */
 HF_CHECKED int replica_hold(struct replica *r, uint64_t id);
-bool replica_held(struct replica *r);
 HF_CHECKED int replica_release(struct replica *r, uint64_t id, struct replica_read *read);
 
 /* A timestamp the coordinator issued; below the committed ceiling or not believed (nobody can have issued it). `answers`:

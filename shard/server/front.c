@@ -30,7 +30,7 @@ static struct metric metrics[FRONT_METRICS] = {
     [FRONT_FUTURE] = {"holdfast_beats_refused_total", NULL, "Beats with a timestamp at or above the committed ceiling",
                       METRIC_COUNTER, 0},
     [FRONT_HOLDS] = {"holdfast_holds_total", NULL, "Times stamps were held for a strict cut", METRIC_COUNTER, 0},
-    [FRONT_PARKED] = {"holdfast_writes_parked_total", NULL, "Writes that waited for the end of such a hold",
+    [FRONT_PARKED] = {"holdfast_writes_parked_total", NULL, "Writes that waited for it, or for a new leader's time",
                       METRIC_COUNTER, 0},
 };
 
@@ -393,12 +393,14 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
     must(false); /* request_check lets no other operation pass */
 }
 
-/* A user's write while stamps are held. */
+/* What needs a stamp that is not to be had for a moment. */
 static bool waits(struct front *f, const Hf__Client__Request *q)
 {
     bool stamped = q->op_case == HF__CLIENT__REQUEST__OP_PUT || q->op_case == HF__CLIENT__REQUEST__OP_DEL ||
-                   q->op_case == HF__CLIENT__REQUEST__OP_CAS || q->op_case == HF__CLIENT__REQUEST__OP_DELETE_PREFIX;
-    return stamped && q->space == HF__ENTRY__SPACE__USER && replica_held(f->replica) &&
+                   q->op_case == HF__CLIENT__REQUEST__OP_CAS || q->op_case == HF__CLIENT__REQUEST__OP_DELETE_PREFIX ||
+                   q->op_case == HF__CLIENT__REQUEST__OP_SESSION_OPEN ||
+                   q->op_case == HF__CLIENT__REQUEST__OP_SESSION_FENCE;
+    return stamped && q->space == HF__ENTRY__SPACE__USER && replica_unstamped(f->replica) &&
            !planted_bug("clock.hold_ignored");
 }
 
@@ -421,11 +423,12 @@ static void take(struct front *f, const struct net_peer *peer, struct slice byte
 static bool take_parked(struct front *f, struct arena *turn)
 {
     struct parked_message *m;
-    while (!replica_held(f->replica) && turn->used < LIMIT_REQUEST_BYTES && (m = parked_take(&f->parked)) != NULL) {
+    while (!replica_unstamped(f->replica) && turn->used < LIMIT_REQUEST_BYTES &&
+           (m = parked_take(&f->parked)) != NULL) {
         take(f, &m->peer, slice_make(m->bytes, m->size), turn);
         free(m);
     }
-    return f->parked.count == 0 || replica_held(f->replica);
+    return f->parked.count == 0 || replica_unstamped(f->replica);
 }
 
 static size_t collect(void *ctx, size_t max, struct arena *turn)

@@ -1,4 +1,5 @@
-/* parked.h: users' writes that came while stamps were held for a strict cut: as they came, in order, until it is over.
+/* parked.h: users' writes that came while nothing was stamped (a strict cut, a new leader without a time): as they came, in
+ * order, until it is over.
  *
  * Position: front puts messages aside here instead of taking them, and takes them later as if they came then.
  * Thread:   loop thread. Limits (I12): PARKED_MAX messages, PARKED_BYTES; a hold lasts milliseconds, at most half a second. */

@@ -184,7 +184,7 @@ class Golden(unittest.TestCase):
             one.await_serving()
             dumped, level = one.cli("dump"), inspected["fsm"].get("feature_level", 1)
             self.assertEqual(dumped.stdout, want)
-            self.assertEqual([b"no snapshot: a group of feature level" in line for line in dumped.stderr.splitlines()],
+            self.assertEqual([b"no moment of all shards: " in line and b"feature level" in line for line in dumped.stderr.splitlines()],
                              [True] * (level < 3))  # it is said in one line that its group serves the latest only
             status = json.loads(one.cli("--json", "status", code=None).stdout)
             known = json.loads(self.text("replica", version, "known.json"))

@@ -230,7 +230,7 @@ class Rot(ClusterTest):
                 acked += reply.code == wire.OK
         self.assertGreater(acked, 0)
         self.end(process)
-        lines = faults.complaints(said())
+        lines = [x for x in faults.complaints(said()) if "no coordinator answers" not in x]  # none runs here
         self.assertEqual((process.returncode, len(lines)), (FATAL, 2), lines)
         for word in ("state machine is damaged", ".sst", "replace this replica"):
             self.assertIn(word, lines[1])
