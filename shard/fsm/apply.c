@@ -242,7 +242,8 @@ static int apply_commands(struct applying *a, const Hf__Entry__CommandBatch *bat
 
 static void apply_lease(struct applying *a, const Hf__Entry__LeaseEntry *lease)
 {
-    a->info.ceiling = hlc_max(a->info.ceiling, (struct hlc){lease->ceiling});
+    struct hlc before = planted_bug("fsm.ceiling_falls") ? (struct hlc){0} : a->info.ceiling;
+    a->info.ceiling = hlc_max(before, (struct hlc){lease->ceiling});
     uint8_t ceiling[8];
     put_le64(ceiling, a->info.ceiling.t);
     sum_add(&a->sum, slice_make(ceiling, sizeof ceiling));

@@ -9,7 +9,7 @@
 #include "tests/sim/world/world.h"
 
 #define FIRST 1
-#define SEEDS_MAX 400
+#define SEEDS_MAX 600
 
 static const struct canary {
     const char *bug, *checker; /* "abort": a must() of the product itself, in a world */

@@ -1,5 +1,6 @@
 /* test_clock.c: schedules around the clock, step by step on whole processes: who may issue timestamps, what leaders stamp, what
  * reads at a timestamp show. Where a bug can be planted that a schedule is about, the schedule finds it. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,9 @@ static struct {
     bool beats[WORLD_PROCESSES]; /* beats to these are lost */
     uint32_t silent;             /* a replica whose entries come late: */
     uint64_t silent_ms;
+    uint32_t leased;   /* a shard of whose leases */
+    unsigned leases;   /* the next so many come late */
+    uint64_t lease_ms; /* by so much; UINT64_MAX: not at all */
     uint32_t asker;    /* a replica whose questions are answered late */
     bool deaf;         /* it hears of no timestamp at all */
     struct buf answer; /* owned: what answers it, kept back */
@@ -32,6 +36,14 @@ static bool is_for(uint32_t process, const char *endpoint, bool raft)
 {
     const struct process *p = world_now->processes[process];
     return strcmp(endpoint, raft ? p->raft : p->client) == 0;
+}
+
+static bool in_shard(uint32_t shard, const char *endpoint)
+{
+    bool in = false;
+    for (uint32_t r = 1; r <= WORLD_REPLICAS; r++)
+        in |= is_for(world_replica(shard, r), endpoint, false);
+    return in;
 }
 
 static uint64_t hold(struct world *w, uint32_t from, const char *endpoint, struct slice data)
@@ -46,7 +58,12 @@ static uint64_t hold(struct world *w, uint32_t from, const char *endpoint, struc
     bool write = q->op_case == HF__CLIENT__REQUEST__OP_CAS && q->space == HF__ENTRY__SPACE__CATALOG;
     bool beat = q->op_case == HF__CLIENT__REQUEST__OP_BEAT, lost = false;
     bool answer = beat && q->beat->fresh != 0;
+    bool lease = q->op_case == HF__CLIENT__REQUEST__OP_LEASE && held.leases > 0 && in_shard(held.leased, endpoint);
     hf__client__request__free_unpacked(q, NULL);
+    if (lease) {
+        held.leases--;
+        return held.lease_ms;
+    }
     if (beat && held.asker != 0 && is_for(held.asker, endpoint, false)) {
         if (answer && held.answer.size == 0)
             buf_append(&held.answer, data.data, data.size);
@@ -293,6 +310,54 @@ static void nothing_is_served_above_the_ceiling(struct world *w)
     EXPECT(stage_look(w, KEY_2, &t).value == 68001);
 }
 
+static bool lease_left(struct world *w)
+{
+    (void)w;
+    return held.leases == 0;
+}
+
+/* A lease of long ago arrives after newer ones, and then another leader goes on from the ceiling. */
+static void a_lease_that_comes_late(struct world *w)
+{
+    stage_put(w, KEY_2, 71000);
+    beats_lost(2, true);
+    held.leased = 2;
+    held.lease_ms = 4000;
+    held.leases = 1;
+    EXPECT(stage_until(w, 2000, lease_left));
+    uint64_t arrives = w->now + 4000 * SIM_MS;
+    stage_run(w, 3700);
+    struct stage_moment t = stage_timestamp(w, 0);
+    EXPECT(stage_look(w, KEY_2, &t).value == 71000 && w->now < arrives);
+    stage_run(w, (arrives - w->now) / SIM_MS + 2);
+    stage_cut_coordinators(w, 2);
+    stage_run(w, 20);
+    stage_other_leader(w, 2);
+    EXPECT(version_compare(stage_put(w, KEY_2, 71001).version, (struct version){.t = {t.t}}) > 0);
+    (void)stage_look(w, KEY_2, &t);
+    stage_mend(w);
+    beats_lost(2, false);
+}
+
+/* Beats arrive and leases do not: what is stamped stays below the ceiling, so that the next leader goes on above it. */
+static void beats_above_the_ceiling(struct world *w)
+{
+    held.leased = 2;
+    held.lease_ms = UINT64_MAX;
+    held.leases = UINT_MAX;
+    struct stage_moment old = stage_timestamp(w, 0);
+    stage_run(w, 6000);
+    struct version v = stage_put(w, KEY_2, 72000).version;
+    EXPECT(v.t.t < stage_timestamp(w, 0).t && ms_of(v.t.t) < ms_of(old.t) + 3500);
+    stage_cut_coordinators(w, 2);
+    stage_other_leader(w, 2);
+    EXPECT(version_compare(stage_put(w, KEY_2, 72001).version, v) > 0);
+    stage_mend(w);
+    held.leases = 0;
+    struct stage_moment t = stage_timestamp(w, 0);
+    EXPECT(stage_look(w, KEY_2, &t).value == 72001);
+}
+
 /* A coordinator that reaches no catalog renews shard 2's lease by a clock that is five minutes ahead, and shard 2's next
  * leader goes on from there: when all is well again, it is read as before. */
 static void a_mark_far_ahead_of_all_timestamps(struct world *w)
@@ -429,6 +494,8 @@ static const struct schedule {
     {"two leaders go on from the same ceiling: sequences", two_leaders_go_on_from_the_same_ceiling,
      "clock.sequence_anew", "versions"},
     {"nothing is served above the ceiling", nothing_is_served_above_the_ceiling, NULL, NULL},
+    {"a lease that comes late", a_lease_that_comes_late, "fsm.ceiling_falls", "stable"},
+    {"beats above the ceiling", beats_above_the_ceiling, NULL, NULL},
     {"a mark far ahead of all timestamps", a_mark_far_ahead_of_all_timestamps, NULL, NULL},
     {"an answer to a question of an earlier term", an_answer_to_a_question_of_an_earlier_term, "clock.any_answer",
      "stable"},
