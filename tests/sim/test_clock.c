@@ -7,82 +7,15 @@
 
 #include "common/base/error.h"
 #include "common/sys/failpoint.h"
+#include "proto/pack.h"
 #include "tests/sim/stage.h"
+#include "tests/sim/stage_frames.h"
 #include "tests/unit/unit.h"
 
 #define SEEDS 3
 #define HOUR_MS 3600000
 #define KEY_1 0u               /* of shard 1 */
 #define KEY_2 (JUDGE_KEYS / 2) /* of shard 2 */
-
-/* ---- frames that are held up ---- */
-
-static struct {
-    uint32_t writer;             /* a coordinator whose compare-and-sets come late: */
-    uint64_t writer_ms;          /* by so much */
-    unsigned written;            /* how many were sent */
-    bool beats[WORLD_PROCESSES]; /* beats to these are lost */
-    uint32_t silent;             /* a replica whose entries come late: */
-    uint64_t silent_ms;
-    uint32_t leased;   /* a shard of whose leases */
-    unsigned leases;   /* the next so many come late */
-    uint64_t lease_ms; /* by so much; UINT64_MAX: not at all */
-    uint32_t asker;    /* a replica whose questions are answered late */
-    bool deaf;         /* it hears of no timestamp at all */
-    struct buf answer; /* owned: what answers it, kept back */
-} held;
-
-static bool is_for(uint32_t process, const char *endpoint, bool raft)
-{
-    const struct process *p = world_now->processes[process];
-    return strcmp(endpoint, raft ? p->raft : p->client) == 0;
-}
-
-static bool in_shard(uint32_t shard, const char *endpoint)
-{
-    bool in = false;
-    for (uint32_t r = 1; r <= WORLD_REPLICAS; r++)
-        in |= is_for(world_replica(shard, r), endpoint, false);
-    return in;
-}
-
-static uint64_t hold(struct world *w, uint32_t from, const char *endpoint, struct slice data)
-{
-    (void)w;
-    if (from == held.silent && from != 0 && strstr(endpoint, "/r") != NULL)
-        return held.silent_ms;
-    if (from <= WORLD_SHARDS * WORLD_REPLICAS || strstr(endpoint, "/c") == NULL)
-        return 0;
-    Hf__Client__Request *q = hf__client__request__unpack(NULL, data.size, data.data);
-    must(q != NULL);
-    bool write = q->op_case == HF__CLIENT__REQUEST__OP_CAS && q->space == HF__ENTRY__SPACE__CATALOG;
-    bool beat = q->op_case == HF__CLIENT__REQUEST__OP_BEAT, lost = false;
-    bool answer = beat && q->beat->fresh != 0;
-    bool lease = q->op_case == HF__CLIENT__REQUEST__OP_LEASE && held.leases > 0 && in_shard(held.leased, endpoint);
-    hf__client__request__free_unpacked(q, NULL);
-    if (lease) {
-        held.leases--;
-        return held.lease_ms;
-    }
-    if (beat && held.asker != 0 && is_for(held.asker, endpoint, false)) {
-        if (answer && held.answer.size == 0)
-            buf_append(&held.answer, data.data, data.size);
-        return answer || held.deaf ? UINT64_MAX : 0;
-    }
-    for (uint32_t p = 1; p < WORLD_PROCESSES && beat; p++)
-        lost |= held.beats[p] && is_for(p, endpoint, false);
-    if (write && from == held.writer) {
-        held.written++;
-        return held.writer_ms;
-    }
-    return lost ? UINT64_MAX : 0;
-}
-
-static void beats_lost(uint32_t shard, bool lost)
-{
-    for (uint32_t r = 1; r <= WORLD_REPLICAS; r++)
-        held.beats[world_replica(shard, r)] = lost;
-}
 
 /* ---- who may issue ---- */
 
@@ -91,7 +24,7 @@ static uint32_t late;
 static bool renewal_left(struct world *w)
 {
     (void)w;
-    return held.written > 0;
+    return stage_frames.written > 0;
 }
 
 static bool another_is_active(struct world *w)
@@ -110,11 +43,11 @@ static void ask_both(struct world *w)
 /* The active one stands still with a renewal in flight that comes `renewal_ms` late, and goes on after `stop_ms`. */
 static void two_coordinators(struct world *w, uint64_t renewal_ms, uint64_t stop_ms)
 {
-    held.writer = late = stage_active(w);
-    held.writer_ms = renewal_ms;
+    stage_frames.writer = late = stage_active(w);
+    stage_frames.writer_ms = renewal_ms;
     EXPECT(stage_until(w, 2000, renewal_left));
     process_stop(w->processes[late], stop_ms);
-    held.writer = 0;
+    stage_frames.writer = 0;
     EXPECT(stage_until(w, stop_ms - 100, another_is_active));
     uint64_t up_to = w->processes[late]->stopped_until;
     for (; w->now + 50 * SIM_MS < up_to && !w->result.failed; stage_run(w, 10))
@@ -217,11 +150,11 @@ static void a_write_in_flight_below_the_timestamp_that_is_read(struct world *w)
     static struct stage_answer put, look;
     uint32_t leader = stage_leader(w, 1);
     stage_put(w, KEY_1, 62000);
-    beats_lost(1, true);
+    stage_frames_beats_lost(1, true);
     stage_run(w, 5);
     struct stage_moment t = stage_timestamp(w, 0);
-    held.silent = leader;
-    held.silent_ms = 150;
+    stage_frames.silent = leader;
+    stage_frames.silent_ms = 150;
     stage_send_put(w, leader, KEY_1, 62001, &put);
     stage_run(w, 2);
     stage_send_look(w, leader, KEY_1, &t, &look);
@@ -230,8 +163,8 @@ static void a_write_in_flight_below_the_timestamp_that_is_read(struct world *w)
     stage_run(w, 1000);
     EXPECT(put.came && put.code == HF_OK && put.version.t.t < t.t);
     EXPECT(look.came && look.code == HF_OK && look.value == 62001);
-    held.silent = 0;
-    beats_lost(1, false);
+    stage_frames.silent = 0;
+    stage_frames_beats_lost(1, false);
     stage_other_leader(w, 1);
     EXPECT(stage_look(w, KEY_1, &t).value == 62001);
 }
@@ -240,7 +173,7 @@ static void a_write_in_flight_below_the_timestamp_that_is_read(struct world *w)
 static void a_write_after_a_read(struct world *w)
 {
     stage_put(w, KEY_1, 63000);
-    beats_lost(1, true);
+    stage_frames_beats_lost(1, true);
     stage_run(w, 5);
     for (uint32_t i = 0; i < 5; i++) {
         struct stage_moment t = stage_timestamp(w, 0);
@@ -248,20 +181,20 @@ static void a_write_after_a_read(struct world *w)
         EXPECT(stage_put(w, KEY_1, 63001 + i).version.t.t >= t.t);
         EXPECT(stage_look(w, KEY_1, &t).value == 63000 + i);
     }
-    beats_lost(1, false);
+    stage_frames_beats_lost(1, false);
 }
 
 /* The old leader served at T; the next one heard of no timestamp since long before, and is asked to write at once. */
 static void a_new_leader_stamps_above_what_the_old_one_served(struct world *w)
 {
     uint32_t old = stage_leader(w, 1);
-    beats_lost(1, true);
+    stage_frames_beats_lost(1, true);
     stage_run(w, 200);
     stage_put(w, KEY_1, 64000);
     struct stage_moment t = stage_timestamp(w, 0);
     EXPECT(stage_look(w, KEY_1, &t).value == 64000);
     stage_other_leader(w, 1);
-    beats_lost(1, false);
+    stage_frames_beats_lost(1, false);
     EXPECT(stage_leader(w, 1) != old);
     EXPECT(stage_put(w, KEY_1, 64001).version.t.t >= t.t);
     EXPECT(stage_look(w, KEY_1, &t).value == 64000);
@@ -284,6 +217,47 @@ static void a_just_elected_leader_shows_what_was_acknowledged(struct world *w)
     for (int i = 0; i < 200; i++)
         EXPECT(!early[i].came || early[i].code != HF_OK || early[i].value == 65000);
     stage_mend(w);
+}
+
+/* ---- strict cuts ---- */
+
+static void send_request(struct world *w, uint32_t process, Hf__Client__Request *q)
+{
+    struct buf packed = {0};
+    q->version = 1;
+    q->id = 1;
+    q->cluster = WORLD_CLUSTER;
+    pack_append(&q->base, &packed);
+    stage_send_frame(w, process, buf_slice(&packed));
+    buf_deinit(&packed);
+}
+
+/* While stamps are held for a cut: sessions are opened and checks begin, writes wait, not for ever. */
+static void what_stamps_nothing_while_stamps_are_held(struct world *w)
+{
+    static struct stage_answer put;
+    uint32_t leader = stage_leader(w, 1);
+    Hf__Client__Request q = HF__CLIENT__REQUEST__INIT;
+    Hf__Client__Hold hold = HF__CLIENT__HOLD__INIT;
+    Hf__Client__SessionOpen open = HF__CLIENT__SESSION_OPEN__INIT;
+    Hf__Client__Empty check = HF__CLIENT__EMPTY__INIT;
+    hold.id = 7; /* of a coordinator that died */
+    q.op_case = HF__CLIENT__REQUEST__OP_HOLD;
+    q.hold = &hold;
+    send_request(w, leader, &q);
+    stage_run(w, 5);
+    uint64_t begin = w->now;
+    stage_send_put(w, leader, KEY_1, 73000, &put);
+    q.op_case = HF__CLIENT__REQUEST__OP_SESSION_OPEN;
+    q.session_open = &open;
+    send_request(w, leader, &q);
+    q.op_case = HF__CLIENT__REQUEST__OP_CHECK;
+    q.check = &check;
+    send_request(w, leader, &q);
+    stage_run(w, 100);
+    EXPECT(!put.came && stage_leader(w, 1) == leader);
+    stage_run(w, 900);
+    EXPECT(put.came && put.code == HF_OK && w->now - begin >= 900 * SIM_MS);
 }
 
 /* ---- without a coordinator ---- */
@@ -313,17 +287,17 @@ static void nothing_is_served_above_the_ceiling(struct world *w)
 static bool lease_left(struct world *w)
 {
     (void)w;
-    return held.leases == 0;
+    return stage_frames.leases == 0;
 }
 
 /* A lease of long ago arrives after newer ones, and then another leader goes on from the ceiling. */
 static void a_lease_that_comes_late(struct world *w)
 {
     stage_put(w, KEY_2, 71000);
-    beats_lost(2, true);
-    held.leased = 2;
-    held.lease_ms = 4000;
-    held.leases = 1;
+    stage_frames_beats_lost(2, true);
+    stage_frames.leased = 2;
+    stage_frames.lease_ms = 4000;
+    stage_frames.leases = 1;
     EXPECT(stage_until(w, 2000, lease_left));
     uint64_t arrives = w->now + 4000 * SIM_MS;
     stage_run(w, 3700);
@@ -336,15 +310,15 @@ static void a_lease_that_comes_late(struct world *w)
     EXPECT(version_compare(stage_put(w, KEY_2, 71001).version, (struct version){.t = {t.t}}) > 0);
     (void)stage_look(w, KEY_2, &t);
     stage_mend(w);
-    beats_lost(2, false);
+    stage_frames_beats_lost(2, false);
 }
 
 /* Beats arrive and leases do not: what is stamped stays below the ceiling, so that the next leader goes on above it. */
 static void beats_above_the_ceiling(struct world *w)
 {
-    held.leased = 2;
-    held.lease_ms = UINT64_MAX;
-    held.leases = UINT_MAX;
+    stage_frames.leased = 2;
+    stage_frames.lease_ms = UINT64_MAX;
+    stage_frames.leases = UINT_MAX;
     struct stage_moment old = stage_timestamp(w, 0);
     stage_run(w, 6000);
     struct version v = stage_put(w, KEY_2, 72000).version;
@@ -353,7 +327,7 @@ static void beats_above_the_ceiling(struct world *w)
     stage_other_leader(w, 2);
     EXPECT(version_compare(stage_put(w, KEY_2, 72001).version, v) > 0);
     stage_mend(w);
-    held.leases = 0;
+    stage_frames.leases = 0;
     struct stage_moment t = stage_timestamp(w, 0);
     EXPECT(stage_look(w, KEY_2, &t).value == 72001);
 }
@@ -395,18 +369,18 @@ static void an_answer_to_a_question_of_an_earlier_term(struct world *w)
     uint32_t first = stage_leader(w, 2);
     stage_put(w, KEY_2, 70000);
     stage_other_leader(w, 2);
-    held.asker = first;
+    stage_frames.asker = first;
     leads_again(w, 2, first);
-    for (int i = 0; i < 100 && held.answer.size == 0; i++)
+    for (int i = 0; i < 100 && stage_frames.answer.size == 0; i++)
         stage_run(w, 5);
-    EXPECT(held.answer.size > 0);
-    held.deaf = true;
+    EXPECT(stage_frames.answer.size > 0);
+    stage_frames.deaf = true;
     stage_other_leader(w, 2);
     struct stage_moment t = stage_timestamp(w, 0);
     EXPECT(stage_look(w, KEY_2, &t).value == 70000);
     leads_again(w, 2, first);
-    stage_send_frame(w, first, buf_slice(&held.answer));
-    buf_deinit(&held.answer);
+    stage_send_frame(w, first, buf_slice(&stage_frames.answer));
+    buf_deinit(&stage_frames.answer);
     EXPECT(stage_put(w, KEY_2, 70001).version.t.t >= t.t);
     (void)stage_look(w, KEY_2, &t);
 }
@@ -499,6 +473,7 @@ static const struct schedule {
     {"a mark far ahead of all timestamps", a_mark_far_ahead_of_all_timestamps, NULL, NULL},
     {"an answer to a question of an earlier term", an_answer_to_a_question_of_an_earlier_term, "clock.any_answer",
      "stable"},
+    {"what stamps nothing while stamps are held", what_stamps_nothing_while_stamps_are_held, NULL, NULL},
     {"shard 1 away stops nobody else", shard_1_away_stops_nobody_else, NULL, NULL},
 };
 
@@ -513,10 +488,10 @@ static void plant(const char *bug)
 
 static const char *play(const struct schedule *s, uint64_t seed, const char *bug)
 {
-    memset(&held, 0, sizeof held);
+    stage_frames = (struct stage_frames){0};
     stage_bug = bug != NULL;
     struct world *w = stage_new(seed);
-    w->filter = hold;
+    w->filter = stage_frames_hold;
     plant(bug);
     s->play(w);
     const char *found = stage_end(&w);
