@@ -86,8 +86,9 @@ static void print_counts(const struct sim_result *r)
 static void print_world_counts(const struct sim_result *r)
 {
     printf("worlds: pointers published %" PRIu64 "  logs cut %" PRIu64 "  states installed %" PRIu64
-           "  timestamps drawn %" PRIu64 "  keys read at one %" PRIu64 "  refused for a restart %" PRIu64 "\n",
-           r->published, r->trimmed, r->installs, r->timestamps, r->looks, r->restarts_above);
+           "  timestamps drawn %" PRIu64 "  keys read at one %" PRIu64 "  refused for a restart %" PRIu64
+           "  cuts %" PRIu64 "\n",
+           r->published, r->trimmed, r->installs, r->timestamps, r->looks, r->restarts_above, r->cuts);
 }
 
 /* So many worlds in which nothing is published, cut or installed prove less than they say. */
@@ -96,7 +97,8 @@ static bool worlds_idle(const struct seeds_summary *s, const struct sim_options 
     const struct sim_result *r = &s->worlds;
     if (options->only != NULL || s->world_runs < WORLDS_TELLING)
         return false;
-    if (r->published != 0 && r->trimmed != 0 && r->installs != 0 && r->looks != 0 && r->restarts_above != 0)
+    if (r->published != 0 && r->trimmed != 0 && r->installs != 0 && r->looks != 0 && r->restarts_above != 0 &&
+        r->cuts != 0)
         return false;
     printf("FAILED: in %" PRIu64 " worlds something never happened that is to be tried\n", s->world_runs);
     return true;

@@ -126,6 +126,7 @@ static void add_counts(struct sim_result *to, const struct sim_result *r)
     to->trimmed += r->trimmed;
     to->timestamps += r->timestamps;
     to->looks += r->looks;
+    to->cuts += r->cuts;
     to->restarts_above += r->restarts_above;
     to->installs += r->installs;
     to->restarts += r->restarts;

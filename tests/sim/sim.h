@@ -38,8 +38,8 @@ struct sim_result {
     uint64_t installs, restarts; /* restarts: of them, the log began anew */
     uint64_t rebuilt, recovered; /* logs that were damaged */
     uint64_t published, trimmed; /* of worlds */
-    uint64_t timestamps, looks,
-        restarts_above; /* likewise: drawn; keys read at one; reads refused for a restart mark */
+    /* Likewise: timestamps drawn; keys read at one; reads refused for a restart mark; strict cuts. */
+    uint64_t timestamps, looks, restarts_above, cuts;
 };
 
 enum sim_event_kind { EVENT_WAKE, EVENT_DELIVER, EVENT_CLIENT, EVENT_FAULT, EVENT_START, EVENT_FETCH };

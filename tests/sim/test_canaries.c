@@ -56,6 +56,8 @@ static const struct canary {
     {"clock.no_restart_mark", "fresh"},
     {"native.lease_unchecked", "fresh"},
     {"clock.sequence_anew", "versions"},
+    {"cut.no_hold", "cut"},
+    {"clock.hold_ignored", "cut"},
     {"sim.stays_cut", "progress"},
     {"sim.votes_lost_after_healing", "liveness"},
 };

@@ -7,13 +7,15 @@
 #include "shard/fsm/fsm_internal.h"
 #include "shard/fsm/versions.h"
 #include "shard/fsm/vkey.h"
+#include "tests/sim/column.h"
 #include "tests/sim/world/process.h"
 
 struct row { /* something a store holds, or a client was told to stand there */
     struct version version;
     uint32_t value; /* LIN_ABSENT: a deletion */
     uint32_t shard;
-    unsigned key; /* JUDGE_KEYS: all of the shard */
+    unsigned key;                 /* JUDGE_KEYS: all of the shard */
+    struct history_floor *before; /* owned; of what a client was told: what was acknowledged when it began */
 };
 
 struct look {
@@ -33,6 +35,8 @@ struct history {
     struct rows told;
     struct look *looks; /* owned */
     size_t count, cap;
+    struct column cuts; /* timestamps, from 0 on */
+    uint64_t cut_count;
 };
 
 struct history *history_new(void)
@@ -46,7 +50,10 @@ void history_free(struct history **h)
 {
     if (*h == NULL)
         return;
+    for (size_t i = 0; i < (*h)->told.count; i++)
+        free((*h)->told.rows[i].before);
     free((*h)->told.rows);
+    column_deinit(&(*h)->cuts);
     free((*h)->looks);
     free(*h);
     *h = NULL;
@@ -79,7 +86,10 @@ void history_wrote(struct world *w, unsigned key, uint32_t value, struct version
                      "key %u: value %" PRIu32 " stands at (%" PRIx64 ", %" PRIu64 "); (%" PRIx64 ", %" PRIu64
                      ") was acknowledged in its shard before it was asked for",
                      key, value, version.t.t, version.seq, before.t.t, before.seq);
-    add(&h->told, (struct row){version, value, shard, key});
+    struct history_floor *kept = malloc(sizeof *kept);
+    must(kept != NULL);
+    *kept = *floor;
+    add(&h->told, (struct row){version, value, shard, key, kept});
     if (version_compare(version, *highest) > 0)
         *highest = version;
 }
@@ -235,6 +245,27 @@ static void check_versions(struct world *w, const struct rows *rows)
     }
 }
 
+void history_cut(struct world *w, uint64_t t)
+{
+    struct history *h = w->history;
+    world_trace(w, 0, "cut", t, 0);
+    column_set(&h->cuts, h->cut_count++, t);
+}
+
+static void check_cut(struct world *w, uint64_t t)
+{
+    const struct history *h = w->history;
+    for (size_t i = 0; i < h->told.count; i++) {
+        const struct row *row = &h->told.rows[i];
+        for (uint32_t s = 1; s <= WORLD_SHARDS && row->version.t.t < t; s++)
+            if (row->before->shard[s].t.t >= t)
+                world_failed(w, "cut",
+                             "cut %" PRIx64 " shows value %" PRIu32 " at %" PRIx64 ", and not what shard %" PRIu32
+                             " had acknowledged at %" PRIx64 " before that began",
+                             t, row->value, row->version.t.t, s, row->before->shard[s].t.t);
+    }
+}
+
 void history_end(struct world *w)
 {
     struct rows rows = {0};
@@ -244,5 +275,7 @@ void history_end(struct world *w)
         qsort(rows.rows, rows.count, sizeof *rows.rows, by_version);
     check_versions(w, &rows);
     check_looks(w, &rows);
+    for (uint64_t i = 0; i < w->history->cut_count; i++)
+        check_cut(w, column_get(&w->history->cuts, i));
     free(rows.rows);
 }

@@ -6,9 +6,10 @@
  *            below T; a latest read shows nothing older than what was acknowledged before it began
  *  stable    a read at T saw what all replicas show at T when everything is over: so it has one answer, whoever leads, and
  *            what was in flight or came later never appears below it
+ *  cut       a strict cut shows no write without those that were acknowledged, anywhere, before it began
  *
  * Method: nothing is collected yet, so that at the end every version of every key is in the store.
- * Do not verify: orders across shards; what expires. */
+ * Do not verify: what expires; of writes whose outcome nobody was told, that cuts show them in order. */
 #pragma once
 
 #include "common/base/hlc.h"
@@ -37,4 +38,5 @@ void history_wrote(struct world *w, unsigned key, uint32_t value, struct version
 void history_read(struct world *w, unsigned key, uint64_t at, uint32_t value, struct version found,
                   const struct history_floor *floor);
 
-void history_end(struct world *w); /* replicas are level */
+void history_cut(struct world *w, uint64_t t); /* a client was told that it is one */
+void history_end(struct world *w);             /* replicas are level */

@@ -201,6 +201,13 @@ void judge_drawn(struct world *w, uint32_t process, uint64_t t)
     w->result.timestamps++;
 }
 
+void judge_cut(struct world *w, uint64_t asked, uint64_t t)
+{
+    if (t <= asked || hashmap_get(&w->judge->issued, t) == NULL)
+        world_failed(w, "oracle", "cut %" PRIx64 " was issued by nobody, or after %" PRIx64 " was known", t, asked);
+    w->result.cuts++;
+}
+
 void judge_timestamp(struct world *w, uint64_t asked, uint64_t above, uint64_t t)
 {
     struct judge *j = w->judge;

@@ -43,6 +43,8 @@ void judge_drawn(struct world *w, uint32_t process, uint64_t t);
 uint64_t judge_timestamp_asked(const struct world *w); /* highest that left so far */
 /* A client was told it; it had asked when `asked` was known, for one above `above`. */
 void judge_timestamp(struct world *w, uint64_t asked, uint64_t above, uint64_t t);
+/* Likewise as a cut, which several may share. */
+void judge_cut(struct world *w, uint64_t asked, uint64_t t);
 
 /* The end: everything is healed and quiet. */
 void judge_end(struct world *w);

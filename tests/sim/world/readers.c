@@ -16,6 +16,7 @@
 #define GLANCES_MAX 4  /* open at once */
 #define LOOKS_MAX 1500 /* of a reader in a run: keys read */
 #define ATTEMPT_MS 350
+#define CUT_MS 900
 #define GLANCE_MS 3000
 #define ID_ATTEMPTS 6 /* bits */
 #define ID_GLANCE (UINT64_C(1) << 36)
@@ -42,6 +43,7 @@ struct reader {
     size_t count, cap, open;
     uint64_t asked, asked_until, above; /* asked: id of the request for a timestamp, 0: none is open */
     uint64_t asked_known, asked_above;
+    bool asked_cut;
     struct moment asking;
     uint32_t leader[WORLD_SHARDS + 1];
     uint64_t looks;
@@ -83,14 +85,19 @@ static uint32_t some_coordinator(struct world *w)
 static void ask_timestamp(struct world *w, struct reader *r)
 {
     Hf__Client__Timestamp timestamp = HF__CLIENT__TIMESTAMP__INIT;
+    Hf__Client__Cut cut = HF__CLIENT__CUT__INIT;
     Hf__Client__Request q = HF__CLIENT__REQUEST__INIT;
-    timestamp.above = r->asked_above = r->above;
+    r->asked_cut = w->readers->last ? r == w->readers->readers : world_below(w, 4) == 0;
+    timestamp.above = r->asked_above = r->asked_cut ? 0 : r->above;
     r->asked = q.id = ID_GLANCE / 2 + ++w->readers->last_id;
-    r->asked_until = w->now + ATTEMPT_MS * SIM_MS;
+    r->asked_until = w->now + (r->asked_cut ? CUT_MS : ATTEMPT_MS) * SIM_MS;
     r->asked_known = judge_timestamp_asked(w);
     r->asking.floor = history_floor(w);
-    q.op_case = HF__CLIENT__REQUEST__OP_TIMESTAMP;
-    q.timestamp = &timestamp;
+    q.op_case = r->asked_cut ? HF__CLIENT__REQUEST__OP_CUT : HF__CLIENT__REQUEST__OP_TIMESTAMP;
+    if (r->asked_cut)
+        q.cut = &cut;
+    else
+        q.timestamp = &timestamp;
     say(w, r, some_coordinator(w), &q);
 }
 
@@ -109,7 +116,12 @@ static void timestamp_heard(struct world *w, struct reader *r, const Hf__Client_
         r->asked_until = w->now + 10 * SIM_MS;
         return;
     }
-    judge_timestamp(w, r->asked_known, r->asked_above, reply->timestamp);
+    if (r->asked_cut)
+        judge_cut(w, r->asked_known, reply->timestamp);
+    else
+        judge_timestamp(w, r->asked_known, r->asked_above, reply->timestamp);
+    if (r->asked_cut)
+        history_cut(w, reply->timestamp);
     if (reply->timestamp > r->above)
         r->above = 0;
     r->asking.t = reply->timestamp;

@@ -206,7 +206,7 @@ void wire_deliver(struct world *w, struct wire_frame *frame)
 
 /* ---- sending ---- */
 
-/* A request that the network may not repeat: on one connection nothing comes twice. Beats, leases and questions for a
+/* A request that the network may not repeat: on one connection nothing comes twice. Beats, leases, holds and questions for a
  * timestamp come twice all the same, as from two coordinators. */
 static bool once_only(const char *endpoint, struct slice data)
 {
@@ -216,7 +216,8 @@ static bool once_only(const char *endpoint, struct slice data)
     bool harmless =
         q != NULL && (q->session != 0 || q->op_case == HF__CLIENT__REQUEST__OP_GET ||
                       q->op_case == HF__CLIENT__REQUEST__OP_SCAN || q->op_case == HF__CLIENT__REQUEST__OP_BEAT ||
-                      q->op_case == HF__CLIENT__REQUEST__OP_LEASE || q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP);
+                      q->op_case == HF__CLIENT__REQUEST__OP_LEASE || q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP ||
+                      q->op_case == HF__CLIENT__REQUEST__OP_CUT || q->op_case == HF__CLIENT__REQUEST__OP_HOLD);
     if (q != NULL)
         hf__client__request__free_unpacked(q, NULL);
     return !harmless;

@@ -27,7 +27,7 @@
 struct world *world_now;
 
 static const char *const checkers[] = {"world.state", "world.snapshots", "linear",   "once",  "sessions", "answers",
-                                       "oracle",      "progress",        "versions", "fresh", "stable"};
+                                       "oracle",      "progress",        "versions", "fresh", "cut",      "stable"};
 
 bool world_knows(const char *checker)
 {
