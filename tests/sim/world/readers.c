@@ -87,7 +87,7 @@ static void ask_timestamp(struct world *w, struct reader *r)
     Hf__Client__Timestamp timestamp = HF__CLIENT__TIMESTAMP__INIT;
     Hf__Client__Cut cut = HF__CLIENT__CUT__INIT;
     Hf__Client__Request q = HF__CLIENT__REQUEST__INIT;
-    r->asked_cut = w->readers->last ? r == w->readers->readers : world_below(w, 4) == 0;
+    r->asked_cut = w->readers->last ? r == w->readers->readers : world_below(w, 3) == 0;
     timestamp.above = r->asked_above = r->asked_cut ? 0 : r->above;
     r->asked = q.id = ID_GLANCE / 2 + ++w->readers->last_id;
     r->asked_until = w->now + (r->asked_cut ? CUT_MS : ATTEMPT_MS) * SIM_MS;

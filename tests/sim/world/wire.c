@@ -223,6 +223,19 @@ static bool once_only(const char *endpoint, struct slice data)
     return !harmless;
 }
 
+/* A cut is about shards that hear of it at different times: what they are asked for it comes later at some than at others. */
+static uint64_t skew_us(struct world *w, const struct net_socket *from, const char *endpoint, struct slice data)
+{
+    const struct process *p = w->processes[from->process];
+    if (p == NULL || p->shard != 0 || w->healing || strstr(endpoint, "/c") == NULL)
+        return 0;
+    Hf__Client__Request *q = hf__client__request__unpack(NULL, data.size, data.data);
+    bool hold = q != NULL && q->op_case == HF__CLIENT__REQUEST__OP_HOLD;
+    if (q != NULL)
+        hf__client__request__free_unpacked(q, NULL);
+    return hold && world_below(w, 2) == 0 ? world_below(w, 50000) : 0;
+}
+
 static void post(struct world *w, const struct net_socket *from, uint64_t to, const char *endpoint, struct slice data)
 {
     uint64_t held_ms = w->filter != NULL ? w->filter(w, from->process, endpoint, data) : 0;
@@ -231,13 +244,14 @@ static void post(struct world *w, const struct net_socket *from, uint64_t to, co
     if (world_below(w, 1000) < w->lost_permille)
         return;
     unsigned copies = world_below(w, 1000) < w->doubled_permille && (to != 0 || !once_only(endpoint, data)) ? 2 : 1;
+    uint64_t skew = to == 0 ? skew_us(w, from, endpoint, data) : 0;
     for (unsigned i = 0; i < copies; i++) {
         struct wire_frame *f = malloc(sizeof *f + data.size);
         must(f != NULL);
         *f = (struct wire_frame){.from = from->id, .to = to, .from_process = from->process, .size = data.size};
         snprintf(f->endpoint, sizeof f->endpoint, "%s", endpoint);
         memcpy(f->bytes, data.data, data.size);
-        uint64_t delay_us = 40 + world_below(w, 300) + held_ms * 1000;
+        uint64_t delay_us = 40 + world_below(w, 300) + held_ms * 1000 + skew;
         if (world_below(w, 1000) < w->late_permille)
             delay_us += world_below(w, w->late_ms * 1000 + 1);
         world_schedule(w, (struct world_event){.kind = WORLD_DELIVER, .frame = f}, w->now + delay_us * 1000);
