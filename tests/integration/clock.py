@@ -197,6 +197,9 @@ class Accept(ClockTest):
         self.assertFalse(rows[standby]["clock_refused"])
         self.assertLess(abs(rows[standby]["skew_ms"]), HOUR * 500)
         self.assertIn("holdfast clock accept", c.cli("status").stdout)
+        self.assertEqual(c.metric(active, "holdfast_coordinator_clock_refused"), 1)
+        self.assertGreater(c.metric(active, "holdfast_coordinator_clock_skew_seconds"), HOUR * 0.9)
+        self.assertGreater(c.metric(active, "holdfast_coordinator_ceiling_timestamp_seconds"), 1600000000)
         middle, _ = c.timestamp(active)
         self.assertLess((middle >> 16) - (before >> 16), HOUR * 500)  # not followed
         done = clocks.accepted(c.cli("--json", *through, "clock", "accept"))
@@ -209,6 +212,10 @@ class Accept(ClockTest):
         self.assertEqual([row["clock_refused"] for row in rows.values()], [False, False])
         wait_for("the standby to know that it is behind", 30,
                  lambda: self.coordinators(c)[standby]["skew_ms"] < -HOUR * 900)
+        wait_for("the metric to say so too", 30, lambda: c.metric(standby, "holdfast_coordinator_clock_skew_seconds") < -HOUR * 0.9)
+        for leader in (c.leader(1), c.leader(2)):
+            wait_for("the shards to follow", 30, lambda n=leader: c.metric(n, "holdfast_hlc_ceiling_timestamp_seconds") > done["to_ms"] / 1000)
+            wait_for("room below the ceiling", 30, lambda n=leader: 0 < c.metric(n, "holdfast_hlc_ceiling_margin_seconds") < 60)
         # The next one goes on from there, whatever its own clock says, and the shards with it.
         c.kill(active)
         self.assertGreater(c.timestamp(standby)[0], after)

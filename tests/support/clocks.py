@@ -2,10 +2,12 @@
 # checks each (tests/support/ticks.c, wallshift.c).
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "powercut")]
@@ -78,6 +80,13 @@ class ClockCluster(cluster.Cluster):
                 if reply is not None and reply.code == 0:
                     return reply.timestamp, time.monotonic()
         raise AssertionError(f"{name} issues no timestamps")
+
+    def metric(self, name, family):
+        """The value of a family without labels."""
+        with urllib.request.urlopen(f"http://{self.processes[name]['http']}/metrics", timeout=10 * PATIENCE) as f:
+            found = re.search(rf"^{family} (\S+)$", f.read().decode(), re.MULTILINE)
+        assert found, f"{name} has no {family}"
+        return float(found.group(1))
 
     def pause(self, name):
         self.send_signal(name, signal.SIGSTOP)
