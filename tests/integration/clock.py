@@ -98,8 +98,8 @@ class Timestamps(ClockTest):
     def test_none_is_repeated_and_none_falls(self):
         c = self.clock_cluster(shards=1, replicas=3, coordinators=3)
         ticks = [clocks.Ticks(c, tag) for tag in "ab"]
-        events = [self.killed, self.stopped, self.ahead, self.standby_restarted, self.behind, self.stopped_briefly, self.accepted,
-                  self.stopped, self.killed]
+        events = [self.killed, self.stopped, self.ahead, self.standby_restarted, self.behind, self.stopped_briefly,
+                  self.accepted, self.stopped, self.killed]
         total = lambda: sum(t.progress()["drawn"] for t in ticks)  # noqa: E731
         rounds = 0
         while rounds < len(events) or total() < DRAWN:
@@ -212,10 +212,13 @@ class Accept(ClockTest):
         self.assertEqual([row["clock_refused"] for row in rows.values()], [False, False])
         wait_for("the standby to know that it is behind", 30,
                  lambda: self.coordinators(c)[standby]["skew_ms"] < -HOUR * 900)
-        wait_for("the metric to say so too", 30, lambda: c.metric(standby, "holdfast_coordinator_clock_skew_seconds") < -HOUR * 0.9)
-        for leader in (c.leader(1), c.leader(2)):
-            wait_for("the shards to follow", 30, lambda n=leader: c.metric(n, "holdfast_hlc_ceiling_timestamp_seconds") > done["to_ms"] / 1000)
-            wait_for("room below the ceiling", 30, lambda n=leader: 0 < c.metric(n, "holdfast_hlc_ceiling_margin_seconds") < 60)
+        wait_for("the metric to say so too", 30,
+                 lambda: c.metric(standby, "holdfast_coordinator_clock_skew_seconds") < -HOUR * 0.9)
+        for n in (c.leader(1), c.leader(2)):
+            wait_for(f"{n} to follow", 30,
+                     lambda n=n: c.metric(n, "holdfast_hlc_ceiling_timestamp_seconds") > done["to_ms"] / 1000)
+            wait_for(f"room below the ceiling of {n}", 30,
+                     lambda n=n: 0 < c.metric(n, "holdfast_hlc_ceiling_margin_seconds") < 60)
         # The next one goes on from there, whatever its own clock says, and the shards with it.
         c.kill(active)
         self.assertGreater(c.timestamp(standby)[0], after)
