@@ -225,6 +225,11 @@ class Accept(ClockTest):
         for key in ("apple", "zebra"):
             c.cli("put", key, "1")
             self.assertEqual(c.cli("get", key).stdout, "1\n")
+        # The command finds the one that is left; without any it is surely not done.
+        self.assertEqual(clocks.accepted(c.cli("--json", "clock", "accept")), {"accepted": False})
+        c.kill(standby)
+        done = c.cli("--timeout", "700", "clock", "accept", code=3)
+        self.assertEqual((done.stdout, done.stderr.count("\n")), ("", 1))
 
     def coordinators(self, c):
         return {f"coordinator/{row['id']}": row for row in c.status()["coordinators"]}
