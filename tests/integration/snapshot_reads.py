@@ -401,6 +401,20 @@ class Coordinators(SnapshotReads):
                 c.start(name)
             self.assertGreater(int(c.cli("--timeout", "60000", "timestamp").stdout), last)
 
+    def test_without_any_a_dump_says_what_it_can_do(self):
+        c = self.two_shards(replicas=1).up()
+        c.cli("load", "-", stdin="a\t1\nz\t2\n")
+        c.kill("coordinator/1")
+        replicas = ("-c", ",".join(c.processes[n]["client"] for n in c.names()), "--timeout", "500")
+        for command in ("dump", "timestamp"):
+            said = c.cli(*replicas, command, code=3)
+            self.assertEqual((said.stdout, said.stderr.count("\n")), ("", 1))
+            self.assertEqual(command == "dump", "--at 0" in said.stderr)
+        self.assertEqual(c.cli(*replicas, "dump", "--at", "0").stdout, "a\t1\nz\t2\n")
+        for arguments in (("get", "a", "--at", "x"), ("scan", "--at", str(1 << 64)), ("timestamp", "--at", "5"),
+                          ("get", "a", "--above", "5"), ("timestamp", "5")):
+            self.assertEqual(c.cli(*arguments, code=2).stderr.count("\n"), 1)
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

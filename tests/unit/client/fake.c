@@ -133,9 +133,13 @@ static void scan(struct fake *f, const Hf__Client__Scan *q, Hf__Client__Reply *r
     }
 }
 
-/* True: nothing is read at `at` any more. */
-static bool restarted(struct fake *f, uint64_t at, Hf__Client__Reply *reply)
+/* True: nothing is read at `at`, not any more or not by this one. */
+static bool refused_at(struct fake *f, int server, uint64_t at, Hf__Client__Reply *reply)
 {
+    if (at != 0 && server == f->latest_only) {
+        reply->code = HF_E_REFUSED;
+        return true;
+    }
     if (at == 0 || at > f->restart || atomic_fetch_sub(&f->restart_after, 1) > 0)
         return false;
     reply->code = HF_E_RESTART_ABOVE;
@@ -190,13 +194,13 @@ static bool answer_shard(struct fake *f, int server, bool routed, const Hf__Clie
         reply->session = open_session(f, shard);
         return true;
     case HF__CLIENT__REQUEST__OP_GET:
-        if (restarted(f, q->get->at, reply))
+        if (refused_at(f, server, q->get->at, reply))
             return true;
         reply->value = q->get->key;
         reply->found = &version;
         return true;
     case HF__CLIENT__REQUEST__OP_SCAN:
-        if (restarted(f, q->scan->at, reply))
+        if (refused_at(f, server, q->scan->at, reply))
             return true;
         if (atomic_exchange(&f->last_at, q->scan->at) != q->scan->at)
             atomic_fetch_add(&f->at_changes, 1);

@@ -38,6 +38,7 @@ struct fake {
     const char *_Atomic timestamp_hint; /* whom it names then; NULL: nobody */
     _Atomic uint64_t restart;           /* reads at timestamps up to it are RESTART_ABOVE; 0: none is */
     _Atomic int restart_after;          /* so many pages are served before */
+    _Atomic int latest_only;            /* FAKE_A or FAKE_B: it refuses reads at a timestamp; 0: nobody does */
     bool twice;                         /* every reply is sent two times */
     _Atomic bool split;                 /* A leads shard 1 (keys below "m"), B shard 2: version 2 of the routes */
     _Atomic bool old_routes;            /* the coordinator still tells version 1 */
