@@ -317,6 +317,8 @@ struct log_entry machine_random(uint64_t seed, uint64_t index, struct arena *are
         buf_deinit(&bytes);
     } else if (kind == 6) {
         e.data = machine_check(arena, t);
+    } else if (kind == 10) {
+        e.data = machine_restart(arena, t + random_below(&r, 2000) * MS);
     } else if (kind < 10) {
         e.data = machine_lease(arena, t + random_below(&r, 3000) * MS, t);
     } else if (kind < 15 && index > SESSION_EVERY) {
