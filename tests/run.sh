@@ -26,6 +26,7 @@ logs=$HF_ROOT/build/test-logs
 test_packages=(libcunit1-dev clang libclang-rt-14-dev clang-format clang-tidy ccache python3 python3-zmq python3-protobuf
     protobuf-compiler shellcheck binutils jq iproute2 nftables strace
     e2fsprogs g++)
+((full)) && test_packages+=(spin)
 passed=0 failed=0 failures=() retried=()
 mkdir -p "$logs"
 : >"$logs/reasons.txt"
@@ -160,6 +161,7 @@ stage fuzz-configure configure fuzz "$HF_ROOT/build/fuzz" || finish
 stage fuzz-build cmake --build "$HF_ROOT/build/fuzz" -j "$jobs" --target fuzzers || finish
 ctest_stage fuzz "$HF_ROOT/build/fuzz" -L '^fuzz$' -j "$jobs"
 ((full)) && stage clang-tidy tests/tidy/clang-tidy.sh "$plain"
+((full)) && stage models docs/protocol/models/check.sh
 ((full)) && stage bench-smoke env HOLDFAST_BUILD_DIR="$plain" tests/bench/smoke.sh
 
 stage asan-configure configure asan "$asan" || finish
