@@ -115,8 +115,10 @@ static uint64_t unanswered_leader(struct world *w)
 {
     for (uint32_t r = 1; r <= WORLD_REPLICAS; r++) {
         struct process *p = w->processes[world_replica(w->unanswered, r)];
-        if (replica_process_leads(p))
-            process_die(p, DEATH_KILL);
+        if (!replica_process_leads(p))
+            continue;
+        world_trace(w, p->number, "unanswered", w->unanswered, 0);
+        process_die(p, DEATH_KILL);
     }
     w->unanswered = 0;
     return 500 + world_below(w, 2000);
