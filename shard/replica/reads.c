@@ -97,8 +97,14 @@ void reads_barrier_ready(struct reads *r, uint64_t id, uint64_t index)
     }
 }
 
+static bool may_look(const struct replica_read *read, uint64_t applied, bool held)
+{
+    bool latest = read->floor == 0 && read->index != UINT64_MAX;
+    return read->index <= applied || (held && latest);
+}
+
 /* Builds one round of answers, oldest first; returns how many, 0 when none may look yet. */
-static size_t build_round(struct reads *r, uint64_t applied, struct list *round, bool *out_leased)
+static size_t build_round(struct reads *r, uint64_t applied, bool held, struct list *round, bool *out_leased)
 {
     size_t count = 0;
     *out_leased = false;
@@ -106,7 +112,7 @@ static size_t build_round(struct reads *r, uint64_t applied, struct list *round,
         struct replica_read *read = LIST_OWNER(it, struct replica_read, link);
         if (count == ROUND_READS || r->calls.built_bytes(r->calls.ctx) > ROUND_BYTES)
             break;
-        if (read->index > applied)
+        if (!may_look(read, applied, held))
             continue;
         list_remove(it);
         list_push(round, it);
@@ -140,13 +146,13 @@ static void send_round(struct reads *r, struct list *round)
     r->calls.discard(r->calls.ctx);
 }
 
-void reads_serve(struct reads *r, const struct engine_ops *ops, struct engine *e, uint64_t applied)
+void reads_serve(struct reads *r, const struct engine_ops *ops, struct engine *e, uint64_t applied, bool held)
 {
     for (;;) {
         struct list round;
         list_init(&round);
         bool leased;
-        if (build_round(r, applied, &round, &leased) == 0)
+        if (build_round(r, applied, held, &round, &leased) == 0)
             return;
         if (leased && ops->read_lease(e) <= clock_boot_ns() && !planted_bug("reads.lease_unchecked")) {
             take_back(r, &round);

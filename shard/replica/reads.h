@@ -49,9 +49,9 @@ HF_CHECKED int reads_queue(struct reads *r, struct replica_read *read);
 void reads_begin(struct reads *r, const struct engine_ops *ops, struct engine *e);
 /* As engine_env.barrier_ready. */
 void reads_barrier_ready(struct reads *r, uint64_t id, uint64_t index);
-/* After apply: answers whatever may be answered. READS_ALL: every read for which leadership is certain. */
-#define READS_ALL (UINT64_MAX - 1)
-void reads_serve(struct reads *r, const struct engine_ops *ops, struct engine *e, uint64_t applied);
+/* After apply: answers whatever may be answered. `held`: apply waits for room. What waits with it was acknowledged to nobody
+ * (I9), so that reads of the latest need not see it; but it may be stamped below what a read at a timestamp is to show. */
+void reads_serve(struct reads *r, const struct engine_ops *ops, struct engine *e, uint64_t applied, bool held);
 
 void reads_abandon(struct reads *r, int code); /* leadership is lost: all fail with `code` */
 void reads_expire(struct reads *r, uint64_t now_ns);

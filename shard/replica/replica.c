@@ -388,9 +388,8 @@ static void propose_mark(struct replica *r)
 
 static void reply(struct replica *r)
 {
-    /* What waits for room was acknowledged to nobody (I9), so no read has to see it. */
     if (r->was_serving)
-        reads_serve(&r->reads, r->ops, r->engine, r->held_apply ? READS_ALL : fsm_info(r->fsm)->applied.index);
+        reads_serve(&r->reads, r->ops, r->engine, fsm_info(r->fsm)->applied.index, r->held_apply);
     uint64_t now = clock_boot_ns();
     if (now < r->housekeeping_ns)
         return;

@@ -11,7 +11,7 @@ static struct fake_engine engine;
 static struct reads reads;
 static size_t built, sent, failed, discarded;
 static int fail_code;
-static bool lose_lease_while_building;
+static bool lose_lease_while_building, held;
 
 static void build(void *ctx, struct replica_read *r)
 {
@@ -53,7 +53,7 @@ static void begin_case(uint64_t lease_ns, uint64_t commit)
 {
     engine = (struct fake_engine){.lease_ns = lease_ns, .commit = commit};
     built = sent = failed = discarded = 0;
-    lose_lease_while_building = false;
+    lose_lease_while_building = held = false;
     struct reads_calls calls = {
         .build = build, .built_bytes = built_bytes, .discard = discard, .send = send, .fail = fail};
     reads_init(&reads, &calls);
@@ -66,7 +66,7 @@ static void begin(void)
 
 static void serve(uint64_t applied)
 {
-    reads_serve(&reads, &fake_engine_ops, (struct engine *)(void *)&engine, applied);
+    reads_serve(&reads, &fake_engine_ops, (struct engine *)(void *)&engine, applied, held);
 }
 
 static uint64_t far(void)
@@ -85,6 +85,29 @@ static void under_the_lease_it_waits_for_what_was_committed(void)
     serve(5);
     CU_ASSERT_EQUAL(sent, 1);
     CU_ASSERT_EQUAL(reads.count, 0);
+}
+
+/* What waits for room is committed and acknowledged to nobody; below a timestamp it is to be seen all the same. */
+static void while_apply_waits_for_room_only_the_latest_is_read(void)
+{
+    struct replica_read latest = {0}, at = {.at = {77}}, uncertain = {0};
+    begin_case(far(), 5);
+    engine.last = 7;
+    held = true;
+    CU_ASSERT_EQUAL(reads_queue(&reads, &latest), HF_OK);
+    CU_ASSERT_EQUAL(reads_queue(&reads, &at), HF_OK);
+    begin();
+    serve(4);
+    CU_ASSERT(sent == 1 && reads.count == 1);
+    serve(6);
+    CU_ASSERT(sent == 1 && reads.count == 1);
+    serve(7);
+    CU_ASSERT(sent == 2 && reads.count == 0);
+    engine.lease_ns = 0;
+    CU_ASSERT_EQUAL(reads_queue(&reads, &uncertain), HF_OK);
+    begin();
+    serve(7);
+    CU_ASSERT(sent == 2 && reads.count == 1);
 }
 
 static void without_a_lease_it_waits_for_the_barrier(void)
@@ -166,6 +189,7 @@ int main(void)
 {
     static const struct unit_case cases[] = {
         {"under the lease", under_the_lease_it_waits_for_what_was_committed},
+        {"while apply waits for room only the latest is read", while_apply_waits_for_room_only_the_latest_is_read},
         {"behind a barrier", without_a_lease_it_waits_for_the_barrier},
         {"lease lost while building", an_answer_built_too_long_is_thrown_away},
         {"planted: lease unchecked", the_check_above_can_fail},
