@@ -6,6 +6,7 @@
 
 #include "common/base/error.h"
 #include "common/sys/diag.h"
+#include "common/sys/failpoint.h"
 #include "proto/pack.h"
 #include "shard/server/front_internal.h"
 
@@ -57,13 +58,13 @@ static void build_busy(struct front *f, struct request *r)
 /* What decides expiry. */
 static struct hlc read_now(const struct front *f, const struct request *r)
 {
-    return r->read.at.t ? r->read.at : replica_clock(f->replica);
+    return r->read.at.t && !planted_bug("build.expiry_by_now") ? r->read.at : replica_clock(f->replica);
 }
 
 /* A new leader does not know yet whether this has expired by an earlier leader's time. */
 static bool doubtful(const struct front *f, const struct request *r, struct hlc expiry)
 {
-    return r->read.at.t == 0 && replica_doubtful(f->replica, expiry);
+    return r->read.at.t == 0 && replica_doubtful(f->replica, expiry) && !planted_bug("build.expiry_undoubted");
 }
 
 static void build_get(struct front *f, struct request *r)

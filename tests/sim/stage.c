@@ -22,6 +22,7 @@ struct call {
 };
 
 bool stage_bug;
+uint64_t stage_ttl_ms;
 static struct call calls[CALLS_MAX];
 static uint64_t count;
 static struct net_socket *sockets[WORLD_PROCESSES];
@@ -82,6 +83,7 @@ void stage_send_put(struct world *w, uint32_t process, unsigned key, uint32_t va
     Hf__Client__Put put = HF__CLIENT__PUT__INIT;
     put.key = pack_bytes(key_name(key, name));
     put.value = pack_bytes(slice_make(&value, sizeof value));
+    put.ttl_ms = stage_ttl_ms;
     q.op_case = HF__CLIENT__REQUEST__OP_PUT;
     q.put = &put;
     say(w, process, &q, &(struct call){.answer = answer, .key = key, .value = value, .floor = history_floor(w)});
@@ -271,6 +273,7 @@ struct world *stage_new(uint64_t seed)
     struct sim_options options = {.seed = seed, .calm = true, .verbose = getenv("SIM_TRACE") != NULL};
     struct world *w = world_new(&options);
     count = 0;
+    stage_ttl_ms = 0;
     for (uint32_t p = 1; p < WORLD_PROCESSES; p++)
         sockets[p] = wire_client(w, 0, w->processes[p]->client, heard, w);
     EXPECT(stage_until(w, WAIT_MS, ready));

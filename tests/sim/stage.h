@@ -41,8 +41,11 @@ struct stage_moment { /* a timestamp that was issued */
     struct history_floor floor; /* what was acknowledged before it was asked for */
 };
 
+extern uint64_t stage_ttl_ms; /* of what is put from now on; 0: it stays */
+
 /* Requests whose answers are looked at later: *answer is filled in when one comes, and must live until the end. */
 void stage_send_put(struct world *w, uint32_t process, unsigned key, uint32_t value, struct stage_answer *answer);
+/* `at` 0: the latest. */
 void stage_send_look(struct world *w, uint32_t process, unsigned key, const struct stage_moment *at,
                      struct stage_answer *answer);
 

@@ -57,6 +57,7 @@ static const struct canary {
     {"native.lease_unchecked", "fresh"},
     {"clock.sequence_anew", "versions"},
     {"cut.no_hold", "cut"},
+    {"build.expiry_by_now", "expiry"},
     {"clock.hold_ignored", "cut"},
     {"sim.stays_cut", "progress"},
     {"sim.votes_lost_after_healing", "liveness"},

@@ -219,6 +219,39 @@ static void a_just_elected_leader_shows_what_was_acknowledged(struct world *w)
     stage_mend(w);
 }
 
+/* ---- what expires ---- */
+
+/* A leader that read at a timestamp said that a key is gone; the next one, which nobody answers, does not show it again. */
+static void what_expired_stays_expired(struct world *w)
+{
+    static struct stage_answer looks[200];
+    struct stage_moment latest = {0}, t;
+    stage_frames_beats_lost(2, true);
+    stage_ttl_ms = 300;
+    struct version v = stage_put(w, KEY_2, 74000).version;
+    stage_ttl_ms = 0;
+    EXPECT(stage_look(w, KEY_2, &latest).value == 74000);
+    stage_cut_coordinators(w, 2);
+    stage_run(w, 400);
+    do
+        t = stage_timestamp(w, 0);
+    while (t.t <= hlc_add_ms(v.t, 300).t && !w->result.failed);
+    EXPECT(stage_look(w, KEY_2, &t).code == HF_E_NOT_FOUND);
+    EXPECT(stage_look(w, KEY_2, &latest).code == HF_E_NOT_FOUND);
+    stage_other_leader(w, 2);
+    bool again = false;
+    for (int i = 0; i < 200; i++, stage_run(w, 5))
+        if (stage_leader(w, 2) != 0)
+            stage_send_look(w, stage_leader(w, 2), KEY_2, &latest, &looks[i]);
+    for (int i = 0; i < 200; i++)
+        again |= looks[i].came && looks[i].code == HF_OK;
+    if (again)
+        world_failed(w, "expiry", "a key that was gone is there again");
+    EXPECT(stage_look(w, KEY_2, &latest).code == HF_E_NOT_FOUND);
+    stage_mend(w);
+    stage_frames_beats_lost(2, false);
+}
+
 /* ---- strict cuts ---- */
 
 static void send_request(struct world *w, uint32_t process, Hf__Client__Request *q)
@@ -473,6 +506,7 @@ static const struct schedule {
     {"a mark far ahead of all timestamps", a_mark_far_ahead_of_all_timestamps, NULL, NULL},
     {"an answer to a question of an earlier term", an_answer_to_a_question_of_an_earlier_term, "clock.any_answer",
      "stable"},
+    {"what expired stays expired", what_expired_stays_expired, "build.expiry_undoubted", "expiry"},
     {"what stamps nothing while stamps are held", what_stamps_nothing_while_stamps_are_held, NULL, NULL},
     {"shard 1 away stops nobody else", shard_1_away_stops_nobody_else, NULL, NULL},
 };

@@ -15,6 +15,7 @@ struct row { /* something a store holds, or a client was told to stand there */
     uint32_t value; /* LIN_ABSENT: a deletion */
     uint32_t shard;
     unsigned key;                 /* JUDGE_KEYS: all of the shard */
+    struct hlc expiry;            /* 0: never */
     struct history_floor *before; /* owned; of what a client was told: what was acknowledged when it began */
 };
 
@@ -89,7 +90,7 @@ void history_wrote(struct world *w, unsigned key, uint32_t value, struct version
     struct history_floor *kept = malloc(sizeof *kept);
     must(kept != NULL);
     *kept = *floor;
-    add(&h->told, (struct row){version, value, shard, key, kept});
+    add(&h->told, (struct row){.version = version, .value = value, .shard = shard, .key = key, .before = kept});
     if (version_compare(version, *highest) > 0)
         *highest = version;
 }
@@ -158,7 +159,8 @@ static void take_record(struct rows *rows, uint32_t shard, const struct vkey *ke
     must(vkey_user(key->prefix, &arena, &name));
     if (key->kind == VKEY_DATA) {
         must(versions_decode(bytes, &value));
-        row.key = key_number(name);
+        row.key = name.data[0] == 'a' || name.data[0] == 'x' ? key_number(name) : JUDGE_KEYS + 1; /* not of ours */
+        row.expiry = versions_expiry(&value);
         if ((value.flags & VERSION_DELETE) == 0 && value.payload.size == sizeof row.value)
             memcpy(&row.value, value.payload.data, sizeof row.value);
     }
@@ -217,7 +219,8 @@ static void check_looks(struct world *w, const struct rows *rows)
     for (size_t i = 0; i < h->count; i++) {
         const struct look *look = &h->looks[i];
         const struct row *row = newest(rows, look->key, look->at);
-        uint32_t value = row != NULL ? row->value : LIN_ABSENT;
+        bool expired = row != NULL && row->expiry.t != 0 && row->expiry.t <= look->at;
+        uint32_t value = row != NULL && !expired ? row->value : LIN_ABSENT;
         bool same = value == look->value && (value == LIN_ABSENT || version_compare(row->version, look->found) == 0);
         if (!same)
             world_failed(w, "stable",

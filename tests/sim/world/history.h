@@ -9,7 +9,7 @@
  *  cut       a strict cut shows no write without those that were acknowledged, anywhere, before it began
  *
  * Method: nothing is collected yet, so that at the end every version of every key is in the store.
- * Do not verify: what expires; of writes whose outcome nobody was told, that cuts show them in order. */
+ * Do not verify: of writes whose outcome nobody was told, that cuts show them in order. */
 #pragma once
 
 #include "common/base/hlc.h"

@@ -13,6 +13,7 @@
 #include "tests/sim/world/actors.h"
 #include "tests/sim/world/history.h"
 #include "tests/sim/world/judge.h"
+#include "tests/sim/world/lapses.h"
 #include "tests/sim/world/process.h"
 #include "tests/sim/world/readers.h"
 #include "tests/sim/world/states.h"
@@ -26,8 +27,9 @@
 
 struct world *world_now;
 
-static const char *const checkers[] = {"world.state", "world.snapshots", "linear",   "once",  "sessions", "answers",
-                                       "oracle",      "progress",        "versions", "fresh", "cut",      "stable"};
+static const char *const checkers[] = {"world.state", "world.snapshots", "linear",   "once",     "sessions",
+                                       "answers",     "oracle",          "progress", "versions", "fresh",
+                                       "cut",         "expiry",          "stable"};
 
 bool world_knows(const char *checker)
 {
@@ -137,6 +139,9 @@ static void step(struct world *w)
         break;
     case WORLD_READER:
         readers_act(w, e.who);
+        break;
+    case WORLD_LAPSE:
+        lapses_act(w);
         break;
     case WORLD_FAULT:
         if (!w->healing)
@@ -260,6 +265,7 @@ struct world *world_new(const struct sim_options *options)
     }
     w->actors = actors_new(w);
     w->readers = readers_new(w);
+    w->lapses = lapses_new(w);
     if (!options->calm)
         world_schedule(w, (struct world_event){.kind = WORLD_FAULT}, (SIM_ELECTION_MS + world_below(w, 1000)) * SIM_MS);
     return w;
@@ -277,6 +283,7 @@ void world_free(struct world **ww)
     free(w->queue);
     actors_free(&w->actors);
     readers_free(&w->readers);
+    lapses_free(&w->lapses);
     history_free(&w->history);
     judge_free(&w->judge);
     simstore_find_by(NULL);

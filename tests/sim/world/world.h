@@ -26,9 +26,19 @@ struct wire_frame;
 struct judge;
 struct actors;
 struct readers;
+struct lapses;
 struct history;
 
-enum world_event_kind { WORLD_WAKE, WORLD_DELIVER, WORLD_CLIENT, WORLD_READER, WORLD_FAULT, WORLD_START, WORLD_STREAM };
+enum world_event_kind {
+    WORLD_WAKE,
+    WORLD_DELIVER,
+    WORLD_CLIENT,
+    WORLD_READER,
+    WORLD_LAPSE,
+    WORLD_FAULT,
+    WORLD_START,
+    WORLD_STREAM
+};
 
 struct world_event {
     uint64_t at, order;
@@ -66,6 +76,7 @@ struct world {
     uint64_t retention_ms;   /* of replicas */
     struct actors *actors;   /* owned */
     struct readers *readers; /* owned */
+    struct lapses *lapses;   /* owned */
     struct judge *judge;     /* owned */
     struct history *history; /* owned */
     bool healing;
