@@ -143,19 +143,20 @@ static bool refused_at(struct fake *f, int server, uint64_t at, Hf__Client__Repl
     if (at == 0 || at > f->restart || atomic_fetch_sub(&f->restart_after, 1) > 0)
         return false;
     reply->code = HF_E_RESTART_ABOVE;
-    reply->timestamp = f->restart;
+    reply->timestamp = f->told = f->restart;
     return true;
 }
 
-static void give_timestamp(struct fake *f, const Hf__Client__Timestamp *q, Hf__Client__Reply *reply)
+/* For a cut `above` is the mark that a shard told it; that it told a client is the same here. */
+static void give_timestamp(struct fake *f, uint64_t above, Hf__Client__Reply *reply)
 {
     atomic_fetch_add(&f->timestamps, 1);
     reply->code = f->refuse_timestamps;
     reply->leader_endpoint = (char *)(uintptr_t)f->timestamp_hint;
     if (reply->code)
         return;
-    if (f->issued < q->above)
-        f->issued = q->above;
+    if (f->issued < above)
+        f->issued = above;
     reply->timestamp = ++f->issued;
 }
 
@@ -265,7 +266,9 @@ static void serve(struct fake *f, int server, const struct net_peer *peer, const
         reply.code = HF_E_INVALID;
         reply.shard = 1;
     } else if (q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP) {
-        give_timestamp(f, q->timestamp, &reply);
+        give_timestamp(f, q->timestamp->above, &reply);
+    } else if (q->op_case == HF__CLIENT__REQUEST__OP_CUT) {
+        give_timestamp(f, f->told, &reply);
     } else if (server == FAKE_COORDINATOR) {
         answered = answer_shard(f, f->leader, true, q, &reply); /* routed: as if forwarded */
     } else if (q->op_case == HF__CLIENT__REQUEST__OP_SCAN && late_scan(f, server, peer, q->id)) {

@@ -50,6 +50,7 @@ struct fake {
         at_changes;         /* of scans at a timestamp: the last one, how often it was another than before */
     _Atomic int timestamps; /* asked of the coordinator */
 
+    uint64_t told;             /* the mark of its last RESTART_ABOVE */
     struct net_peer late_peer; /* whose scan waits for the next one */
     uint64_t late_id;          /* 0: none */
     int port;

@@ -147,6 +147,21 @@ static void a_standby_sends_to_the_active_one(void)
     refused_by_one(HF_E_NOT_LEADER, "tcp://127.0.0.1:21603", 1);
 }
 
+static void a_cut_goes_the_same_way(void)
+{
+    uint64_t t = 0;
+    prepare();
+    one.refuse_timestamps = HF_E_NOT_LEADER;
+    one.timestamp_hint = "tcp://127.0.0.1:21603";
+    struct hf *h = begin("%", 0);
+    CU_ASSERT_EQUAL(hf_cut(h, DEADLINE_MS, &t), HF_OK);
+    CU_ASSERT_EQUAL(t, 2001);
+    two.refuse_timestamps = HF_E_REFUSED; /* a shard cannot: no other coordinator could make it */
+    CU_ASSERT_EQUAL(hf_cut(h, DEADLINE_MS, &t), HF_E_REFUSED);
+    CU_ASSERT_EQUAL(t, 2001);
+    end(&h);
+}
+
 static void who_has_none_is_left(void)
 {
     static const int codes[] = {HF_E_NOT_LEADER, HF_E_UNAVAILABLE, HF_E_NO_ROUTE};
@@ -348,6 +363,7 @@ int main(void)
         {"the dead are passed over", the_dead_are_passed_over},
         {"a silent one is left", a_silent_one_is_left},
         {"a standby sends to the active one", a_standby_sends_to_the_active_one},
+        {"a cut goes the same way", a_cut_goes_the_same_way},
         {"who has none is left", who_has_none_is_left},
         {"a hint to a silent one is not followed", a_hint_to_a_silent_one_is_not_followed},
         {"a replica in the list is no coordinator", a_replica_in_the_list_is_no_coordinator},
