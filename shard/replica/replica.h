@@ -53,7 +53,8 @@ void replica_run(struct replica *r);
 HF_CHECKED int replica_write(struct replica *r, struct replica_write *w);
 HF_CHECKED int replica_read(struct replica *r, struct replica_read *read);
 
-/* A user's write that comes now had better wait for a moment: stamps are held for a strict cut, or this leader has no time yet. */
+/* A user's write that comes now had better wait for a moment: stamps are held for a strict cut, or this leader has no time yet,
+ * which it then gets soon (leader_clock_wait): only to be asked for a write. */
 bool replica_unstamped(struct replica *r);
 
 /* Strict cuts (leader_clock.h). replica_hold: as replica_read. While it is held the caller queues no user's write.

@@ -423,8 +423,8 @@ static void take(struct front *f, const struct net_peer *peer, struct slice byte
 static bool take_parked(struct front *f, struct arena *turn)
 {
     struct parked_message *m;
-    while (!replica_unstamped(f->replica) && turn->used < LIMIT_REQUEST_BYTES &&
-           (m = parked_take(&f->parked)) != NULL) {
+    while (f->parked.count > 0 && !replica_unstamped(f->replica) && turn->used < LIMIT_REQUEST_BYTES) {
+        m = parked_take(&f->parked);
         take(f, &m->peer, slice_make(m->bytes, m->size), turn);
         free(m);
     }
