@@ -72,11 +72,13 @@ class Client:
         return self.ask(shard_of(key), get=key, at=at)
 
     def scan(self, at, limit, reverse=False):
-        """Every item of both shards, page after page."""
+        """Every item of both shards, page after page; None: nothing is read at that timestamp any more."""
         rows = []
         for shard, start, end in ((1, b"", b"m"), (2, b"m", b""))[::-1 if reverse else 1]:
             while True:
                 page = self.ask(shard, scan=dict(start=start, end=end, limit=limit, reverse=reverse), at=at)
+                if page.code == wire.RESTART_ABOVE:
+                    return None
                 assert page.code == wire.OK, page
                 assert len(page.items) <= limit
                 rows += [(i.key, i.value, i.version.t, i.version.seq) for i in page.items]
@@ -157,14 +159,17 @@ class Repeated(SnapshotReads):
         with Client(c) as client:
             self.change(client, 1)
             self.assertEqual(self.look(t), before, "after writes")
+            # Looked at before each change too: leaders that nobody waits to write to wait for the coordinator, however late.
             for shard in (1, 2):
                 c.transfer(shard, c.followers(shard)[0])
-            self.change(client, 2)
             self.assertEqual(self.look(t), before, "after a transfer")
+            self.change(client, 2)
+            self.assertEqual(self.look(t), before, "after a transfer and writes")
             killed = [c.leader(shard) for shard in (1, 2)]
             c.kill(*killed)
-            self.change(client, 3)
             self.assertEqual(self.look(t), before, "after the leaders were killed")
+            self.change(client, 3)
+            self.assertEqual(self.look(t), before, "after the leaders were killed and writes")
             c.start_in_background(*killed)
             c.kill("coordinator/1")
             c.start("coordinator/1")
@@ -199,16 +204,23 @@ class Repeated(SnapshotReads):
                     goal = [n + 1 for n in written]
                     wait_for("writes of both", 60, lambda: written[0] >= goal[0] and written[1] >= goal[1], 0.001)
                     t = client.timestamp()
-                    kept.append((t, client.scan(t, 9)))
-                    self.assertEqual(client.scan(t, 30), kept[-1][1], "a moment later")
+                    rows = client.scan(t, 9)
+                    again = client.scan(t, 30)
+                    self.assertIn(again, (rows, None), "a moment later")
+                    if again is not None:
+                        kept.append((t, rows))
         finally:
             stop.set()
             for thread in threads:
                 thread.join()
         with Client(c) as client:
+            same = 0
             for t, rows in kept:
-                self.assertEqual(client.scan(t, 30), rows)
+                again = client.scan(t, 30)  # where a new leader had to wait long for the coordinator, as on a slow machine: None
+                self.assertIn(again, (rows, None))
                 self.assertTrue(all(version < t for _, _, version, _ in rows))
+                same += again is not None
+            self.assertGreater(same, 0)
 
 
 class Expiry(SnapshotReads):
@@ -217,11 +229,13 @@ class Expiry(SnapshotReads):
         ttl = 1500
         with Client(c) as client:
             for key in (b"k", b"z"):
-                written = client.put(key, b"v", ttl=ttl)
-                ends = written.t + (ttl << 16)
                 client.put(key + b"-stays", b"v")
-                t = client.timestamp()
-                self.assertLess(t, ends, "the machine took longer than the time to live")
+                for _ in range(50):  # a slow machine may take longer than the time to live
+                    ends = client.put(key, b"v", ttl=ttl).t + (ttl << 16)
+                    t = client.timestamp()
+                    if t < ends:
+                        break
+                self.assertLess(t, ends)
                 self.assertEqual(client.get(key, t).value, b"v")
                 wait_for("its end", 20, lambda: client.get(key).code == wire.NOT_FOUND)
                 late = client.timestamp()
@@ -238,6 +252,7 @@ class Expiry(SnapshotReads):
                     self.assertEqual(client.ask(shard_of(key), cas=(key, b"v", b"w")).code, wire.COMPARE_FAILED)
                     leader = c.leader(shard_of(key))  # the same under the next leader
                     c.kill(leader)
+                    self.assertEqual(client.get(key, t).value, b"v")  # it has its time: no mark was needed
                     self.assertEqual(client.get(key).code, wire.NOT_FOUND, "time went back")
                     c.start(leader)
                 self.assertEqual(client.ask(shard_of(key), cas=(key, None, b"anew")).code, wire.OK)
@@ -285,7 +300,8 @@ class Refused(SnapshotReads):
             said = self.refused(c, 6, "TOO_OLD", *arguments, "--at", old)
             self.assertIn("holdfast timestamp", said)
         self.assertEqual(c.cli("get", "k").stdout, "v\n")
-        self.assertEqual(c.cli("get", "k", "--at", c.cli("timestamp").stdout.strip()).stdout, "v\n")
+        wait_for("a read that is quick enough", 60,
+                 lambda: c.cli("get", "k", "--at", c.cli("timestamp").stdout.strip(), code=None).stdout == "v\n")
 
 
 class Seen(SnapshotReads):
@@ -295,6 +311,9 @@ class Seen(SnapshotReads):
             written = writer.put(key, value)
             t = reader.timestamp()
             found = reader.get(key, t)
+            if found.code == wire.RESTART_ABOVE:  # a new leader that waited too long for the coordinator
+                t = reader.timestamp(found.timestamp)
+                found = reader.get(key, t)
             self.assertEqual((found.code, found.value), (wire.OK, value), f"{name}: {i}, written at {written.t}, read at {t}")
 
     def test_by_a_snapshot_of_another_client(self):
