@@ -224,7 +224,12 @@ class Cuts(ClusterTest):
             self.assertEqual(w.ask(hold).code, wire.OK)
             sent = w.send(request(1, put=(X, b"1"), deadline_ms=20000))
             self.assertEqual(w.ask(request(1, get=X)).value, b"0", "reads do not wait")
-            self.assertEqual(w.receive([sent], 10 * PATIENCE)[sent].code, wire.OK)
+            opened = w.send(request(1, session_open=True))
+            check = wire.pb.Request(shard=1)
+            check.check.SetInParent()
+            self.assertEqual(w.ask(check).code, wire.OK, "nor does what is given no version")
+            waited = w.receive([sent, opened], 10 * PATIENCE)
+            self.assertEqual([waited[i].code for i in (sent, opened)], [wire.OK, wire.OK])
             late = wire.pb.Request(shard=1)
             late.hold.id, late.hold.at = 7, self.coordinator.ask(request(0, timestamp=True)).timestamp
             self.assertEqual(w.ask(late).code, wire.ABSENT, "it stamped since")

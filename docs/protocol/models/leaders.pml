@@ -8,7 +8,7 @@
  * A write counts as acknowledged as soon as its leader has applied it, which is the hardest case. */
 
 #ifndef ISSUED_MAX
-#define ISSUED_MAX 4 /* timestamps drawn */
+#define ISSUED_MAX 3 /* timestamps drawn */
 #endif
 #ifndef CEILING_MAX
 #define CEILING_MAX 4
@@ -19,7 +19,7 @@
 
 #define NONE 255
 
-byte issued = 1; /* the last timestamp drawn */
+byte issued; /* the last timestamp drawn */
 
 /* The log of the leader of the newest term. An entry is a write (id > 0) or a restart mark (id 0). */
 byte id[LOG], ts[LOG], seq[LOG];
@@ -121,7 +121,9 @@ inline elect(s, keep)
     mark[s] = 0;
     says[s] = 0;
     marked[s] = false;
+#ifndef DROP_OWN_QUESTION
     answer[s] = 0;
+#endif
     reading[s] = false;
     confirmed[s] = false;
     read_floor[s] = 0;
