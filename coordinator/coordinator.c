@@ -4,11 +4,13 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/base/error.h"
 #include "common/sys/clock.h"
 #include "common/sys/diag.h"
 #include "common/sys/digest.h"
+#include "common/sys/failpoint.h"
 #include "coordinator/counters.h"
 #include "coordinator/limits.h"
 #include "coordinator/route.h"
@@ -103,6 +105,8 @@ static void cut_said(void *ctx, const struct call *call, const Hf__Client__Reply
 static int cut_question(void *ctx, uint32_t shard, const Hf__Client__Hold *hold, bool wait, uint64_t now_ns)
 {
     struct coordinator *c = ctx;
+    if (hold->at != 0 && planted_bug("cut.no_hold")) /* one shard after the other */
+        nanosleep(&(struct timespec){.tv_nsec = 5 * (long)CLOCK_NS_PER_MS}, NULL);
     Hf__Client__Hold copy = *hold;
     Hf__Client__Request request = HF__CLIENT__REQUEST__INIT;
     request.cluster = catalog_cluster(&c->catalog);

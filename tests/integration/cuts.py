@@ -251,7 +251,7 @@ class Cuts(ClusterTest):
         with self.writing(c):
             pauses.start()
             try:
-                found = self.find_violation(5000)
+                found = self.find_violation(1000)
             finally:
                 pauses.stop()
         print(f"found after {self.cuts} cuts: {found}", file=sys.stderr)
