@@ -14,8 +14,7 @@
 
 static const char key_applied[] = "mapplied", key_ceiling[] = "mceiling", key_members[] = "mmembers",
                   key_range[] = "mrange", key_constants[] = "mconstants", key_checked[] = "mchecked",
-                  key_restart[] = "mrestart",
-                  key_cutover[] = "mcutover";
+                  key_restart[] = "mrestart", key_cutover[] = "mcutover";
 
 void meta_put_applied(struct store_batch *batch, const struct fsm_info *info)
 {
