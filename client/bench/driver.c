@@ -39,17 +39,19 @@ static int issue(struct state *s, const struct hf_call *call, struct hf_future *
     char text[CHOOSER_KEY_BYTES + 8];
     uint64_t record = b->workload == WORKLOAD_LOAD ? s->next_record++ : chooser_next(&b->chooser, &s->d->random);
     struct hf_bytes key = {text, chooser_key(record, text)};
-    struct hf_range range = {.start = key, .page_items = SCAN_ITEMS};
+    struct hf_range range = {.start = key, .page_items = SCAN_ITEMS, .at = b->at};
     switch (b->workload) {
     case WORKLOAD_LOAD:
     case WORKLOAD_PUT:
         return issue_put(s, key, call, f);
     case WORKLOAD_GET:
-        return hf_get_async(s->h, key, 0, call, f);
+        return hf_get_async(s->h, key, b->at, call, f);
     case WORKLOAD_MIXED:
-        return random_next(&s->d->random) & 1 ? issue_put(s, key, call, f) : hf_get_async(s->h, key, 0, call, f);
+        return random_next(&s->d->random) & 1 ? issue_put(s, key, call, f) : hf_get_async(s->h, key, b->at, call, f);
     case WORKLOAD_SCAN:
         return hf_scan_async(s->h, &range, call, f);
+    case WORKLOAD_TIMESTAMP:
+        return hf_timestamp_async(s->h, 0, call, f);
     }
     return HF_E_INVALID;
 }

@@ -9,7 +9,7 @@
 #include "client/bench/histogram.h"
 #include "client/client.h"
 
-enum workload { WORKLOAD_LOAD, WORKLOAD_PUT, WORKLOAD_GET, WORKLOAD_MIXED, WORKLOAD_SCAN };
+enum workload { WORKLOAD_LOAD, WORKLOAD_PUT, WORKLOAD_GET, WORKLOAD_MIXED, WORKLOAD_SCAN, WORKLOAD_TIMESTAMP };
 
 #define DRIVER_ERRORS 64 /* by the code's number */
 
@@ -19,6 +19,7 @@ struct bench { /* what all drivers share; constant while they run */
     enum workload workload;
     struct chooser chooser;
     uint64_t value_bytes, seconds;
+    uint64_t at;           /* gets and scans read as of it; 0: the latest */
     const uint8_t *values; /* value_bytes + DRIVER_VALUE_SHIFT random bytes */
 };
 #define DRIVER_VALUE_SHIFT 4096

@@ -15,7 +15,7 @@
 struct settings {
     const char *endpoints, *workload, *keys;
     uint64_t records, outstanding, rate, clients, value_bytes, seconds;
-    bool load_only, no_load, routed, json;
+    bool load_only, no_load, snapshot, routed, json;
 };
 
 #define O(field) offsetof(struct settings, field)
@@ -26,7 +26,9 @@ static const struct option_spec specs[] = {
     {"load-only", OPTION_FLAG, O(load_only), NULL, 0, 0, "put every record once, report that, and end"},
     {"no-load", OPTION_FLAG, O(no_load), NULL, 0, 0, "the records are there already"},
     {"workload", OPTION_TEXT, O(workload), "put", 0, 0,
-     "put, get, mixed (half and half) or scan (100 items); all but put load first"},
+     "put, get, mixed (half and half), scan (100 items) or timestamp; get, mixed and scan load first"},
+    {"snapshot", OPTION_FLAG, O(snapshot), NULL, 0, 0,
+     "gets and scans read as of one timestamp, drawn after the load; else the latest"},
     {"outstanding", OPTION_UINT, O(outstanding), "64", 1, OUTSTANDING_MAX,
      "closed loop: operations out at a time, over all clients"},
     {"rate", OPTION_UINT, O(rate), "0", 0, 100000000,
@@ -136,20 +138,24 @@ static void print(const struct report *r, const struct settings *o, const char *
 
 static int fill(const struct settings *o, struct bench *b)
 {
-    static const char *const names[] = {
-        [WORKLOAD_PUT] = "put", [WORKLOAD_GET] = "get", [WORKLOAD_MIXED] = "mixed", [WORKLOAD_SCAN] = "scan"};
+    static const char *const names[] = {[WORKLOAD_PUT] = "put",
+                                        [WORKLOAD_GET] = "get",
+                                        [WORKLOAD_MIXED] = "mixed",
+                                        [WORKLOAD_SCAN] = "scan",
+                                        [WORKLOAD_TIMESTAMP] = "timestamp"};
     const char *environment = getenv("HOLDFAST_COORDINATORS");
     b->endpoints = o->endpoints ? o->endpoints : environment && environment[0] ? environment : "tcp://127.0.0.1:7400";
     b->routed = o->routed;
     b->value_bytes = o->value_bytes;
     b->seconds = o->seconds;
     b->workload = WORKLOAD_LOAD;
-    for (int i = WORKLOAD_PUT; i <= WORKLOAD_SCAN; i++)
+    for (int i = WORKLOAD_PUT; i <= WORKLOAD_TIMESTAMP; i++)
         if (strcmp(o->workload, names[i]) == 0)
             b->workload = (enum workload)i;
     bool zipfian = strcmp(o->keys, "zipfian") == 0;
     if (b->workload == WORKLOAD_LOAD || (!zipfian && strcmp(o->keys, "uniform") != 0)) {
-        fprintf(stderr, "holdfast-bench: --workload is put, get, mixed or scan; --keys is uniform or zipfian\n");
+        fprintf(stderr,
+                "holdfast-bench: --workload is put, get, mixed, scan or timestamp; --keys is uniform or zipfian\n");
         return 2;
     }
     chooser_init(&b->chooser, o->records, zipfian);
@@ -160,6 +166,18 @@ static int fill(const struct settings *o, struct bench *b)
         values[i] = (uint8_t)random_next(&random);
     b->values = values;
     return 0;
+}
+
+/* HF_OK, or why there is none. */
+static int draw(struct bench *b)
+{
+    struct hf_options options = {.endpoints = b->endpoints};
+    struct hf *h = NULL;
+    int rc = hf_open(&options, HF_ABI, &h);
+    if (rc == HF_OK)
+        rc = hf_timestamp(h, 0, LOOK_MS, &b->at);
+    hf_close(&h);
+    return rc;
 }
 
 /* Is anybody there? Better said before the run than counted in it. HF_OK, or after saying why an exit code. */
@@ -206,9 +224,11 @@ int main(int argc, char **argv)
         return rc;
     struct bench load = b;
     load.workload = WORKLOAD_LOAD;
-    bool preload = o.load_only || (b.workload != WORKLOAD_PUT && !o.no_load);
+    bool preload = o.load_only || (b.workload != WORKLOAD_PUT && b.workload != WORKLOAD_TIMESTAMP && !o.no_load);
     if (preload)
         rc = run(&load, &o, &load_report);
+    if (rc == HF_OK && o.snapshot)
+        rc = draw(&b);
     if (rc == HF_OK && !o.load_only && !any_error(&load_report))
         rc = run(&b, &o, &work_report);
     free((void *)(uintptr_t)b.values);

@@ -3,6 +3,7 @@
 set -u -o pipefail
 export LC_ALL=C
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+: "${HOLDFAST_BUILD_DIR:?}"
 export HOLDFAST_SKIP_BUILD=1
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
@@ -47,6 +48,15 @@ jq -e 'length == 1 and (.[0] | .last_key_s > 0 and .before.p99_us > 0 and .meanw
 "$here/backup.sh" 2000 256 1 >"$out/backup" 2>"$out/log" || fail "backup.sh ended with $?"
 [[ -s $out/backup ]] || fail 'backup.sh prints nothing'
 
+"$here/clock.sh" --seconds 1 --rounds 1 --records 2000 --kills 1 >"$out/clock" 2>"$out/log" || fail "clock.sh ended with $?"
+[[ $(grep -cE '^\| (timestamp|scan).* \| [1-9][0-9]* \| [1-9][0-9]* \| [1-9][0-9]* \|$' "$out/clock") == 5 &&
+    $(grep -cE '^(dump|SIGKILL).*, ms: median [1-9][0-9]* of ' "$out/clock") == 3 ]] || fail 'clock.sh misses a figure'
+
+"$here/builds.sh" --seconds 1 --rounds 1 --outstanding 64 --records 1000 "$HOLDFAST_BUILD_DIR" "$HOLDFAST_BUILD_DIR" \
+    >"$out/builds" 2>"$out/log" || fail "builds.sh ended with $?"
+[[ $(grep -cE '^\| (put|get) \| (direct|routed) \| 64 \| [1-9][0-9]* \| [1-9][0-9]* \| [0-9.]+ \|' "$out/builds") == 4 ]] ||
+    fail 'builds.sh misses a figure'
+
 "$here/cpu.sh" --no-stages --seconds 2 --records 2000 >"$out/threads" 2>"$out/log" || fail "cpu.sh --no-stages ended with $?"
 [[ $(grep -cE '^(leader +main|driver +[^ ]+) +[0-9]+\.[0-9]+' "$out/threads") -ge 2 ]] ||
     fail 'cpu.sh names no thread of the leader or of the driver'
@@ -58,4 +68,4 @@ if ((code)); then # a machine may forbid perf; then cpu.sh says so
 else
     [[ $(grep -cE '^(network: kernel|sum) +[0-9]' "$out/stages") == 2 ]] || fail 'cpu.sh shows no stages'
 fi
-echo 'numbers from vs-etcd.sh, snapshots.sh, cold-start.sh, learner.sh, backup.sh and cpu.sh'
+echo 'numbers from vs-etcd.sh, snapshots.sh, cold-start.sh, learner.sh, backup.sh, clock.sh, builds.sh and cpu.sh'
