@@ -66,9 +66,11 @@ static struct renewal *of_shard(struct renewals *r, uint32_t shard)
 
 void renewals_tick(struct renewals *r, const Hf__Catalog__Routes *routes, uint64_t now_ns)
 {
-    /* A standby that never saw the oracle cannot judge its own wall clock and stays silent. */
+    /* A standby that never saw a committed ceiling cannot judge its own wall clock and stays silent: the first one to be
+     * active may have one that is far behind, and no mark would ever be in its reach. */
+    const struct clock *clock = &r->oracle->clock;
     bool mine = oracle_active(r->oracle);
-    bool orphaned = r->oracle->clock.key_known && !clock_other_alive(&r->oracle->clock, now_ns);
+    bool orphaned = clock->key_known && clock->key.present && !clock_other_alive(clock, now_ns);
     if (!mine && !orphaned)
         return;
     for (size_t i = 0; i < routes->n_shards; i++) {
