@@ -58,8 +58,8 @@ static int read_at(struct replica *r, struct hlc at)
         return HF_E_FUTURE_TIMESTAMP; /* nobody can have issued it */
     if (at.t >= info->ceiling.t || !leader_clock_going(&r->clock))
         return HF_E_NOT_READY; /* a lease is on its way */
-    if (at.t <=
-        info->restart.t) /* before its age: beside a mark a timestamp just drawn may look old, and must hear of it */
+    /* Before its age: beside a mark a timestamp just drawn may look old, and must hear of the mark. */
+    if (at.t <= info->restart.t)
         return HF_E_RESTART_ABOVE;
     if (hlc_ms(at) + r->config.retention_ms < hlc_ms(leader_clock_time(&r->clock, info)))
         return HF_E_TOO_OLD;
