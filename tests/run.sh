@@ -178,17 +178,16 @@ ctest_stage asan-chaos "$asan" -L '^chaos$'
 
 # Threads. Of each process every report ends it (exit code 66) and stands in its log, which fails the test.
 tsan_units='test_(support_races|sys_mailbox|sys_http|sys_metrics|client_.*|snapshot_transfer.*|snapshot_checkpoint|check|publish)'
-tsan_programs=(holdfast-shard holdfast-coordinator holdfast-cli hammer racy test_sys_mailbox test_sys_http test_sys_metrics
-    test_client_session test_client_retry test_client_callbacks test_client_process test_client_cuts test_client_text
-    test_client_bench test_client_abi test_client_oom test_client_manifest test_snapshot_transfer test_snapshot_transfer_messages
-    test_snapshot_checkpoint test_check test_publish)
+tsan_programs=(holdfast-shard holdfast-coordinator holdfast-cli hammer racy) # and the programs of those unit tests
 unset ASAN_OPTIONS UBSAN_OPTIONS
 export TSAN_OPTIONS="suppressions=$HF_ROOT/tests/tsan.supp halt_on_error=1 history_size=7 second_deadlock_stack=1 die_after_fork=0"
 stage tsan-configure configure tsan "$tsan" || finish
 if ((full)); then
     stage tsan-build cmake --build "$tsan" -j "$jobs" || finish
 else
-    stage tsan-build cmake --build "$tsan" -j "$jobs" --target "${tsan_programs[@]}" || finish
+    mapfile -t unit_programs < <(ctest --test-dir "$tsan" -N -L '^unit$' -R "^$tsan_units\$" |
+        sed -nE 's/^ *Test +#[0-9]+: (\S+)$/\1/p' | grep -v '^test_support_races$') # that one is a script
+    stage tsan-build cmake --build "$tsan" -j "$jobs" --target "${tsan_programs[@]}" "${unit_programs[@]}" || finish
 fi
 ctest_stage tsan-unit "$tsan" -L '^unit$' -R "^$tsan_units\$" -j "$jobs"
 if ((full)); then # but for disks: what strace stops and the sanitizer's own calls do not go together
