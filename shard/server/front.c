@@ -209,9 +209,9 @@ static void refuse_at(struct front *f, const struct net_peer *peer, uint64_t id,
     const struct fsm_info *info = replica_fsm(f->replica) ? fsm_info(replica_fsm(f->replica)) : NULL;
     Hf__Client__Reply reply;
     answer_init(&f->answer, &reply, id, code);
-    if (code == HF_E_RESTART_ABOVE)
+    if (info && code == HF_E_RESTART_ABOVE)
         reply.timestamp = info->restart.t;
-    if (code == HF_E_REFUSED)
+    if (info && code == HF_E_REFUSED)
         snprintf(text, sizeof text,
                  "a group of feature level %" PRIu32 " serves the latest only; leave the timestamp out",
                  info->feature_level);
