@@ -15,12 +15,13 @@ usage() {
 usage: builds.sh [options] OLD NEW      build directories; the first is what the second is compared with
   --seconds S    of each turn (4)                --rounds N       turns of each (5)
   --outstanding N[,N…]  (64,256)                 --records N      of 256 B (10000)
+  --workloads W[,W]     (put,get)                --ways W[,W]     (direct,routed)
   --dir D        where the data goes (/tmp)      --port-base P    200 free ports (28000, or 500, 1000, … above)
 exit: 0 measured, 1 something did not start or failed, 2 usage
 TXT
 }
 
-seconds=4 rounds=5 outstanding=64,256 records=10000 dir=/tmp port_base='' builds=()
+seconds=4 rounds=5 outstanding=64,256 records=10000 workloads=put,get ways=direct,routed dir=/tmp port_base='' builds=()
 while (($#)); do
     case $1 in
     -h | --help) usage && exit 0 ;;
@@ -32,6 +33,8 @@ while (($#)); do
     --rounds) rounds=$2 ;;
     --outstanding) outstanding=$2 ;;
     --records) records=$2 ;;
+    --workloads) workloads=$2 ;;
+    --ways) ways=$2 ;;
     --dir) dir=$2 ;;
     --port-base) port_base=$2 ;;
     *) hf_die 2 "unknown option $1 (--help)" ;;
@@ -74,8 +77,8 @@ machine
 echo "old: ${builds[0]}, new: ${builds[1]}; $rounds rounds of $seconds s, $records records of 256 B"
 echo '| work | way | out | old, per second | new, per second | new / old | of the rounds |'
 echo '|---|---|---|---|---|---|---|'
-for workload in put get; do
-    for way in direct routed; do
+for workload in ${workloads//,/ }; do
+    for way in ${ways//,/ }; do
         for n in ${outstanding//,/ }; do
             for ((round = 0; round < rounds; round++)); do
                 turn $((round % 2)) "$workload" "$way" "$n"
