@@ -14,7 +14,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "powercut")]
 import cluster  # noqa: E402
 import powercut  # noqa: E402
 import wire  # noqa: E402
-from cluster import PATIENCE, tool, wait_for  # noqa: E402
+from cluster import PATIENCE, Counting, tool, wait_for  # noqa: E402
 
 WRAPPER = """#!/bin/sh
 # Starts a coordinator whose wall clock can be set; --id comes first.
@@ -95,7 +95,7 @@ class ClockCluster(cluster.Cluster):
         self.signal_if_running(name, signal.SIGCONT)
 
 
-class Ticks:
+class Ticks(Counting):
     def __init__(self, c, tag="t", **options):
         self.path, self.shared = os.path.join(c.dir, f"ticks-{tag}"), os.path.join(c.dir, "ticks-highest")
         arguments = [tool("ticks"), "--endpoints", c.env["HOLDFAST_COORDINATORS"], "--out", self.path, "--shared", self.shared]
@@ -106,28 +106,10 @@ class Ticks:
         c.hammers.append(self)
         self.partial, self.counts = b"", {"drawn": 0, "low": 0, "twice": 0, "refused": 0, "silent": 0}
 
-    def progress(self):
-        chunk = self.process.stdout.read()
-        if chunk:
-            lines = (self.partial + chunk).split(b"\n")
-            self.partial = lines.pop()
-            if lines:
-                words = lines[-1].split()
-                self.counts = {words[i].decode(): int(words[i + 1]) for i in range(0, len(words), 2)}
-        assert self.process.poll() in (None, 0), self.process.stderr.read()
-        return self.counts
-
     def await_drawn(self, count, seconds=60):
         """Waits for `count` more from now on."""
         goal = self.progress()["drawn"] + count
         wait_for(lambda: f"{count} more timestamps ({self.counts})", seconds, lambda: self.progress()["drawn"] >= goal)
-
-    def kill(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-        self.process.stderr.close()
 
     def stop(self):
         """Ends it; its totals, and in "said" what it found."""

@@ -311,7 +311,30 @@ def load(c, count, prefix="k", size=100):
     assert c.cli("load", "-", stdin=lines).stdout == f"loaded {count} failed 0 unknown 0\n"
 
 
-class Hammer:
+class Counting:
+    """A program beside a test (self.process) that says what it has counted so far: lines of words and numbers."""
+
+    def progress(self):
+        chunk = self.process.stdout.read()
+        if chunk:
+            lines = (self.partial + chunk).split(b"\n")
+            self.partial = lines.pop()
+            if lines:
+                words = lines[-1].split()
+                self.counts = {words[i].decode(): int(words[i + 1]) for i in range(0, len(words), 2)}
+        assert self.process.poll() in (None, 0), self.process.stderr.read()
+        return self.counts
+
+    def kill(self):
+        """Ends it whatever it does; for a test that failed."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.process.stderr.close()
+
+
+class Hammer(Counting):
     """tests/support/hammer.c running against a cluster; its history is in self.path."""
 
     def __init__(self, c, tag, inside=(), **options):
@@ -325,29 +348,10 @@ class Hammer:
         c.hammers.append(self)
         self.partial, self.counts = b"", {"acked": 0, "unknown": 0, "failed": 0, "last_ack_ns": 0}
 
-    def progress(self):
-        chunk = self.process.stdout.read()
-        if chunk:
-            lines = (self.partial + chunk).split(b"\n")
-            self.partial = lines.pop()
-            if lines:
-                words = lines[-1].split()
-                self.counts = {words[i].decode(): int(words[i + 1]) for i in range(0, len(words), 2)}
-        assert self.process.poll() in (None, 0), self.process.stderr.read()
-        return self.counts
-
     def await_acks(self, count, seconds=60):
         """Waits for `count` more acknowledgements from now on."""
         goal = self.progress()["acked"] + count
         wait_for(lambda: f"{count} more acknowledgements ({self.counts})", seconds, lambda: self.progress()["acked"] >= goal)
-
-    def kill(self):
-        """Ends it whatever it does; for a test that failed."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-        self.process.stderr.close()
 
     def stop(self):
         """Ends it and returns its totals when everything is recorded."""
