@@ -179,6 +179,8 @@ int cli_cut(struct cli *c, const char *hint, uint64_t *out_timestamp)
     *out_timestamp = rc == HF_OK ? hf_future_timestamp(f) : 0;
     if (rc == HF_E_REFUSED)
         cli_warn(c, "no moment of all shards: %s; each is read as it then is", hf_future_message(f));
+    else if (rc == HF_E_TIMEOUT)
+        rc = cli_error(c, rc, "%s; asked: %s; %s", hf_future_message(f), c->endpoints, hint);
     else if (rc)
         rc = cli_error(c, rc, "%s; %s", hf_future_message(f), hint);
     hf_future_free(f);

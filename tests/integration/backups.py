@@ -155,8 +155,8 @@ class Backup(ClusterTest):
             whole = f.read()
         version = whole.index(b"\n") - 1
         for at in range(0, len(whole), 1 if FULL else 7):
-            refused("/backup: ", "FORMAT" if at == version else "CORRUPT",
-                    manifest(lambda text, at=at: text[:at] + bytes([text[at] ^ 2]) + text[at + 1:]))
+            refused("/backup: ", "FORMAT" if at == version else "CORRUPT",  # 2 ^ 1 is a later one
+                    manifest(lambda text, at=at: text[:at] + bytes([text[at] ^ 1]) + text[at + 1:]))
         refused("damaged", "CORRUPT", manifest(lambda text: text[:-1]))
         refused("damaged", "CORRUPT", manifest(lambda text: text + b"\n"))
         refused("damaged", "CORRUPT", manifest(lambda text: b""))
