@@ -4,6 +4,12 @@
 #include "shard/server/request.h"
 #include "tests/fuzz/fuzz.h"
 
+/* The catalog is read as it is. */
+static bool at_of_users(const Hf__Client__Request *q, uint64_t at)
+{
+    return at == 0 || q->space == HF__ENTRY__SPACE__USER;
+}
+
 static void within_limits(const Hf__Client__Request *q)
 {
     must(q->version == REQUESTS_VERSION && q->done_below <= q->seq && (q->session != 0) == (q->seq != 0));
@@ -13,7 +19,9 @@ static void within_limits(const Hf__Client__Request *q)
     if (q->op_case == HF__CLIENT__REQUEST__OP_CAS)
         must(q->cas->key.len > 0 && q->cas->key.len <= LIMIT_KEY_BYTES && q->cas->value.len <= LIMIT_VALUE_BYTES);
     if (q->op_case == HF__CLIENT__REQUEST__OP_GET)
-        must(q->get->key.len > 0 && q->get->key.len <= LIMIT_KEY_BYTES && q->get->at == 0);
+        must(q->get->key.len > 0 && q->get->key.len <= LIMIT_KEY_BYTES && at_of_users(q, q->get->at));
+    if (q->op_case == HF__CLIENT__REQUEST__OP_SCAN)
+        must(at_of_users(q, q->scan->at));
     if (q->op_case == HF__CLIENT__REQUEST__OP_DEL)
         must(q->del->key.len > 0 && q->del->key.len <= LIMIT_KEY_BYTES);
     if (q->op_case == HF__CLIENT__REQUEST__OP_DELETE_PREFIX)
