@@ -29,6 +29,12 @@ void clock_check(const struct clock *c)
     must(c->role != CLOCK_ACTIVE || (c->key_known && c->key.present));
 }
 
+/* Who calls may have read the clock before somebody else did: then no time has passed. */
+static uint64_t since(uint64_t boot_ns, uint64_t then_ns)
+{
+    return boot_ns > then_ns ? boot_ns - then_ns : 0;
+}
+
 /* The wall clock as far as it is believed: further than ten minutes above the last committed ceiling it is not, and
  * time goes on from the last believed moment at the rate of CLOCK_BOOTTIME. */
 static uint64_t believed_ms(struct clock *c, uint64_t wall_ms, uint64_t boot_ns)
@@ -46,7 +52,7 @@ static uint64_t believed_ms(struct clock *c, uint64_t wall_ms, uint64_t boot_ns)
         c->anchor_ms = ceiling_ms; /* nothing was believed since the ceiling became known */
         c->anchor_ns = boot_ns;
     }
-    return c->anchor_ms + (boot_ns - c->anchor_ns) / NS_PER_MS;
+    return c->anchor_ms + since(boot_ns, c->anchor_ns) / NS_PER_MS;
 }
 
 struct hlc clock_now(struct clock *c, uint64_t wall_ms, uint64_t boot_ns)
@@ -96,7 +102,7 @@ int64_t clock_skew_ms(struct clock *c, uint64_t wall_ms, uint64_t boot_ns)
     if (c->role != CLOCK_ACTIVE) {
         if (c->seen.t == 0)
             return 0;
-        now_ms = hlc_ms(c->seen) + (boot_ns - c->seen_ns) / NS_PER_MS;
+        now_ms = hlc_ms(c->seen) + since(boot_ns, c->seen_ns) / NS_PER_MS;
     }
     return (int64_t)wall_ms - (int64_t)now_ms;
 }
@@ -104,7 +110,7 @@ int64_t clock_skew_ms(struct clock *c, uint64_t wall_ms, uint64_t boot_ns)
 bool clock_other_alive(const struct clock *c, uint64_t boot_ns)
 {
     return c->role == CLOCK_STANDBY && c->key_known && c->key.present &&
-           boot_ns - c->changed_ns < CLOCK_LEASE_MS * NS_PER_MS;
+           since(boot_ns, c->changed_ns) < CLOCK_LEASE_MS * NS_PER_MS;
 }
 
 static void propose(struct clock *c, uint64_t wall_ms, uint64_t boot_ns)
@@ -136,18 +142,18 @@ enum clock_wish clock_wish(struct clock *c, uint64_t wall_ms, uint64_t boot_ns)
         return CLOCK_PROPOSE;
     if (c->role == CLOCK_ACTIVE) {
         bool raise = c->wanted.t + 1 >= c->ceiling.t;
-        if (!raise && boot_ns - c->renewed_ns < CLOCK_RENEW_MS * NS_PER_MS)
+        if (!raise && since(boot_ns, c->renewed_ns) < CLOCK_RENEW_MS * NS_PER_MS)
             return CLOCK_NOTHING;
         propose(c, wall_ms, boot_ns);
         return CLOCK_PROPOSE;
     }
     /* One lease time after the last change seen, whoever made it: its lease counts from an earlier moment. */
     uint64_t wait_ms = CLOCK_LEASE_MS + CLOCK_TAKEOVER_MARGIN_MS;
-    if (!c->key.present || boot_ns - c->changed_ns >= wait_ms * NS_PER_MS) {
+    if (!c->key.present || since(boot_ns, c->changed_ns) >= wait_ms * NS_PER_MS) {
         propose(c, wall_ms, boot_ns);
         return CLOCK_PROPOSE;
     }
-    return boot_ns - c->read_ns >= CLOCK_WATCH_MS * NS_PER_MS ? CLOCK_READ : CLOCK_NOTHING;
+    return since(boot_ns, c->read_ns) >= CLOCK_WATCH_MS * NS_PER_MS ? CLOCK_READ : CLOCK_NOTHING;
 }
 
 void clock_sent(struct clock *c, uint64_t boot_ns)

@@ -105,6 +105,29 @@ static void a_standby_takes_over_one_lease_after_the_last_change(void)
     clock_deinit(&b);
 }
 
+/* A turn's time was read before another part of the turn read the clock again. */
+static void an_older_reading_moves_nothing(void)
+{
+    static const uint64_t walls[] = {WALL, WALL - 5000, WALL + 3600000}; /* believed, behind what was issued, refused */
+    for (size_t i = 0; i < sizeof walls / sizeof walls[0]; i++) {
+        struct clock c = fresh_active(MS, 0), standby;
+        struct hlc t = {0};
+        CU_ASSERT_EQUAL(clock_draw(&c, WALL, 2 * MS, &t), HF_OK);
+        uint64_t now = hlc_ms(clock_now(&c, walls[i], 20 * MS));
+        CU_ASSERT(hlc_ms(clock_now(&c, walls[i], 10 * MS)) <= now + 20);
+        CU_ASSERT_EQUAL(clock_wish(&c, walls[i], 10 * MS), CLOCK_NOTHING); /* it was renewed a moment ago */
+        CU_ASSERT(hlc_ms(c.wanted) < WALL + 3700000);
+        CU_ASSERT_EQUAL(clock_draw(&c, walls[i], 10 * MS, &t), HF_OK);
+        CU_ASSERT(hlc_ms(t) <= now + 20);
+        clock_init(&standby, 2, "tcp://b", 200);
+        CU_ASSERT_EQUAL(clock_read(&standby, true, buf_slice(&c.key.bytes), 20 * MS), HF_OK);
+        CU_ASSERT_EQUAL(clock_wish(&standby, walls[i], 10 * MS), CLOCK_NOTHING); /* it saw the key change just now */
+        CU_ASSERT_TRUE(clock_other_alive(&standby, 10 * MS));
+        clock_deinit(&standby);
+        clock_deinit(&c);
+    }
+}
+
 static void two_processes_with_one_id_are_told_apart(void)
 {
     struct clock a, b;
@@ -478,6 +501,7 @@ int main(int argc, char **argv)
         {"the lease counts from the sending", the_lease_counts_from_the_sending},
         {"an unanswered proposal stays the same", an_unanswered_proposal_stays_the_same},
         {"a standby takes over one lease after the last change", a_standby_takes_over_one_lease_after_the_last_change},
+        {"an older reading moves nothing", an_older_reading_moves_nothing},
         {"two processes with one id are told apart", two_processes_with_one_id_are_told_apart},
         {"wall jumps", wall_jumps},
         {"a jump is followed once it is accepted and committed", a_jump_is_followed_once_it_is_accepted_and_committed},
