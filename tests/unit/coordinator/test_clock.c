@@ -119,6 +119,8 @@ static void an_older_reading_moves_nothing(void)
         CU_ASSERT(hlc_ms(c.wanted) < WALL + 3700000);
         CU_ASSERT_EQUAL(clock_draw(&c, walls[i], 10 * MS, &t), HF_OK);
         CU_ASSERT(hlc_ms(t) <= now + 20);
+        (void)clock_now(&c, WALL, 30 * MS); /* believed at a later reading than the one at which it is refused */
+        CU_ASSERT(hlc_ms(clock_now(&c, WALL + 3600000, 10 * MS)) <= now + 20);
         clock_init(&standby, 2, "tcp://b", 200);
         CU_ASSERT_EQUAL(clock_read(&standby, true, buf_slice(&c.key.bytes), 20 * MS), HF_OK);
         CU_ASSERT_EQUAL(clock_wish(&standby, walls[i], 10 * MS), CLOCK_NOTHING); /* it saw the key change just now */
