@@ -42,7 +42,7 @@ static void polled(void *ctx, const struct call *call, const Hf__Client__Reply *
         link->asking = false;
     if (reply && reply->status)
         learn(s, call->shard, call->replica, reply->status);
-    bool silent = link == NULL || call->deadline_ns - link->heard_ns > LINK_SILENT_MS * CLOCK_NS_PER_MS;
+    bool silent = link == NULL || link->heard_ns + LINK_SILENT_MS * CLOCK_NS_PER_MS < call->deadline_ns;
     if (reply == NULL && silent)
         leaders_lost(s->leaders, call->shard, call->replica);
 }
