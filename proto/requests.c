@@ -81,6 +81,103 @@ static int check_hold(const Hf__Client__Hold *h, char message[REQUESTS_TEXT_BYTE
     return HF_E_INVALID;
 }
 
+static int check_id(const Hf__Entry__TxnId *id, char message[REQUESTS_TEXT_BYTES])
+{
+    if (id != NULL && id->home != 0 && id->session != 0 && id->seq != 0)
+        return HF_OK;
+    snprintf(message, REQUESTS_TEXT_BYTES, "a transaction is named by a shard, a session and a number, all from 1");
+    return HF_E_INVALID;
+}
+
+static int check_txn_write(const Hf__Entry__TxnWrite *w, char message[REQUESTS_TEXT_BYTES])
+{
+    if (w->op != HF__ENTRY__OP__PUT && w->op != HF__ENTRY__OP__DELETE && w->op != HF__ENTRY__OP__DELETE_PREFIX) {
+        snprintf(message, REQUESTS_TEXT_BYTES,
+                 "a transaction puts, deletes or deletes a prefix; operation %d is another", (int)w->op);
+        return HF_E_INVALID;
+    }
+    bool prefix = w->op == HF__ENTRY__OP__DELETE_PREFIX;
+    if (prefix && w->key.len > LIMIT_KEY_BYTES)
+        return too_large(message, "the prefix", w->key.len, LIMIT_KEY_BYTES);
+    int rc = prefix ? HF_OK : check_key(w->key, message);
+    return rc ? rc : check_value(w->value, message);
+}
+
+static int check_txn_reads(Hf__Entry__TxnRead *const *reads, size_t count, size_t *bytes,
+                           char message[REQUESTS_TEXT_BYTES])
+{
+    int rc = HF_OK;
+    for (size_t i = 0; !rc && i < count; i++) {
+        *bytes += reads[i]->key.len + reads[i]->end.len;
+        if (!reads[i]->range)
+            rc = check_key(reads[i]->key, message);
+        else if (!(rc = check_bound(reads[i]->key, message)))
+            rc = check_bound(reads[i]->end, message);
+    }
+    return rc;
+}
+
+/* Of what it reads and writes. */
+static int check_txn(uint64_t start, Hf__Entry__TxnWrite *const *writes, size_t n_writes,
+                     Hf__Entry__TxnRead *const *reads, size_t n_reads, char message[REQUESTS_TEXT_BYTES])
+{
+    if (start == 0) {
+        snprintf(message, REQUESTS_TEXT_BYTES, "a transaction begins at a timestamp, not at 0");
+        return HF_E_INVALID;
+    }
+    if (n_writes + n_reads > LIMIT_TXN_KEYS) {
+        snprintf(message, REQUESTS_TEXT_BYTES, "the transaction writes and reads %zu keys and ranges, the limit is %u",
+                 n_writes + n_reads, LIMIT_TXN_KEYS);
+        return HF_E_LIMIT;
+    }
+    size_t bytes = 0;
+    int rc = check_txn_reads(reads, n_reads, &bytes, message);
+    for (size_t i = 0; !rc && i < n_writes; i++) {
+        bytes += writes[i]->key.len + writes[i]->value.len;
+        rc = check_txn_write(writes[i], message);
+    }
+    if (rc)
+        return rc;
+    return bytes > LIMIT_TXN_BYTES ? too_large(message, "the transaction", bytes, LIMIT_TXN_BYTES) : HF_OK;
+}
+
+static int check_prepare(const Hf__Entry__Txn *t, char message[REQUESTS_TEXT_BYTES])
+{
+    int rc = check_id(t->id, message);
+    if (rc)
+        return rc;
+    if (t->n_writes == 0 || t->n_reads != 0 || t->n_others > LIMIT_ROUTES) {
+        snprintf(message, REQUESTS_TEXT_BYTES, "%zu writes, %zu reads, %zu other shards are nothing to prepare",
+                 t->n_writes, t->n_reads, t->n_others);
+        return HF_E_INVALID;
+    }
+    return check_txn(t->start, t->writes, t->n_writes, t->reads, t->n_reads, message);
+}
+
+static int check_decision(const Hf__Entry__Txn *t, bool commits, char message[REQUESTS_TEXT_BYTES])
+{
+    int rc = check_id(t->id, message);
+    if (rc)
+        return rc;
+    if ((t->commit != 0) == commits && t->n_writes == 0 && t->n_reads == 0 && t->n_others == 0)
+        return HF_OK;
+    snprintf(message, REQUESTS_TEXT_BYTES, "a commit names its timestamp, no other decision does; none carries more");
+    return HF_E_INVALID;
+}
+
+static int check_validate(const Hf__Client__Validate *v, char message[REQUESTS_TEXT_BYTES])
+{
+    int rc = check_id(v->id, message);
+    if (rc)
+        return rc;
+    if (v->at <= v->start) {
+        snprintf(message, REQUESTS_TEXT_BYTES, "what was read at %" PRIu64 " is validated above it, not at %" PRIu64,
+                 v->start, v->at);
+        return HF_E_INVALID;
+    }
+    return check_txn(v->start, NULL, 0, v->reads, v->n_reads, message);
+}
+
 static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES])
 {
     int rc = HF_OK;
@@ -116,6 +213,21 @@ static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYT
         return check_verdict(q->verdict, message);
     case HF__CLIENT__REQUEST__OP_HOLD:
         return check_hold(q->hold, message);
+    case HF__CLIENT__REQUEST__OP_TXN:
+        return check_txn(q->txn->start, q->txn->writes, q->txn->n_writes, q->txn->reads, q->txn->n_reads, message);
+    case HF__CLIENT__REQUEST__OP_PREPARE:
+        return check_prepare(q->prepare, message);
+    case HF__CLIENT__REQUEST__OP_VALIDATE:
+        return check_validate(q->validate, message);
+    case HF__CLIENT__REQUEST__OP_DECIDE_COMMIT:
+        return check_decision(q->decide_commit, true, message);
+    case HF__CLIENT__REQUEST__OP_ROLLBACK:
+        return check_decision(q->rollback, false, message);
+    case HF__CLIENT__REQUEST__OP_FORGET:
+        return check_decision(q->forget, false, message);
+    case HF__CLIENT__REQUEST__OP_RESOLVE:
+        return check_id(q->resolve, message);
+    case HF__CLIENT__REQUEST__OP_TXNS:
     case HF__CLIENT__REQUEST__OP_SNAPSHOT:
     case HF__CLIENT__REQUEST__OP_CHECK:
     case HF__CLIENT__REQUEST__OP_BACKUP:

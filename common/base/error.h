@@ -55,7 +55,9 @@ enum hf_class {
     X(HF_E_SNAPSHOT_ABSENT, -36, HF_CLASS_RETRY_ELSEWHERE, "snapshot stream: there is none")                             \
     X(HF_E_SNAPSHOT_TOO_LARGE, -37, HF_CLASS_GIVE_UP, "snapshot stream: larger than allowed")               \
     X(HF_E_TOO_OLD, -38, HF_CLASS_GIVE_UP, "the timestamp is older than what is kept: read at a newer one")              \
-    X(HF_E_RESTART_ABOVE, -39, HF_CLASS_GIVE_UP, "nothing can be read at this timestamp any more: take a newer one")
+    X(HF_E_RESTART_ABOVE, -39, HF_CLASS_GIVE_UP, "nothing can be read at this timestamp any more: take a newer one")       \
+    X(HF_E_KEY_LOCKED, -40, HF_CLASS_RETRY_SAME, "locked by a transaction that is not decided yet")                      \
+    X(HF_E_CONFLICT, -41, HF_CLASS_GIVE_UP, "conflict: another transaction or write was first; begin again")
 /* clang-format on */
 
 enum hf_error {

@@ -20,6 +20,10 @@
     X(LIMIT_MARKERS, prefix_markers, 65536u)                        /* distinct deleted prefixes of a group */           \
     X(LIMIT_SCAN_ITEMS, scan_items, 10000u)                         /* items of one scan reply */                        \
     X(LIMIT_SCAN_BYTES, scan_bytes, 4u * 1024 * 1024)               /* keys and values of one scan reply, one item apart */ \
+    X(LIMIT_TXN_KEYS, transaction_keys, 10000u)                     /* writes and reads of a transaction */              \
+    X(LIMIT_TXN_BYTES, transaction_bytes, 16u * 1024 * 1024)        /* their keys and values */                          \
+    X(LIMIT_TXNS, transactions, 16384u)                             /* that a group keeps something of */                \
+    X(LIMIT_TXNS_BYTES, transactions_bytes, 64u * 1024 * 1024)      /* and their keys and values */                      \
     X(LIMIT_PENDING_REQUESTS, pending_requests, 16384u)             /* requests a shard or the coordinator holds */      \
     X(LIMIT_PENDING_BYTES, pending_bytes, 256u * 1024 * 1024)       /* and their bytes */
 /* clang-format on */

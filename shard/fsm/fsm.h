@@ -15,14 +15,16 @@
 #include "common/base/slice.h"
 #include "common/sys/digest.h"
 #include "proto/catalog.pb-c.h"
+#include "proto/entry.pb-c.h"
 #include "shard/log/log.h"
 
 struct fsm;
 
 #define FSM_OPCODE_CHECK 0x11
-#define FSM_FEATURE_LEVEL 3u   /* what this program can apply */
+#define FSM_FEATURE_LEVEL 4u   /* what this program can apply */
 #define FSM_FEATURE_CHECK 2u   /* feature level from which on a group may hold that entry */
 #define FSM_FEATURE_RESTART 3u /* from which on a batch may say that its leader drew no fresh timestamp */
+#define FSM_FEATURE_TXN 4u     /* from which on it may hold transactions */
 
 struct fsm_config {
     const char *dir; /* <replica's directory>/fsm */
@@ -67,6 +69,8 @@ struct fsm_info {
     const Hf__Catalog__Members *members; /* as of applied */
     const Hf__Catalog__Range *range;
     uint64_t sessions, markers;
+    uint64_t txns, txn_bytes,
+        locks;                    /* records kept of transactions, what they hold packed, keys and prefixes they lock */
     uint8_t digest[DIGEST_BYTES]; /* running hash over everything applied */
 };
 const struct fsm_info *fsm_info(const struct fsm *fsm);
@@ -94,12 +98,42 @@ HF_CHECKED int fsm_peek(const char *dir, struct arena *arena, struct fsm_info *o
 /* Which file and what, of the last call that failed with HF_E_IO, HF_E_CORRUPT or HF_E_NO_SPACE; "" before. Borrowed. */
 const char *fsm_where(const struct fsm *fsm);
 
+struct fsm_txn_id { /* of a transaction: its session, one of group `home`, and its number there */
+    uint32_t home;
+    uint64_t session, seq;
+};
+
+struct fsm_lock {
+    struct fsm_txn_id id;
+    struct hlc min_commit; /* its commit's timestamp, if it commits, is above */
+    struct slice key;      /* or prefix */
+};
+
+enum fsm_txn_state {
+    FSM_TXN_NONE,
+    FSM_TXN_PREPARED,
+    FSM_TXN_COMMITTED,
+    FSM_TXN_ROLLED_BACK
+}; /* as Hf__Entry__TxnState */
+
+struct fsm_conflict {
+    struct slice key;       /* of what was read or is written; of a range its beginning */
+    struct version version; /* what is there now; zero: it is not a version that is in the way */
+    struct fsm_lock lock;   /* id.home 0: nor a lock */
+};
+
 struct fsm_result {
     int code;               /* HF_OK, or a conflict: COMPARE_FAILED, WRONG_SHARD, SESSION_…, LIMIT, INVALID */
     struct version version; /* of what was written, when code is HF_OK */
     uint64_t session;       /* 0x13 open: the new session's id */
     int outcome;            /* 0x13 fence: the fenced request's code, HF_E_FENCED when it never ran */
     struct version outcome_version;
+    /* Of the commands of transactions. */
+    enum fsm_txn_state state; /* PREPARE, COMMIT, ROLLBACK: as it is now, in this group (at home: decided so) */
+    struct hlc min_commit;    /* PREPARE with HF_OK */
+    struct hlc commit;        /* state COMMITTED */
+    const struct fsm_conflict
+        *conflict; /* CONFLICT, KEY_LOCKED: borrowed until the report returns; NULL: not known any more */
 };
 
 /* Called for each command of an entry in order, position from 0; lease, no-op and configuration entries report position
@@ -119,6 +153,32 @@ bool fsm_is_check(const struct log_entry *entry);
 
 enum fsm_space { FSM_USER = 0, FSM_CATALOG = 1 };
 
+/* Is what a transaction read at `start` still there, seen from `at` (above every timestamp that a write here may still get
+ * below it: the caller observed `at` and waited for what was in flight)? Locks of `id` itself are not in the way. HF_OK;
+ * HF_E_CONFLICT with *out (its slices in the arena): a newer version or marker, a value that expired in between, a lock of
+ * another. HF_E_WRONG_SHARD, HF_E_CORRUPT, HF_E_IO. HF_E_LIMIT: its ranges hold more than may be looked at in one go. */
+HF_CHECKED int fsm_validate(struct fsm *fsm, const struct fsm_txn_id *id, struct hlc start, struct hlc at,
+                            Hf__Entry__TxnRead *const *reads, size_t count, struct arena *arena,
+                            struct fsm_conflict *out);
+
+struct fsm_txn {
+    struct fsm_txn_id id;
+    enum fsm_txn_state state; /* PREPARED, COMMITTED */
+    struct hlc min_commit, expires, commit;
+    uint32_t *others; /* in the arena */
+    size_t others_count;
+};
+/* What is kept of transactions, by ascending id (home, session, seq), behind `after` (zero: from the first), at most `max`.
+ * Returns how many. */
+size_t fsm_txns(const struct fsm *fsm, const struct fsm_txn_id *after, size_t max, struct arena *arena,
+                struct fsm_txn *out);
+
+/* The lock that the last fsm_get or fsm_scan met which said HF_E_KEY_LOCKED; borrowed until the next fsm_apply. */
+const struct fsm_lock *fsm_lock_met(const struct fsm *fsm);
+/* Does a transaction hold something at or below which a reader at `at` would have to wait (0: the latest: any lock)? For readers of
+ * everything: backups, images. */
+bool fsm_locked_below(const struct fsm *fsm, struct hlc at);
+
 /* Is the key in the group's own range? */
 bool fsm_owns(const struct fsm *fsm, enum fsm_space space, struct slice key);
 
@@ -129,7 +189,8 @@ struct fsm_value {
 };
 
 /* The newest live value; `at` non-zero: the newest with timestamp < at. `now` decides expiry.
- * HF_E_NOT_FOUND, HF_E_WRONG_SHARD, HF_E_CORRUPT, HF_E_IO. */
+ * HF_E_NOT_FOUND, HF_E_WRONG_SHARD, HF_E_CORRUPT, HF_E_IO. HF_E_KEY_LOCKED: a transaction that may commit below `at` holds
+ * it (fsm_lock_met). */
 HF_CHECKED int fsm_get(struct fsm *fsm, enum fsm_space space, struct slice key, struct hlc at, struct hlc now,
                        struct arena *arena, struct fsm_value *out);
 
@@ -156,4 +217,5 @@ struct fsm_page {
     struct slice next; /* forward: the start of the next page; reverse: its exclusive end. In the arena */
 };
 
+/* As fsm_get. HF_E_KEY_LOCKED: a lock in what the page covers. */
 HF_CHECKED int fsm_scan(struct fsm *fsm, const struct fsm_scan *scan, struct arena *arena, struct fsm_page *out);

@@ -74,7 +74,9 @@ extern "C" {
     X(HF_E_SNAPSHOT_ABSENT, -36, HF_CLASS_RETRY_ELSEWHERE) /* a snapshot stream: there is none */                      \
     X(HF_E_SNAPSHOT_TOO_LARGE, -37, HF_CLASS_GIVE_UP)      /* a snapshot stream: larger than allowed */                \
     X(HF_E_TOO_OLD, -38, HF_CLASS_GIVE_UP)                 /* a timestamp older than what is kept */                   \
-    X(HF_E_RESTART_ABOVE, -39, HF_CLASS_GIVE_UP)           /* a timestamp at which nothing can be read any more */
+    X(HF_E_RESTART_ABOVE, -39, HF_CLASS_GIVE_UP)           /* a timestamp at which nothing can be read any more */     \
+    X(HF_E_KEY_LOCKED, -40, HF_CLASS_RETRY_SAME)           /* locked by a transaction that is not decided yet */       \
+    X(HF_E_CONFLICT, -41, HF_CLASS_GIVE_UP)                /* a transaction: something else was first; begin again */
 
 #ifndef HF_ERRORS /* inside the library another header declares the same names; it is checked that they agree */
 enum hf_class {
