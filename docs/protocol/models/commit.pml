@@ -100,9 +100,7 @@ inline prepare(x, g, ok)
         skip
 #endif
     :: holder[g] != x && holder[g] != NOBODY -> ok = false
-#ifndef DROP_NEWER_REFUSED
     :: holder[g] == NOBODY && newest >= 2 * start[x] && play != BLIND -> ok = false
-#endif
     :: else -> holder[g] = x; min_commit[g] = observed[g]; locked[x] = locked[x] | (1 << g)
     fi
 }
@@ -217,6 +215,12 @@ inline read_at(x, g)
     did_read[3 * g + x] = true
 }
 
+#ifdef DROP_PLAIN_LOCKED
+#define FREE(g) true
+#else
+#define FREE(g) (holder[g] == NOBODY)
+#endif
+
 #define MAY_READ(x, g) (start[x] != 0 && start[x] > mark[g] && VISIBLE(g, start[x]))
 #define HAS_READ(x) ((!READS(x, 0) || did_read[x]) && (!READS(x, 1) || did_read[3 + x]))
 
@@ -231,9 +235,9 @@ active proctype world()
     at[0] = IDLE;
     at[1] = IDLE;
     if
+    :: play = BLIND
     :: play = SKEW
     :: play = BOTH; select (first : 0 .. 1)
-    :: play = BLIND
     fi;
 end:
     do
@@ -247,14 +251,11 @@ end:
         :: x == 0 && g == 0 && start[S] == 0 && issued < ISSUED_MAX -> issued++; start[S] = issued
         :: x == 0 && MAY_READ(S, g) -> read_at(S, g)
         /* plain writes, one behind the other */
-        :: x == 0 && play != SKEW && plain < 2 && (play == BLIND -> (plain == 0 && g == 0) : g == (plain == 0 -> first : 1 - first))
-#ifndef DROP_PLAIN_LOCKED
-           && holder[g] == NOBODY
-#endif
-           ->
+        :: x == 0 && play == BOTH && plain < 2 && g == (plain == 0 -> first : 1 - first) && FREE(g) ->
             after_a = (plain == 1 && decided[A]);
             writes(g, W, 2 * observed[g] + 1);
             plain++
+        :: x == 0 && play == BLIND && plain == 0 && g == 0 && FREE(g) -> writes(g, W, 2 * observed[g] + 1); plain++
         /* transactions */
         :: EXISTS(x) && at[x] == IDLE && g == 0 && issued < ISSUED_MAX ->
             issued++;
