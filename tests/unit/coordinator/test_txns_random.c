@@ -15,6 +15,7 @@
 #include "coordinator/limits.h"
 #include "coordinator/txns.h"
 #include "proto/pack.h"
+#include "tests/unit/coordinator/txnmake.h"
 #include "tests/unit/coordinator/txnmodel.h"
 #include "tests/unit/unit.h"
 
@@ -57,8 +58,6 @@ static struct world {
     char fault[160];
 } w;
 
-static Hf__Catalog__Range ranges[MODEL_SHARDS];
-static Hf__Catalog__Route route_rows[MODEL_SHARDS], *route_list[MODEL_SHARDS];
 static Hf__Catalog__Routes routes;
 
 static uint64_t below(uint64_t n)
@@ -356,23 +355,6 @@ static void run(uint64_t seed)
         check_one(n);
 }
 
-static void routes_make(void)
-{
-    static const char *const starts[MODEL_SHARDS + 1] = {"", "b", "c", ""};
-    hf__catalog__routes__init(&routes);
-    for (uint32_t i = 0; i < MODEL_SHARDS; i++) {
-        hf__catalog__range__init(&ranges[i]);
-        hf__catalog__route__init(&route_rows[i]);
-        ranges[i].start = pack_bytes(slice_text(starts[i]));
-        ranges[i].end = pack_bytes(slice_text(starts[i + 1]));
-        route_rows[i].range = &ranges[i];
-        route_rows[i].shard = i + 1;
-        route_list[i] = &route_rows[i];
-    }
-    routes.n_routes = MODEL_SHARDS;
-    routes.routes = route_list;
-}
-
 static void random_schedules(void)
 {
     const char *replay = getenv("HOLDFAST_SEED");
@@ -412,7 +394,7 @@ int main(void)
         {"random schedules", random_schedules},
         {"planted bugs are found", planted_bugs_are_found},
     };
-    routes_make();
+    txnmake_routes(&routes);
     diag_init("test", DIAG_ERROR);
     return UNIT_MAIN("coordinator/txns_random", cases);
 }
