@@ -80,4 +80,3 @@ void txnmake_routes(Hf__Catalog__Routes *out)
     out->n_routes = SHARDS;
     out->routes = route_list;
 }
-
