@@ -74,12 +74,13 @@ static uint32_t deadline(void)
 
 bool load_begin(struct load_client *c, struct load_txn *t, bool plain)
 {
-    *t = (struct load_txn){.client = c, .invoked = load_now_ns(), .code = HF_OK};
+    *t = (struct load_txn){.client = c, .invoked = load_now_ns(), .code = HF_OK, .above = c->above};
+    c->above = 0;
     t->record = open_memstream(&t->text, &t->size);
     if (t->record == NULL)
         exit(2);
     if (!plain)
-        t->code = hf_txn_begin(c->h, deadline(), &t->t);
+        t->code = hf_txn_begin(c->h, t->above, deadline(), &t->t);
     return t->code == HF_OK;
 }
 
@@ -99,8 +100,8 @@ bool load_get(struct load_txn *t, const char *key, char *value)
 {
     struct hf_value got = {0};
     bool good = true;
-    t->code = t->t ? hf_txn_get(t->t, load_bytes(key), deadline(), &got)
-                   : hf_get(t->client->h, load_bytes(key), 0, deadline(), &got);
+    t->code = t->t != NULL ? hf_txn_get(t->t, load_bytes(key), deadline(), &got)
+                           : hf_get(t->client->h, load_bytes(key), 0, deadline(), &got);
     if (t->code == HF_E_NOT_FOUND) {
         t->code = HF_OK;
         value[0] = 0;
@@ -179,8 +180,8 @@ static bool record(struct load_txn *t, bool is_unknown, enum load_work work)
     }
     if (fclose(t->record) != 0)
         exit(2);
-    fprintf(out, "%s.%u%s\t%" PRIu64 "\t%" PRIu64 "\t%s\t%s\t%s\n", load_set.tag, t->client->number,
-            t->client->routed ? "r" : "", t->invoked, returned, outcome, hf_error_name(t->code), t->text);
+    fprintf(out, "%s.%u%s\t%" PRIu64 "\t%" PRIu64 "\t%s\t%s\t%s\t%" PRIu64 "\n", load_set.tag, t->client->number,
+            t->client->routed ? "r" : "", t->invoked, returned, outcome, hf_error_name(t->code), t->text, t->commit);
     free(t->text);
     return t->code == HF_OK;
 }
@@ -189,9 +190,11 @@ bool load_end(struct load_txn *t, enum load_work work)
 {
     bool is_unknown = false;
     if (t->t != NULL && t->code == HF_OK) {
-        t->code = hf_txn_commit(t->t, deadline());
+        t->code = hf_txn_commit(t->t, deadline(), &t->commit);
         is_unknown = hf_error_class(t->code) == HF_CLASS_OUTCOME_UNKNOWN;
     }
+    if (t->t != NULL && random_below(&t->client->random, 2)) /* else what is in the way may be met again */
+        t->client->above = hf_txn_conflict(t->t, NULL);
     hf_txn_free(t->t);
     return record(t, is_unknown, work);
 }

@@ -24,6 +24,7 @@ struct load_client {
     bool routed;
     struct random random;
     struct hf *h;
+    uint64_t above;  /* what the last one met */
     uint64_t values; /* so many were made: each is another */
 };
 
@@ -31,7 +32,7 @@ struct load_client {
 struct load_txn {
     struct load_client *client;
     struct hf_txn *t;
-    uint64_t invoked;
+    uint64_t invoked, above, commit;
     int code;     /* HF_OK, or of what failed first */
     FILE *record; /* of its operations; into `text` */
     char *text;

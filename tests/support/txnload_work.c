@@ -427,7 +427,7 @@ static void prefix_delete(struct load_client *c, const char *generation_key)
     char value[LOAD_VALUE_BYTES];
     struct load_txn t;
     uint64_t begun = load_now_ns();
-    bool counts = chance(c, 2), good = load_begin(c, &t, false);
+    bool counts = chance(c, 2) != 0, good = load_begin(c, &t, false);
     if (good && counts && load_get(&t, generation_key, value)) {
         uint64_t next = strtoull(value, NULL, 10) + 1;
         snprintf(value, sizeof value, "%" PRIu64, next);
@@ -435,7 +435,12 @@ static void prefix_delete(struct load_client *c, const char *generation_key)
     }
     if (good && t.code == HF_OK)
         load_delete_prefix(&t, "h");
-    if (!load_end(&t, LOAD_PREFIX))
+    good = load_end(&t, LOAD_PREFIX);
+    if (chance(c, 4) == 0) {
+        begun = load_now_ns();
+        good = hf_delete_prefix(c->h, load_bytes("h"), (uint32_t)load_set.deadline_ms, NULL) == HF_OK;
+    }
+    if (!good)
         return;
     uint64_t was = atomic_load(&prefix_deleted);
     while (was < begun && !atomic_compare_exchange_weak(&prefix_deleted, &was, begun))
