@@ -104,17 +104,8 @@ class Txns(ClusterTest):
         wait_for("all ready", 30, lambda: all((s := c.status_of(n)) and s.state == "ready" for n in c.names()))
         self.assertEqual(self.judge(c, load), [])
 
-    def test_leaders_killed(self):
-        self.nemesis(self.leaders_killed)
-
-    def test_coordinator_killed(self):
-        self.nemesis(self.coordinator_killed)
-
-    def test_stopped(self):
-        self.nemesis(self.stopped)
-
-    def test_all_restarted(self):
-        self.nemesis(self.all_restarted)
+    def test_nemeses(self):
+        self.nemesis(self.leaders_killed, self.coordinator_killed, self.stopped, self.all_restarted)
 
     def test_wall_jumps(self):
         self.nemesis(self.wall_jumps)
@@ -154,11 +145,50 @@ class Txns(ClusterTest):
 
 
 class Partitions(netns.NetTest):
-    """Hosts that do not hear each other."""
+    """Hosts that do not hear each other: leaders, the active coordinator, a client's way to either."""
 
     def setUp(self):
         self.random = random.Random(SEED)
         print(f"{self.id()}: replay with HOLDFAST_CHAOS_SEED={SEED}", file=sys.stderr)
+
+    def cut(self, c):
+        """One or two of the hosts alone, or all in two halves, the clients in one of them."""
+        names = list(c.processes)
+        leaders = [n for n in c.names() if (s := c.status_of(n, 0.5)) is not None and s.role == "leader"]
+        how = self.random.choice(["leader", "coordinator", "both", "halves", "one way"])
+        alone = []
+        if how in ("leader", "both", "one way") and leaders:
+            alone.append(self.random.choice(leaders))
+        if how in ("coordinator", "both"):
+            alone.append(self.random.choice(["coordinator/1", "coordinator/2"]))
+        if how == "halves":
+            alone = self.random.sample(names, len(names) // 2)
+        rest = [n for n in [*names, "client/1"] if n not in alone]
+        if how == "one way" and alone:
+            c.net.one_way(alone, rest)
+        else:
+            c.net.sides(alone, rest)
+        return how
+
+    def test_partitions(self):
+        c = self.net_cluster(shards=SHARDS, replicas=3, coordinators=2, clients=1, splits=txnloads.SPLITS)
+        c.up()
+        load = txnloads.TxnLoad(c, "t", inside=c.net.command("client/1"), seed=SEED)
+        load.await_acks(100, seconds=60)
+        until, hows = time.monotonic() + SECONDS, []
+        while time.monotonic() < until or len(hows) < 2:
+            try:
+                hows.append(self.cut(c))
+                time.sleep(0.5 + self.random.random() * 2.5)
+            finally:
+                c.net.heal()
+            load.await_acks(30, seconds=60)
+        counts = load.stop()
+        for shard in range(1, SHARDS + 1):
+            c.digests_agree(shard)
+        faults, said = txnloads.judge(load)
+        print(f"partitions: {hows}, {counts}; {said}", file=sys.stderr)
+        self.assertEqual(faults + starts.faults(c, lambda name: c.http(name, "/metrics")[1]), [])
 
 
 if __name__ == "__main__":
