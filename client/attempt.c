@@ -19,8 +19,10 @@
 #define PAUSE_NS (1 * CLOCK_NS_PER_MS)     /* the peer takes no message: look again after this */
 #define PATIENCE_NS (50 * CLOCK_NS_PER_MS) /* and after this look elsewhere */
 #define CUT_ATTEMPT_MS 2000u               /* the coordinator tries again by itself */
-#define HOPS_MAX 4u                        /* hints followed without a pause */
-#define SIZE_PER_MS 16384u                 /* a big request is given more time */
+#define LOCKED_MS_MIN 2u
+#define LOCKED_MS_MAX 50u
+#define HOPS_MAX 4u        /* hints followed without a pause */
+#define SIZE_PER_MS 16384u /* a big request is given more time */
 
 static void go(struct hf *h, struct hf_future *r);
 static void timer_fired(void *ctx, struct timer *t);
@@ -79,20 +81,30 @@ static void park(struct hf *h, struct hf_future *r, struct list *where, bool fir
     timers_set(&h->timers, &r->timer, r->deadline_ns);
 }
 
-static void backoff(struct hf *h, struct hf_future *r)
+static void back_after(struct hf *h, struct hf_future *r, uint64_t ms)
 {
-    uint64_t ms = CLIENT_BACKOFF_MS_MIN << (r->backoffs < 4 ? r->backoffs : 4);
-    ms = earlier(ms, CLIENT_BACKOFF_MS_MAX);
     uint64_t ns = ms * CLOCK_NS_PER_MS / 2;
     ns += random_below(&h->random, ns); /* so that many do not come back at once */
-    r->backoffs++;
     r->hops = 0;
     r->state = REQUEST_BACKOFF;
     list_remove(&r->link);
     timers_set(&h->timers, &r->timer, earlier(h->now_ns + ns, r->deadline_ns));
 }
 
+static void backoff(struct hf *h, struct hf_future *r)
+{
+    uint64_t ms = CLIENT_BACKOFF_MS_MIN << (r->backoffs < 4 ? r->backoffs : 4);
+    r->backoffs++;
+    back_after(h, r, earlier(ms, CLIENT_BACKOFF_MS_MAX));
+}
+
 /* ---- where to ---- */
+
+/* The active coordinator does it, not whoever has the key. */
+static bool by_oracle(const struct hf_future *r)
+{
+    return oracle_answers(r) || r->spread;
+}
 
 static struct peer *target(const struct hf *h, const struct shard *s)
 {
@@ -197,6 +209,8 @@ static void sent(struct hf *h, struct hf_future *r, struct peer *p)
     uint32_t doubled = r->attempts <= 4 ? r->attempts - 1 : 3;
     if (r->kind == REQUEST_TIMESTAMP)
         doubled = 0; /* it costs the coordinator nothing, and a late answer is as good */
+    if (r->spread)
+        doubled++; /* several rounds of several shards */
     uint64_t ms = (CLIENT_ATTEMPT_MS << doubled) + r->size / SIZE_PER_MS;
     if (r->kind == REQUEST_CUT)
         ms = CUT_ATTEMPT_MS;
@@ -229,13 +243,28 @@ static void send_to_oracle(struct hf *h, struct hf_future *r)
     int rc = p ? message_send(h, r, p) : HF_E_NO_MEMORY;
     if (rc == HF_OK) {
         sent(h, r, p);
-    } else if (rc == HF_E_NO_MEMORY) {
-        finish(h, r, rc, NULL);
+    } else if (rc == HF_E_LIMIT || rc == HF_E_NO_MEMORY) {
+        finish(h, r, outcome_refused(r, rc), NULL);
     } else {
         if (h->now_ns - p->refused_ns >= PATIENCE_NS)
             oracle_silent(h, p);
         backoff(h, r);
     }
+}
+
+/* Another request takes the place of what `r` was, of which nothing is in doubt. */
+static void become(struct hf *h, struct hf_future *r, enum request_kind kind)
+{
+    slots_renew(h, r);
+    if (r->session) {
+        session_done(&r->session, r->seq);
+        h->pump = true;
+    }
+    r->kind = kind;
+    r->shard = NULL;
+    r->spread = r->lost = false;
+    r->attempts = r->hops = 0;
+    r->unanswered = 0;
 }
 
 /* Takes the next step with `r`, wherever it stands. */
@@ -255,8 +284,21 @@ static void go(struct hf *h, struct hf_future *r)
         finish(h, r, outcome_refused(r, rc), NULL);
         return;
     }
+    if (r->spans && r->kind == REQUEST_DELETE_PREFIX) {
+        become(h, r, REQUEST_TIMESTAMP);
+        send_to_oracle(h, r);
+        return;
+    }
+    if (r->kind == REQUEST_TXN && !r->spread && r->txn->n_writes == 0) {
+        finish(h, r, HF_OK, NULL); /* one shard showed it one moment: nothing is left to ask */
+        return;
+    }
     if (!have_seq(h, r))
         return;
+    if (r->spread) {
+        send_to_oracle(h, r);
+        return;
+    }
     struct shard *s = r->shard;
     struct peer *p = target(h, s);
     if (p && !s->paused) {
@@ -281,7 +323,7 @@ static void timer_fired(void *ctx, struct timer *t)
     if (r->state == REQUEST_IN_FLIGHT) {
         r->lost = true;
         if (r->peer->heard_ns < r->sent_ns) { /* silent since: not merely slow with this one */
-            if (oracle_answers(r))
+            if (by_oracle(r))
                 oracle_silent(h, r->peer);
             else
                 forget(h, r->shard, r->peer);
@@ -304,15 +346,14 @@ void attempt_submit(struct hf *h, struct hf_future *r)
     go(h, r);
 }
 
-bool attempt_ask(struct hf *h, struct peer *p, enum request_kind kind, struct shard *s)
+/* Takes `r`. */
+static bool ask(struct hf *h, struct peer *p, struct hf_future *r)
 {
-    struct hf_future *r = future_new(h, NULL, kind, 0);
     if (!r || slots_take(h, r) != HF_OK) {
         free(r);
         return false;
     }
     r->timer.fire = timer_fired;
-    r->shard = s;
     r->peer = p;
     r->deadline_ns = h->now_ns + PROBE_MS * CLOCK_NS_PER_MS;
     if (message_send(h, r, p) != HF_OK) {
@@ -322,6 +363,24 @@ bool attempt_ask(struct hf *h, struct peer *p, enum request_kind kind, struct sh
     }
     sent(h, r, p);
     return true;
+}
+
+bool attempt_ask(struct hf *h, struct peer *p, enum request_kind kind, struct shard *s)
+{
+    struct hf_future *r = future_new(h, NULL, kind, 0);
+    if (r)
+        r->shard = s;
+    return ask(h, p, r);
+}
+
+/* A coordinator is to look at the transaction; whatever it answers, the request that met the lock tries again. */
+static void ask_resolve(struct hf *h, struct lock_id id)
+{
+    struct peer *p = oracle_peer(h);
+    struct hf_future *r = p ? future_new(h, NULL, REQUEST_RESOLVE, 0) : NULL;
+    if (r)
+        r->lock = id;
+    (void)ask(h, p, r); /* not sent: the next one that is met by the lock asks */
 }
 
 /* The route changed: surely not executed there, so it starts again with another shard's session. */
@@ -363,6 +422,16 @@ static void timestamp_refused(struct hf *h, struct hf_future *r, struct peer *p,
         backoff(h, r);
 }
 
+/* A lock is in the way of `r`: the same again when it may be gone. Who is met by it twice has it looked at. */
+static void locked(struct hf *h, struct hf_future *r, const Hf__Client__Reply *reply)
+{
+    const Hf__Entry__TxnId *id = reply->lock ? reply->lock->id : NULL;
+    r->locks++;
+    if (!h->routed && id && r->locks % 2 == 0)
+        ask_resolve(h, (struct lock_id){id->home, id->session, id->seq});
+    back_after(h, r, earlier((uint64_t)LOCKED_MS_MIN << (r->locks < 6 ? r->locks - 1 : 5), LOCKED_MS_MAX));
+}
+
 /* The current attempt was refused: surely not done by it. */
 static void refused(struct hf *h, struct hf_future *r, struct peer *p, Hf__Client__Reply *reply)
 {
@@ -374,12 +443,20 @@ static void refused(struct hf *h, struct hf_future *r, struct peer *p, Hf__Clien
     }
     if (r->kind == REQUEST_SESSION_OPEN)
         r->shard->opening_refusal = reply->code;
+    if (reply->code == HF_E_KEY_LOCKED) {
+        locked(h, r, reply);
+        hf__client__reply__free_unpacked(reply, NULL);
+        return;
+    }
     switch (outcome_class(reply)) {
     case HF_CLASS_RETRY_SAME:
         backoff(h, r);
         break;
     case HF_CLASS_RETRY_ELSEWHERE:
-        follow_hint(h, r, p, reply);
+        if (r->spread)
+            oracle_leave(h, p, reply->leader_endpoint);
+        else
+            follow_hint(h, r, p, reply);
         if (reply->code == HF_E_NOT_LEADER && r->hops++ < HOPS_MAX)
             go(h, r);
         else
@@ -400,6 +477,27 @@ static void refused(struct hf *h, struct hf_future *r, struct peer *p, Hf__Clien
     hf__client__reply__free_unpacked(reply, NULL);
 }
 
+/* A delete-prefix over several shards: begin → commit, and after a conflict from the beginning. False: it ends. */
+static bool goes_on(struct hf *h, struct hf_future *r, Hf__Client__Reply *reply)
+{
+    bool begun = r->spans && r->kind == REQUEST_TIMESTAMP && reply->code == HF_OK;
+    bool again = r->spans && r->kind == REQUEST_TXN && reply->code == HF_E_CONFLICT;
+    if (!begun && !again)
+        return false;
+    if (begun) {
+        r->txn->start = reply->timestamp;
+        become(h, r, REQUEST_TXN);
+        go(h, r);
+    } else {
+        r->at = reply->conflict ? reply->conflict->above : 0;
+        r->refusal = HF_E_CONFLICT;
+        become(h, r, REQUEST_TIMESTAMP);
+        backoff(h, r);
+    }
+    hf__client__reply__free_unpacked(reply, NULL);
+    return true;
+}
+
 void attempt_answer(struct hf *h, struct peer *p, Hf__Client__Reply *reply)
 {
     p->heard_ns = h->now_ns;
@@ -415,7 +513,8 @@ void attempt_answer(struct hf *h, struct peer *p, Hf__Client__Reply *reply)
     bool current = attempt == r->attempts && r->state == REQUEST_IN_FLIGHT;
     switch (outcome_judge(r, attempt, current, reply)) {
     case OUTCOME_FINAL:
-        finish(h, r, reply->code, reply);
+        if (!goes_on(h, r, reply))
+            finish(h, r, reply->code, reply);
         break;
     case OUTCOME_UNKNOWN:
         finish(h, r, HF_E_OUTCOME_UNKNOWN, reply);

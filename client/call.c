@@ -6,6 +6,7 @@
 #include "client/fork.h"
 #include "client/future.h"
 #include "common/sys/clock.h"
+#include "proto/pack.h"
 
 #define WAIT_MS 1000u
 
@@ -88,16 +89,39 @@ int hf_put_async(struct hf *h, struct hf_bytes key, struct hf_bytes value, uint6
     return HF_OK;
 }
 
+/* What a delete-prefix needs where it lies in several shards. */
+struct one_write {
+    Hf__Client__Txn txn;
+    Hf__Entry__TxnWrite write, *list[1];
+};
+
+static void room_for_txn(struct hf_future *f, struct slice prefix)
+{
+    struct one_write *one = (void *)f->bytes;
+    hf__client__txn__init(&one->txn);
+    hf__entry__txn_write__init(&one->write);
+    one->write.op = HF__ENTRY__OP__DELETE_PREFIX;
+    one->write.key = pack_bytes(prefix);
+    one->list[0] = &one->write;
+    one->txn.writes = one->list;
+    one->txn.n_writes = 1;
+    f->txn = &one->txn;
+}
+
 static int keyed(struct hf *h, enum request_kind kind, struct hf_bytes key, uint64_t at, const struct hf_call *call,
                  struct hf_future **out)
 {
     if (!key_ok(key))
         return HF_E_LIMIT;
     struct hf_future *f;
-    int rc = call_new(h, kind, call, key.size, &f);
+    size_t room = kind == REQUEST_DELETE_PREFIX ? sizeof(struct one_write) : 0;
+    int rc = call_new(h, kind, call, room + key.size, &f);
     if (rc)
         return rc;
+    f->size = room;
     f->key = future_copy(f, call_slice(key));
+    if (room > 0)
+        room_for_txn(f, f->key);
     f->at = at;
     call_post(f, out);
     return HF_OK;

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/base/error.h"
@@ -67,9 +68,17 @@ enum request_kind {
     REQUEST_SCAN,
     REQUEST_TIMESTAMP, /* `at`: above which */
     REQUEST_CUT,
+    REQUEST_TXN,          /* the end of a transaction: `txn` */
     REQUEST_SESSION_OPEN, /* from here on the library's own */
     REQUEST_STATUS,
     REQUEST_ROUTES,
+    REQUEST_RESOLVE, /* `lock` */
+};
+
+/* A transaction that has locked something. */
+struct lock_id {
+    uint32_t home;
+    uint64_t session, seq;
 };
 
 enum request_state { REQUEST_PARKED, REQUEST_BACKOFF, REQUEST_IN_FLIGHT };
@@ -102,6 +111,8 @@ struct hf_future {
     bool has_expected, becomes_absent, reverse, keys_only;
     uint32_t limit;
     uint64_t ttl_ms, at;
+    Hf__Client__Txn *txn; /* in `bytes`; NULL: no transaction, and never becomes one */
+    struct lock_id lock;
     uint64_t deadline_ns;
     struct hf_queue *queue; /* borrowed; may be NULL */
     void *tag;
@@ -119,6 +130,9 @@ struct hf_future {
     uint64_t unanswered; /* bit i: attempt i+1 was not answered; 64 and later attempts share the last bit */
     bool lost;           /* an attempt ran out of its time without an answer */
     uint32_t backoffs, hops;
+    uint32_t locks; /* so often a lock was in the way */
+    bool spread;    /* txn: a coordinator does it */
+    bool spans;     /* a delete-prefix over several shards: became a timestamp's request, then a transaction */
     uint64_t sent_ns;
     int refusal;                       /* code of the last refusal; 0: none */
     struct slice clip_start, clip_end; /* scan: the part of [key, end) its shard holds; in clip_bytes or as above */
@@ -139,6 +153,7 @@ struct hf_future {
     size_t size; /* of `bytes` */
     uint8_t bytes[];
 };
+_Static_assert(offsetof(struct hf_future, bytes) % _Alignof(Hf__Client__Txn) == 0, "a transaction stands there");
 
 struct hf {
     /* Constant. */

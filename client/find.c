@@ -209,6 +209,8 @@ void find_answered(struct hf *h, struct hf_future *r)
 {
     if (r->kind == REQUEST_ROUTES)
         routes_answered(h, r);
-    else
+    else if (r->kind == REQUEST_STATUS)
         status_answered(h, r);
+    else if (r->code == HF_E_NOT_LEADER && r->reply)
+        oracle_leave(h, r->peer, r->reply->leader_endpoint);
 }

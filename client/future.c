@@ -220,6 +220,8 @@ struct hf_version hf_future_version(const struct hf_future *f)
     const Hf__Client__Version *v = NULL;
     if (f->reply)
         v = f->reply->found ? f->reply->found : f->reply->written;
+    if (!v && f->kind == REQUEST_TXN)
+        return (struct hf_version){hf_future_timestamp(f), 0};
     return v ? (struct hf_version){v->t, v->seq} : (struct hf_version){0, 0};
 }
 
@@ -230,8 +232,20 @@ struct hf_bytes hf_future_value(const struct hf_future *f)
 
 uint64_t hf_future_timestamp(const struct hf_future *f)
 {
-    bool told = f->code == HF_E_RESTART_ABOVE || (f->code == HF_OK && oracle_answers(f));
+    if (f->kind == REQUEST_TXN && f->code == HF_OK && !f->reply)
+        return f->txn->start; /* it read on one shard only: nothing was to be asked */
+    bool told = f->code == HF_E_RESTART_ABOVE || (f->code == HF_OK && (oracle_answers(f) || f->kind == REQUEST_TXN));
     return told && f->reply ? f->reply->timestamp : 0;
+}
+
+uint64_t hf_future_conflict(const struct hf_future *f, struct hf_bytes *out_key)
+{
+    const Hf__Client__Conflict *c = f->code == HF_E_CONFLICT && f->reply ? f->reply->conflict : NULL;
+    if (out_key)
+        *out_key = c ? (struct hf_bytes){c->key.data, c->key.len} : (struct hf_bytes){NULL, 0};
+    if (!c)
+        return 0;
+    return c->above == 0 && c->version ? c->version->t : c->above;
 }
 
 void *hf_future_tag(const struct hf_future *f)

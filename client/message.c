@@ -17,6 +17,7 @@ struct parts {
     Hf__Client__Timestamp timestamp;
     Hf__Client__Cut cut;
     Hf__Client__Empty empty;
+    Hf__Entry__TxnId lock;
 };
 
 static ProtobufCBinaryData bytes(struct slice s) /* borrowed, only read */
@@ -62,6 +63,16 @@ static void fill_key(const struct hf_future *r, Hf__Client__Request *m, struct p
     }
 }
 
+static void fill_resolve(const struct hf_future *r, Hf__Client__Request *m, struct parts *p)
+{
+    hf__entry__txn_id__init(&p->lock);
+    p->lock.home = r->lock.home;
+    p->lock.session = r->lock.session;
+    p->lock.seq = r->lock.seq;
+    m->op_case = HF__CLIENT__REQUEST__OP_RESOLVE;
+    m->resolve = &p->lock;
+}
+
 static void fill(const struct hf_future *r, Hf__Client__Request *m, struct parts *p)
 {
     switch (r->kind) {
@@ -101,6 +112,10 @@ static void fill(const struct hf_future *r, Hf__Client__Request *m, struct parts
         m->op_case = HF__CLIENT__REQUEST__OP_CUT;
         m->cut = &p->cut;
         break;
+    case REQUEST_TXN:
+        m->op_case = HF__CLIENT__REQUEST__OP_TXN;
+        m->txn = r->txn;
+        break;
     case REQUEST_SESSION_OPEN:
         hf__client__session_open__init(&p->session_open);
         m->op_case = HF__CLIENT__REQUEST__OP_SESSION_OPEN;
@@ -115,6 +130,9 @@ static void fill(const struct hf_future *r, Hf__Client__Request *m, struct parts
         hf__client__empty__init(&p->empty);
         m->op_case = HF__CLIENT__REQUEST__OP_ROUTES;
         m->routes = &p->empty;
+        break;
+    case REQUEST_RESOLVE:
+        fill_resolve(r, m, p);
         break;
     }
 }
@@ -135,7 +153,7 @@ int message_send(struct hf *h, struct hf_future *r, struct peer *p)
         m.seq = r->seq;
         m.done_below = r->session->done_below;
     }
-    bool names_shard = !h->routed || r->session || r->kind == REQUEST_SESSION_OPEN;
+    bool names_shard = (!h->routed && !r->spread) || r->session || r->kind == REQUEST_SESSION_OPEN;
     m.shard = r->shard && names_shard ? r->shard->id : 0;
     fill(r, &m, &parts);
     return peer_send(h, p, &m);

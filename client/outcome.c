@@ -11,6 +11,8 @@ bool outcome_is_write(const struct hf_future *r)
     case REQUEST_CAS:
     case REQUEST_DELETE_PREFIX:
         return true;
+    case REQUEST_TXN:
+        return r->txn->n_writes > 0;
     case REQUEST_GET:
     case REQUEST_SCAN:
     case REQUEST_CUT:
@@ -18,6 +20,7 @@ bool outcome_is_write(const struct hf_future *r)
     case REQUEST_SESSION_OPEN: /* opened twice, one stays unused */
     case REQUEST_STATUS:
     case REQUEST_ROUTES:
+    case REQUEST_RESOLVE:
         return false;
     }
     return false;
@@ -52,13 +55,13 @@ static void mark_answered(struct hf_future *r, uint32_t attempt)
 
 static bool own_question(const struct hf_future *r)
 {
-    return r->kind == REQUEST_STATUS || r->kind == REQUEST_ROUTES;
+    return r->kind == REQUEST_STATUS || r->kind == REQUEST_ROUTES || r->kind == REQUEST_RESOLVE;
 }
 
 /* The shard executed it, or its session table says what became of it. */
 static bool decided(const struct hf_future *r, int code)
 {
-    if (code == HF_OK || own_question(r))
+    if (code == HF_OK || own_question(r) || (r->kind == REQUEST_TXN && code == HF_E_CONFLICT))
         return true;
     return outcome_is_write(r) && (code == HF_E_NOT_FOUND || code == HF_E_COMPARE_FAILED || code == HF_E_FENCED);
 }
@@ -101,6 +104,9 @@ static const char *late_reason(const struct hf *h, const struct hf_future *r)
     if (oracle_answers(r))
         return "deadline passed before anything was sent: no coordinator could be reached, and only they give "
                "timestamps";
+    if (r->spread && (r->session || !outcome_is_write(r)))
+        return "deadline passed before anything was sent: no coordinator could be reached, and only they commit over "
+               "several shards";
     if (r->shard && !h->routed && !r->shard->leader)
         return "deadline passed before anything was sent: no leader of the key's shard was found";
     if (outcome_is_write(r) && r->shard && !r->shard->session)
@@ -110,6 +116,8 @@ static const char *late_reason(const struct hf *h, const struct hf_future *r)
 
 int outcome_late(const struct hf *h, struct hf_future *r)
 {
+    if (r->spans && r->kind != REQUEST_TXN && r->refusal == HF_E_CONFLICT)
+        return HF_E_CONFLICT; /* its last try; the next had no time left */
     if (r->attempts == 0) {
         const struct shard *s = r->shard;
         if (outcome_is_write(r) && s && !s->session && error_class(s->opening_refusal) == HF_CLASS_RETRY_SAME)

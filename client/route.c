@@ -59,14 +59,63 @@ static int clip(const Hf__Catalog__Routes *routes, size_t at, struct hf_future *
     return HF_OK;
 }
 
+/* ---- transactions ---- */
+
+/* The ranges [first, last] are added to what is touched: *shard is the one of all of them, *several says that there is none. */
+static void touch(const Hf__Catalog__Routes *routes, size_t first, size_t last, uint32_t *shard, bool *several)
+{
+    if (*shard == 0)
+        *shard = routes->routes[first]->shard;
+    for (size_t i = first; i <= last && !*several; i++)
+        *several = routes->routes[i]->shard != *shard;
+}
+
+static void touch_prefix(const Hf__Catalog__Routes *routes, struct slice prefix, uint32_t *shard, bool *several)
+{
+    size_t first = routes_find(routes, prefix), last = first;
+    while (!holds_prefix(routes, last, prefix))
+        last++; /* the last range has no end: it holds the rest of any */
+    touch(routes, first, last, shard, several);
+}
+
+/* Its first written key names its home; of what only reads, the first key or range that was read. */
+static void route_txn(struct hf *h, struct hf_future *r)
+{
+    const Hf__Catalog__Routes *routes = h->routes;
+    const Hf__Client__Txn *t = r->txn;
+    uint32_t shard = 0;
+    bool several = false;
+    for (size_t i = 0; i < t->n_writes && !several; i++) {
+        struct slice key = pack_slice(t->writes[i]->key);
+        if (t->writes[i]->op == HF__ENTRY__OP__DELETE_PREFIX)
+            touch_prefix(routes, key, &shard, &several);
+        else
+            touch(routes, routes_find(routes, key), routes_find(routes, key), &shard, &several);
+    }
+    for (size_t i = 0; i < t->n_reads && !several; i++) {
+        size_t first = routes_find(routes, pack_slice(t->reads[i]->key)), last = first;
+        if (t->reads[i]->range)
+            last = route_below(routes, pack_slice(t->reads[i]->end));
+        touch(routes, first, last, &shard, &several);
+    }
+    r->spread = several || (h->routed && t->n_writes > 0);
+    struct slice first = {NULL, 0};
+    if (t->n_writes + t->n_reads > 0)
+        first = pack_slice(t->n_writes > 0 ? t->writes[0]->key : t->reads[0]->key);
+    r->shard = shard_at(h, routes_find(routes, first));
+}
+
 int route_request(struct hf *h, struct hf_future *r)
 {
+    if (r->kind == REQUEST_TXN) {
+        route_txn(h, r);
+        return HF_OK;
+    }
     const Hf__Catalog__Routes *routes = h->routes;
     size_t at = r->kind == REQUEST_SCAN && r->reverse ? route_below(routes, r->end) : routes_find(routes, r->key);
     if (r->kind == REQUEST_DELETE_PREFIX && !holds_prefix(routes, at, r->key)) {
-        r->message = "the prefix spans several shards: deleting it in one step takes a transaction; "
-                     "delete longer prefixes that lie in one shard each (holdfast routes shows the ranges)";
-        return HF_E_REFUSED;
+        r->spans = true;
+        return HF_OK;
     }
     int rc = r->kind == REQUEST_SCAN ? clip(routes, at, r) : HF_OK;
     if (rc == HF_OK)

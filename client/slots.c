@@ -36,9 +36,14 @@ int slots_take(struct hf *h, struct hf_future *r)
     if (rc)
         return rc;
     r->slot = h->slots_free[--h->slots_free_count];
-    r->generation = ++h->generation & GENERATION_MASK;
+    slots_renew(h, r);
     h->slots[r->slot] = r;
     return HF_OK;
+}
+
+void slots_renew(struct hf *h, struct hf_future *r)
+{
+    r->generation = ++h->generation & GENERATION_MASK;
 }
 
 void slots_release(struct hf *h, struct hf_future *r)

@@ -8,6 +8,8 @@
 
 /* Gives `r` a slot and its timer a place. HF_E_NO_MEMORY, HF_E_BUSY (all slots taken): `r` has none. */
 HF_CHECKED int slots_take(struct hf *h, struct hf_future *r);
+/* Nothing that was sent for `r` before is answered to it any more. */
+void slots_renew(struct hf *h, struct hf_future *r);
 void slots_release(struct hf *h, struct hf_future *r);
 /* The id of the attempt of `r` with this number (from 1). */
 uint64_t slots_id(const struct hf_future *r, uint32_t attempt);

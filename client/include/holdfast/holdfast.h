@@ -156,7 +156,8 @@ HF_RESULT int hf_del(struct hf *h, struct hf_bytes key, uint32_t deadline_ms, st
 /* expected NULL: the key must be absent. value NULL: it becomes absent. */
 HF_RESULT int hf_cas(struct hf *h, struct hf_bytes key, const struct hf_bytes *expected, const struct hf_bytes *value,
                      uint32_t deadline_ms, struct hf_version *out_version);
-/* Deletes every key with this prefix in one step. HF_E_REFUSED: the prefix spans shards (that takes a transaction). */
+/* Deletes every key with this prefix in one step. Where it spans shards that is a transaction of its own, which a coordinator
+ * makes (out_version: its timestamp, and 0). HF_E_REFUSED: it spans shards, and a shard's group is of an earlier feature level. */
 HF_RESULT int hf_delete_prefix(struct hf *h, struct hf_bytes prefix, uint32_t deadline_ms,
                                struct hf_version *out_version);
 /* at 0: the latest value, linearizable. Else the value as of that timestamp (hf_timestamp), see there. HF_E_NOT_FOUND. */
@@ -227,8 +228,11 @@ HF_API const char *hf_future_message(const struct hf_future *f); /* what, where,
 HF_API enum hf_class hf_future_class(const struct hf_future *f);
 HF_API struct hf_version hf_future_version(const struct hf_future *f); /* written, or of the value read */
 HF_API struct hf_bytes hf_future_value(const struct hf_future *f);     /* get */
-/* hf_timestamp_async, hf_cut_async: the timestamp. A read that failed with HF_E_RESTART_ABOVE: take one above it. Else 0. */
+/* hf_timestamp_async, hf_cut_async: the timestamp; hf_txn_commit_async: the commit's. A read that failed with HF_E_RESTART_ABOVE: take one above it. Else 0. */
 HF_API uint64_t hf_future_timestamp(const struct hf_future *f);
+/* hf_txn_commit_async, after HF_E_CONFLICT: above which to begin again, and the key that was in the way (or a range's beginning;
+ * empty: not known). Else 0. out_key may be NULL. */
+HF_API uint64_t hf_future_conflict(const struct hf_future *f, struct hf_bytes *out_key);
 HF_API void *hf_future_tag(const struct hf_future *f);
 
 /* A queue belongs to the handle it was opened on; *out is to be given to hf_queue_free. HF_E_NO_MEMORY, HF_E_CLOSED. */
@@ -292,6 +296,70 @@ HF_API uint64_t hf_cursor_timestamp(const struct hf_cursor *c);
 /* After HF_E_RESTART_ABOVE: above which a newer timestamp is to be taken. Else 0. */
 HF_API uint64_t hf_cursor_restart_above(const struct hf_cursor *c);
 HF_API void hf_cursor_close(struct hf_cursor *c);
+
+/* ---- transactions ---------------------------------------------------------------------------------------------------
+ *
+ * A transaction reads what was there at its start and keeps its writes in the program until hf_txn_commit, which sends all of it
+ * at once: then either everything is written, at one timestamp, in all shards, or nothing. It is committed only if all that it
+ * read is still so at that moment, ranges without what was not there included: as if everything in it had happened at that
+ * one moment (strict serializability). HF_E_CONFLICT: something else was first; nothing was written; begin again, best
+ * with hf_txn_run. Nobody waits for it before its commit, and it holds nothing: to drop it is free.
+ * One thread at a time. At most 10000 keys, prefixes and ranges together, and 16 MiB of keys and values (counting 32 bytes for
+ * each): HF_E_LIMIT from the call that would pass it, and the transaction may go on without that. Not over hf_close, but for hf_txn_free.
+ * Deadlines are as of the synchronous calls. */
+
+struct hf_txn;
+
+/* Draws its start, above `above` (0: nothing; else what hf_txn_conflict said). On HF_OK *out is to be given to hf_txn_free.
+ * Failures: those of hf_timestamp, HF_E_NO_MEMORY. */
+HF_RESULT int hf_txn_begin(struct hf *h, uint64_t above, uint32_t deadline_ms, struct hf_txn **out);
+
+/* As hf_get at the transaction's start, but sees its own writes (their version is 0.0). Where a lock is in the way it is tried
+ * again until the deadline: HF_E_KEY_LOCKED. HF_E_RESTART_ABOVE: begin again above hf_txn_conflict; while nothing was read that is done inside. */
+HF_RESULT int hf_txn_get(struct hf_txn *t, struct hf_bytes key, uint32_t deadline_ms, struct hf_value *out);
+/* As hf_scan at the transaction's start (range->at is 0), with its own writes in it: a page for hf_future_count, _item, _more and
+ * _free. Validated is what was told: the part of the range up to where the next page would begin. Failures as hf_txn_get. */
+HF_RESULT int hf_txn_scan(struct hf_txn *t, const struct hf_range *range, uint32_t deadline_ms,
+                          struct hf_future **out_page);
+
+/* These send nothing; the bytes are copied. Of several writes of one key the last counts. HF_E_INVALID: an empty key, or the
+ * transaction has ended. HF_E_LIMIT, HF_E_NO_MEMORY. ttl_ms counts from the commit; 0: for ever. */
+HF_RESULT int hf_txn_put(struct hf_txn *t, struct hf_bytes key, struct hf_bytes value, uint64_t ttl_ms);
+HF_RESULT int hf_txn_del(struct hf_txn *t, struct hf_bytes key);
+/* Every key with this prefix that is there at the commit, and what the transaction wrote under it so far. */
+HF_RESULT int hf_txn_delete_prefix(struct hf_txn *t, struct hf_bytes prefix);
+
+/* Ends the transaction. *out_timestamp (may be NULL): the moment at which all of it happened, which its writes have as version. One that wrote
+ * nothing is asked about only if it read in several shards.
+ *   HF_OK          done
+ *   HF_E_CONFLICT  surely not done, and never will be
+ *   other codes    as of any write: their class says whether surely not, or unknown (do not just repeat it: it may be done)
+ * HF_E_BUSY and HF_E_NO_MEMORY before anything was sent leave it open. */
+HF_RESULT int hf_txn_commit(struct hf_txn *t, uint32_t deadline_ms, uint64_t *out_timestamp);
+/* As hf_txn_commit, as a future (hf_future_timestamp, hf_future_conflict); t is ended and may be freed at once. */
+HF_RESULT int hf_txn_commit_async(struct hf_txn *t, const struct hf_call *call, struct hf_future **out);
+HF_API void hf_txn_rollback(struct hf_txn *t); /* ends it; nothing was sent and nothing is */
+HF_API void hf_txn_free(struct hf_txn *t);     /* rolled back, unless its commit was called. NULL is ignored */
+
+HF_API uint64_t hf_txn_start(const struct hf_txn *t); /* the timestamp at which it reads */
+/* Of the call that failed last, with HF_E_CONFLICT or HF_E_RESTART_ABOVE: above which the next transaction is to begin. *out_key (may be
+ * NULL; borrowed): what was in the way, of a range its beginning; empty: not known. Else 0. */
+HF_API uint64_t hf_txn_conflict(const struct hf_txn *t, struct hf_bytes *out_key);
+HF_API const char *hf_txn_message(const struct hf_txn *t); /* of the last failure; never NULL */
+
+/* The body of a transaction. Run again after a conflict: what it does outside of `t` must stand that. Not HF_OK: rolled back. */
+typedef int hf_txn_fn(struct hf_txn *t, void *ctx);
+
+struct hf_txn_options {
+    uint32_t deadline_ms; /* of everything together; 0: 10000. It bounds the calls on the transaction, too */
+    uint32_t tries_max;   /* 0: until the deadline */
+};
+
+/* Begins, calls fn, commits; after HF_E_CONFLICT, HF_E_KEY_LOCKED, HF_E_TOO_OLD or HF_E_RESTART_ABOVE, from fn or from the
+ * commit, again, after a short pause and above what was in the way, until it succeeds or its deadline comes: then the last failure. What fn
+ * returns otherwise is returned, and an unknown outcome is never repeated. fn neither commits nor frees. options may be NULL. */
+HF_RESULT int hf_txn_run(struct hf *h, hf_txn_fn *fn, void *ctx, const struct hf_txn_options *options,
+                         uint64_t *out_timestamp);
 
 /* ---- the cluster's state --------------------------------------------------------------------------------------------
  */

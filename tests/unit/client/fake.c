@@ -1,6 +1,7 @@
 /* fake.c: see fake.h. */
 #include "tests/unit/client/fake.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +113,77 @@ static bool write_at_leader(struct fake *f, uint32_t shard, const Hf__Client__Re
     return atomic_fetch_sub(&f->lose_replies, 1) <= 0;
 }
 
+/* ---- transactions ---- */
+
+static void note(struct fake *f, const char *format, ...)
+{
+    size_t size = strlen(f->txn_text);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(f->txn_text + size, sizeof f->txn_text - size, format, arguments);
+    va_end(arguments);
+}
+
+static void note_txn(struct fake *f, const Hf__Client__Request *q)
+{
+    const Hf__Client__Txn *t = q->txn;
+    f->txn_text[0] = 0;
+    f->txn_start = t->start;
+    f->txn_shard = q->shard;
+    for (size_t i = 0; i < t->n_writes; i++) {
+        const Hf__Entry__TxnWrite *w = t->writes[i];
+        char sign = w->op == HF__ENTRY__OP__PUT ? '+' : w->op == HF__ENTRY__OP__DELETE ? '-' : '*';
+        note(f, "%c%.*s", sign, (int)w->key.len, (const char *)w->key.data);
+        if (sign == '+')
+            note(f, "=%.*s", (int)w->value.len, (const char *)w->value.data);
+        note(f, " ");
+        f->txn_ttl = w->ttl_ms;
+    }
+    for (size_t i = 0; i < t->n_reads; i++) {
+        const Hf__Entry__TxnRead *r = t->reads[i];
+        if (r->range)
+            note(f, "?[%.*s,%.*s) ", (int)r->key.len, (const char *)r->key.data, (int)r->end.len,
+                 (const char *)r->end.data);
+        else
+            note(f, "?%.*s ", (int)r->key.len, (const char *)r->key.data);
+    }
+}
+
+/* True: a lock is in its way. */
+static bool meets_lock(struct fake *f, Hf__Client__Reply *reply)
+{
+    static _Thread_local Hf__Entry__TxnId id = HF__ENTRY__TXN_ID__INIT;
+    static _Thread_local Hf__Client__Lock lock = HF__CLIENT__LOCK__INIT;
+    if (atomic_load(&f->locked) <= 0)
+        return false;
+    atomic_fetch_sub(&f->locked, 1);
+    atomic_fetch_add(&f->locks_met, 1);
+    id.home = 1;
+    id.session = 2;
+    id.seq = 3;
+    lock.id = &id;
+    reply->code = HF_E_KEY_LOCKED;
+    reply->lock = &lock;
+    return true;
+}
+
+/* At its shard or at the coordinator. False: no answer. */
+static bool transaction(struct fake *f, const Hf__Client__Request *q, Hf__Client__Reply *reply)
+{
+    static _Thread_local Hf__Client__Conflict conflict = HF__CLIENT__CONFLICT__INIT;
+    note_txn(f, q);
+    if (atomic_load(&f->conflicts) > 0) {
+        atomic_fetch_sub(&f->conflicts, 1);
+        conflict.key = pack_bytes(slice_text("c"));
+        conflict.above = f->conflict_above;
+        reply->code = HF_E_CONFLICT;
+        reply->conflict = &conflict;
+        return true;
+    }
+    reply->timestamp = atomic_fetch_add(&f->issued, 1) + 1;
+    return q->txn->n_writes == 0 || write_at_leader(f, q->shard, q, reply);
+}
+
 static void scan(struct fake *f, const Hf__Client__Scan *q, Hf__Client__Reply *reply, Hf__Client__Item *items,
                  Hf__Client__Item **list)
 {
@@ -186,6 +258,8 @@ static bool answer_shard(struct fake *f, int server, bool routed, const Hf__Clie
         return true;
     }
     version.t = version.seq = 1;
+    if (q->op_case != HF__CLIENT__REQUEST__OP_SESSION_OPEN && meets_lock(f, reply))
+        return true;
     switch ((int)q->op_case) {
     case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
         if (f->refuse_sessions) {
@@ -207,6 +281,9 @@ static bool answer_shard(struct fake *f, int server, bool routed, const Hf__Clie
             atomic_fetch_add(&f->at_changes, 1);
         scan(f, q->scan, reply, items, list);
         return true;
+    case HF__CLIENT__REQUEST__OP_TXN:
+        atomic_fetch_add(&f->txns_at_shard, 1);
+        return transaction(f, q, reply);
     default:
         reply->written = &version;
         return write_at_leader(f, shard, q, reply);
@@ -269,6 +346,13 @@ static void serve(struct fake *f, int server, const struct net_peer *peer, const
         give_timestamp(f, q->timestamp->above, &reply);
     } else if (q->op_case == HF__CLIENT__REQUEST__OP_CUT) {
         give_timestamp(f, f->told, &reply);
+    } else if (q->op_case == HF__CLIENT__REQUEST__OP_RESOLVE) {
+        bool right =
+            server == FAKE_COORDINATOR && q->resolve->home == 1 && q->resolve->session == 2 && q->resolve->seq == 3;
+        atomic_fetch_add(&f->resolves, right);
+    } else if (server == FAKE_COORDINATOR && q->op_case == HF__CLIENT__REQUEST__OP_TXN) {
+        atomic_fetch_add(&f->txns_at_coordinator, 1);
+        answered = transaction(f, q, &reply);
     } else if (server == FAKE_COORDINATOR) {
         answered = answer_shard(f, f->leader, true, q, &reply); /* routed: as if forwarded */
     } else if (q->op_case == HF__CLIENT__REQUEST__OP_SCAN && late_scan(f, server, peer, q->id)) {

@@ -14,6 +14,7 @@
 enum { FAKE_COORDINATOR, FAKE_A, FAKE_B, FAKE_SERVERS };
 #define FAKE_KEYS 64
 #define FAKE_SEQS 8192
+#define FAKE_TXN_TEXT 1024
 
 struct fake_session {
     uint64_t id;
@@ -39,9 +40,12 @@ struct fake {
     _Atomic uint64_t restart;           /* reads at timestamps up to it are RESTART_ABOVE; 0: none is */
     _Atomic int restart_after;          /* so many pages are served before */
     _Atomic int latest_only;            /* FAKE_A or FAKE_B: it refuses reads at a timestamp; 0: nobody does */
-    bool twice;                         /* every reply is sent two times */
-    _Atomic bool split;                 /* A leads shard 1 (keys below "m"), B shard 2: version 2 of the routes */
-    _Atomic bool old_routes;            /* the coordinator still tells version 1 */
+    _Atomic int conflicts;              /* so many transactions meet one, with key "c" and `conflict_above` */
+    _Atomic uint64_t conflict_above;
+    _Atomic int locked;      /* so many reads, writes and transactions meet a lock of 1.2.3 */
+    bool twice;              /* every reply is sent two times */
+    _Atomic bool split;      /* A leads shard 1 (keys below "m"), B shard 2: version 2 of the routes */
+    _Atomic bool old_routes; /* the coordinator still tells version 1 */
     /* Counters, of the fake's thread; read after fake_stop or when the calls they count are over. */
     _Atomic int requests[FAKE_SERVERS], writes, executed, sessions_opened, repeated, window_broken, statuses;
     _Atomic uint64_t last_session, last_seq;
@@ -49,6 +53,11 @@ struct fake {
     _Atomic uint64_t last_at,
         at_changes;         /* of scans at a timestamp: the last one, how often it was another than before */
     _Atomic int timestamps; /* asked of the coordinator */
+    _Atomic int txns_at_shard, txns_at_coordinator, resolves, locks_met;
+    char
+        txn_text[FAKE_TXN_TEXT]; /* of the last transaction: "+key=value " "-key " "*prefix " "?key " "?[start,end) " */
+    uint64_t txn_start, txn_ttl; /* of it; the ttl of its last write */
+    uint32_t txn_shard;
 
     uint64_t told;             /* the mark of its last RESTART_ABOVE */
     struct net_peer late_peer; /* whose scan waits for the next one */
