@@ -121,6 +121,59 @@ static int cut_draw(void *ctx, struct hlc above, struct hlc *out)
     return oracle_issue_above(&c->oracle, above, out);
 }
 
+static bool resolve_active(void *ctx)
+{
+    struct coordinator *c = ctx;
+    return oracle_active(&c->oracle);
+}
+
+static struct hlc resolve_now(void *ctx)
+{
+    struct coordinator *c = ctx;
+    return oracle_now(&c->oracle);
+}
+
+static void resolve_list_said(void *ctx, const struct call *call, const Hf__Client__Reply *reply)
+{
+    struct coordinator *c = ctx;
+    resolve_listed(&c->resolve, call->shard, reply, clock_boot_ns());
+}
+
+static void resolve_said(void *ctx, const struct call *call, const Hf__Client__Reply *reply)
+{
+    struct coordinator *c = ctx;
+    resolve_answered(&c->resolve, call->tag, call->shard, reply, clock_boot_ns());
+}
+
+static int resolve_question(struct coordinator *c, uint32_t shard, Hf__Client__Request *request, uint64_t now_ns,
+                            call_done *done, uint64_t look)
+{
+    if (leaders_known(&c->leaders, shard) == 0)
+        return HF_E_UNAVAILABLE; /* takes no room of those that are led */
+    request->cluster = catalog_cluster(&c->catalog);
+    return calls_send_leader(&c->calls, shard, request, now_ns, RESOLVE_CALL_MS, done, c, look);
+}
+
+static int resolve_list(void *ctx, uint32_t shard, const Hf__Client__Txns *question, uint64_t now_ns)
+{
+    Hf__Client__Txns copy = *question;
+    Hf__Client__Request request = HF__CLIENT__REQUEST__INIT;
+    request.op_case = HF__CLIENT__REQUEST__OP_TXNS;
+    request.txns = &copy;
+    return resolve_question(ctx, shard, &request, now_ns, resolve_list_said, 0);
+}
+
+static int resolve_send(void *ctx, uint32_t shard, Hf__Client__Request *request, uint64_t look, uint64_t now_ns)
+{
+    return resolve_question(ctx, shard, request, now_ns, resolve_said, look);
+}
+
+static void lock_met(void *ctx, uint32_t shard, const Hf__Entry__TxnId *id, uint64_t now_ns)
+{
+    struct coordinator *c = ctx;
+    resolve_met(&c->resolve, id, shard, now_ns);
+}
+
 static void sync_leaders(struct coordinator *c, uint32_t shard)
 {
     uint32_t replicas[LIMIT_PEERS];
@@ -256,6 +309,7 @@ static void tick(struct coordinator *c, uint64_t now_ns)
     catalog_tick(&c->catalog, now_ns);
     oracle_tick(&c->oracle, routes != NULL, now_ns);
     cut_tick(&c->cut, now_ns);
+    resolve_tick(&c->resolve, now_ns);
     status_tick(&c->status, now_ns);
     if (routes != NULL) {
         renewals_tick(&c->renewals, routes, now_ns);
@@ -332,10 +386,21 @@ static int seed(struct coordinator *c)
 
 static void wire(struct coordinator *c)
 {
-    const struct forward_port forward_port = {
-        .ctx = c, .send = send_attempt, .pick = pick_replica, .answer = answer_client, .reroute = reroute};
+    const struct forward_port forward_port = {.ctx = c,
+                                              .send = send_attempt,
+                                              .pick = pick_replica,
+                                              .answer = answer_client,
+                                              .reroute = reroute,
+                                              .locked = lock_met};
     const struct cut_port cut_port = {
         .ctx = c, .routes = cut_routes, .led = cut_led, .ask = cut_question, .draw = cut_draw, .answer = answer_client};
+    const struct resolve_port resolve_port = {.ctx = c,
+                                              .routes = cut_routes,
+                                              .active = resolve_active,
+                                              .now = resolve_now,
+                                              .list = resolve_list,
+                                              .ask = resolve_send,
+                                              .answer = answer_client};
     const struct status_port status_port = {.ctx = c, .leader_changed = leader_changed, .gathered = gathered};
     const char *endpoint = c->options.endpoint ? c->options.endpoint : c->options.listen;
     links_init(&c->links, c->net, (int)c->options.queue_max + LINK_HWM_SLACK);
@@ -347,6 +412,7 @@ static void wire(struct coordinator *c)
     renewals_init(&c->renewals, &c->calls, &c->oracle);
     beat_init(&c->beat, &c->links, &c->oracle);
     cut_init(&c->cut, &cut_port, digest_random_u64());
+    resolve_init(&c->resolve, &resolve_port);
     status_init(&c->status, &status_port);
     c->status.calls = &c->calls;
     c->status.links = &c->links;
@@ -385,6 +451,7 @@ void coordinator_close(struct coordinator **out)
         return;
     calls_deinit(&c->calls); /* first: ends what others wait for */
     cut_deinit(&c->cut);
+    resolve_deinit(&c->resolve);
     status_deinit(&c->status);
     beat_deinit(&c->beat);
     renewals_deinit(&c->renewals);

@@ -13,6 +13,7 @@
 #include "coordinator/forward.h"
 #include "coordinator/front.h"
 #include "coordinator/renewals.h"
+#include "coordinator/resolve.h"
 #include "coordinator/status.h"
 
 struct coordinator_options {
@@ -40,6 +41,7 @@ struct coordinator {
     struct renewals renewals;
     struct beat beat;
     struct cut cut;
+    struct resolve resolve;
     struct status status;
     struct front front;
     struct arena arena;          /* of one reply from a replica */

@@ -40,5 +40,18 @@ struct metric counters[COUNTERS] = {
     [COUNTER_CUTS] = C("cuts_total", "Strict cuts made."),
     [COUNTER_CUTS_FAILED] =
         C("cuts_failed_total", "Attempts at a strict cut that came to nothing and were made again."),
+    [COUNTER_LOCKS_MET] = C("locks_met_total", "Times that a request met a lock of a transaction."),
+    [COUNTER_RESOLVED_COMMITTED] =
+        {"holdfast_coordinator_txns_resolved_total", "outcome=\"committed\"",
+         "Looks at transactions that nobody drove after which every shard concerned had the outcome.", METRIC_COUNTER,
+         0},
+    [COUNTER_RESOLVED_ROLLED_BACK] =
+        {"holdfast_coordinator_txns_resolved_total", "outcome=\"rolled_back\"",
+         "Looks at transactions that nobody drove after which every shard concerned had the outcome.", METRIC_COUNTER,
+         0},
+    [COUNTER_TXNS_UNDECIDED] =
+        G("txns_undecided", "Prepared transactions that shards keep and nobody drives, counted per shard."),
+    [COUNTER_TXNS_OLDEST] = {"holdfast_coordinator_txns_undecided_oldest_seconds", NULL,
+                             "Time since the oldest of them was prepared.", METRIC_GAUGE_NS, 0},
     [COUNTER_RENEWALS_FAILED] = C("lease_renewals_failed_total", "Renewals that failed or went unanswered."),
 };

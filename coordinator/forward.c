@@ -36,7 +36,12 @@ struct forward_item {
     uint64_t next_ns;      /* when to try again: retry if nothing is unanswered, else repeat */
     uint32_t retry_ms;     /* the last wait of each sort, to double it */
     uint32_t repeat_ms;
+    uint32_t locked_ms;
     int refusal; /* code of the last refusal, 0: none */
+    struct {
+        uint32_t home;
+        uint64_t session, seq, min_commit;
+    } lock; /* KEY_LOCKED: whose, as far as the shard said */
     bool scan_more;
     struct buf scan_next;
 };
@@ -171,11 +176,32 @@ static bool may_be_executed(const struct forward_item *item)
     return item->unanswered != 0 || item->doubt;
 }
 
+static void finish_locked(struct forward *f, struct forward_item *item)
+{
+    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    Hf__Client__Lock lock = HF__CLIENT__LOCK__INIT;
+    Hf__Entry__TxnId id = HF__ENTRY__TXN_ID__INIT;
+    id.home = item->lock.home;
+    id.session = item->lock.session;
+    id.seq = item->lock.seq;
+    lock.id = &id;
+    lock.min_commit = item->lock.min_commit;
+    reply.code = HF_E_KEY_LOCKED;
+    reply.message = (char *)(uintptr_t) "a transaction that is not decided yet kept its lock until the deadline";
+    reply.shard = item->queue->shard;
+    reply.lock = id.home != 0 ? &lock : NULL;
+    finish(f, item, &reply);
+}
+
 static void finish_late(struct forward *f, struct forward_item *item)
 {
     char text[TEXT_BYTES], who[32] = "the active coordinator";
     bool clock = item->queue->shard == FORWARD_CLOCK;
     bool unknown = item->kind != FORWARD_READ && may_be_executed(item);
+    if (!unknown && item->refusal == HF_E_KEY_LOCKED) {
+        finish_locked(f, item);
+        return;
+    }
     if (!clock)
         snprintf(who, sizeof who, "shard %" PRIu32, item->queue->shard);
     if (unknown)
@@ -207,6 +233,12 @@ static void wait_repeat(struct forward_item *item, uint64_t now_ns)
 {
     item->repeat_ms = doubled(item->repeat_ms, RESEND_MS_MIN, RESEND_MS_MAX);
     item->next_ns = now_ns + item->repeat_ms * CLOCK_NS_PER_MS;
+}
+
+static void wait_unlocked(struct forward_item *item, uint64_t now_ns)
+{
+    item->locked_ms = doubled(item->locked_ms, LOCKED_MS_MIN, LOCKED_MS_MAX);
+    item->next_ns = now_ns + item->locked_ms * CLOCK_NS_PER_MS;
 }
 
 /* The request and behind it what belongs to this attempt. */
@@ -276,7 +308,7 @@ static bool may_try(const struct forward_item *item)
 }
 
 /* What a reply to one attempt means for the request. */
-enum verdict { FINAL, RETRY, REROUTE, DOUBT };
+enum verdict { FINAL, RETRY, REROUTE, DOUBT, LOCKED };
 
 static enum verdict judge(const struct forward_item *item, int code)
 {
@@ -284,6 +316,8 @@ static enum verdict judge(const struct forward_item *item, int code)
     case HF_CLASS_NONE:
         return FINAL;
     case HF_CLASS_RETRY_SAME:
+        if (code == HF_E_KEY_LOCKED)
+            return LOCKED;
         return code == HF_E_NOT_READY || code == HF_E_NO_ROUTE || may_be_executed(item) ? RETRY : FINAL;
     case HF_CLASS_RETRY_ELSEWHERE:
         return RETRY;
@@ -299,7 +333,8 @@ static enum verdict judge(const struct forward_item *item, int code)
 
 static bool decided(int code)
 {
-    return code == HF_OK || code == HF_E_NOT_FOUND || code == HF_E_COMPARE_FAILED || code == HF_E_FENCED;
+    return code == HF_OK || code == HF_E_NOT_FOUND || code == HF_E_COMPARE_FAILED || code == HF_E_CONFLICT ||
+           code == HF_E_FENCED;
 }
 
 static void final(struct forward *f, struct forward_item *item, Hf__Client__Reply *reply)
@@ -330,6 +365,24 @@ static void refused(struct forward *f, struct forward_item *item, int code, uint
     again(item, code, now_ns);
     if (first && error_class(code) == HF_CLASS_RETRY_ELSEWHERE && may_try(item))
         attempt(f, item, now_ns);
+}
+
+/* Surely not executed by that attempt, and the leader is who answered. */
+static void locked(struct forward *f, struct forward_item *item, const Hf__Client__Reply *reply, uint64_t now_ns)
+{
+    item->refusal = HF_E_KEY_LOCKED;
+    item->avoid = 0;
+    item->lock.home = 0;
+    wait_unlocked(item, now_ns);
+    const Hf__Client__Lock *lock = reply->lock;
+    if (lock == NULL || lock->id == NULL)
+        return;
+    item->lock.home = lock->id->home;
+    item->lock.session = lock->id->session;
+    item->lock.seq = lock->id->seq;
+    item->lock.min_commit = lock->min_commit;
+    if (f->port.locked != NULL)
+        f->port.locked(f->port.ctx, item->queue->shard, lock->id, now_ns);
 }
 
 static void reroute(struct forward *f, struct forward_item *item, Hf__Client__Reply *reply, uint64_t now_ns)
@@ -373,6 +426,9 @@ bool forward_reply(struct forward *f, Hf__Client__Reply *reply, uint64_t now_ns)
         break;
     case REROUTE:
         reroute(f, item, reply, now_ns);
+        break;
+    case LOCKED:
+        locked(f, item, reply, now_ns);
         break;
     case DOUBT:
         item->doubt = true;

@@ -1,7 +1,7 @@
 /* forward.h: requests of clients on their way to shards: who waits for what, until when, and what may be repeated.
  *
  * Position: front.c hands validated and routed requests in; replies of replicas come back through it to the client.
- * Pure but for its port (four functions): time is an argument. Thread: loop thread only.
+ * Pure but for its port: time is an argument. Thread: loop thread only.
  *
  * Life of a request (one struct forward_item):
  *
@@ -12,12 +12,12 @@
  * - Each attempt has an id of its own (serial and attempt number), so a late refusal of one attempt is never taken for
  * the answer to another, and `unanswered` says which of them may still be executed (I9).
  * - A request is tried again while no attempt is unanswered: after a refusal of class RETRY_ELSEWHERE, NOT_READY or
- *   NO_ROUTE, and after a failed send.
+ *   NO_ROUTE, after KEY_LOCKED, and after a failed send. A lock is told to the port; the pause after it begins short.
  * - While an attempt is unanswered only a repeatable one is tried again: a read, a fence, a write with a session.
  * - At the deadline: all attempts refused → UNAVAILABLE, surely not done. Else reads UNAVAILABLE, writes
- * OUTCOME_UNKNOWN.
+ * OUTCOME_UNKNOWN. Where that is UNAVAILABLE and the last refusal was KEY_LOCKED, it is KEY_LOCKED.
  * - What a shard says about one attempt ends a write that has another one unanswered only if the session table or the
- * key itself decided: OK, NOT_FOUND, COMPARE_FAILED, FENCED. Any other final answer then is OUTCOME_UNKNOWN.
+ * key itself decided: OK, NOT_FOUND, COMPARE_FAILED, CONFLICT, FENCED. Any other final answer then is OUTCOME_UNKNOWN.
  *
  * Every shard has a queue of its own, bounded in requests and bytes (I12): a silent shard takes no other's room. */
 #pragma once
@@ -55,6 +55,8 @@ struct forward_port {
     void (*answer)(void *ctx, const struct forward_client *client, Hf__Client__Reply *reply);
     /* Where the request `body` belongs by the newest routes. */
     enum forward_reroute (*reroute)(void *ctx, struct slice body, uint32_t shard, uint32_t *out_shard);
+    /* A request met a lock of this transaction; nullable. */
+    void (*locked)(void *ctx, uint32_t shard, const Hf__Entry__TxnId *id, uint64_t now_ns);
 };
 
 /* A request to take in. `body` is a packed Request; id, shard, route_version, cluster and deadline in it are

@@ -161,6 +161,26 @@ static void ask_for_cut(struct coordinator *c, const struct forward_client *clie
         answer_code(c, client, rc, "too many wait for a cut");
 }
 
+static void resolve(struct coordinator *c, const struct forward_client *client, const Hf__Client__Request *request,
+                    uint64_t now_ns)
+{
+    char text[REQUESTS_TEXT_BYTES];
+    int rc = front_check(request, text);
+    if (rc == HF_OK && (routes_shard(c->catalog.routes, request->resolve->home) == NULL ||
+                        (request->shard != 0 && routes_shard(c->catalog.routes, request->shard) == NULL))) {
+        rc = HF_E_ABSENT;
+        snprintf(text, sizeof text, "a shard that does not exist: the transaction's home %" PRIu32 " or shard %" PRIu32,
+                 request->resolve->home, request->shard);
+    }
+    if (rc == HF_OK) {
+        rc =
+            resolve_ask(&c->resolve, client, request->resolve, request->shard, deadline_of(c, request, now_ns), now_ns);
+        snprintf(text, sizeof text, "too many wait for what becomes of transactions");
+    }
+    if (rc)
+        answer_code(c, client, rc, text);
+}
+
 static void answer_routes(struct coordinator *c, const struct forward_client *client)
 {
     Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
@@ -267,6 +287,7 @@ static bool answer_always(struct coordinator *c, const struct forward_client *cl
     case HF__CLIENT__REQUEST__OP_TRANSFER:
     case HF__CLIENT__REQUEST__OP_TIMESTAMP:
     case HF__CLIENT__REQUEST__OP_CUT:
+    case HF__CLIENT__REQUEST__OP_RESOLVE:
     case HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT:
     case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
         return false;
@@ -292,6 +313,8 @@ static void dispatch(struct coordinator *c, const struct forward_client *client,
         answer_clock(c, client, request, now_ns);
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_CUT) {
         ask_for_cut(c, client, request, now_ns);
+    } else if (request->op_case == HF__CLIENT__REQUEST__OP_RESOLVE) {
+        resolve(c, client, request, now_ns);
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_ROUTES) {
         answer_routes(c, client);
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_CLUSTER_STATUS) {

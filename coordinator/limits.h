@@ -43,6 +43,20 @@
 #define CUT_RETRY_MS 50u
 #define CUT_CLIENTS_MAX 1024u
 
+/* Transactions that nobody drives, and locks in the way of requests. */
+#define RESOLVE_PERIOD_MS 500u      /* every shard is asked for its transactions so often */
+#define RESOLVE_SKIPPED_MS 50u      /* or so soon again, if there was no room for all of them */
+#define RESOLVE_CALL_MS 1000u       /* a question is given up after this */
+#define RESOLVE_REST_MS 100u        /* an undecided transaction is not looked at again before */
+#define RESOLVE_PAGE 256u           /* transactions in one answer */
+#define RESOLVE_ASKS_MAX 4096u      /* questions in flight, */
+#define RESOLVE_SHARD_ASKS_MAX 256u /* and to one shard */
+#define RESOLVE_RESTING_MAX 4096u
+#define RESOLVE_CLIENTS_MAX 4096u     /* that wait for a look, */
+#define RESOLVE_LOOK_CLIENTS_MAX 256u /* and for one */
+#define LOCKED_MS_MIN 2u              /* pause of a request that met a lock, doubled up to */
+#define LOCKED_MS_MAX 50u
+
 /* The clock. */
 #define CLOCK_LEASE_MS 1500u          /* of the active coordinator, from the sending of its last compare-and-set */
 #define CLOCK_TAKEOVER_MARGIN_MS 150u /* a standby waits so much longer: clocks of two machines differ in rate */

@@ -158,6 +158,7 @@ int route_request(const Hf__Catalog__Routes *routes, const Hf__Client__Request *
     case HF__CLIENT__REQUEST__OP_CUT:
     case HF__CLIENT__REQUEST__OP_HOLD:
     case HF__CLIENT__REQUEST__OP_TIMESTAMP:
+    case HF__CLIENT__REQUEST__OP_RESOLVE:
     case HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT:
     case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
         break;
