@@ -309,12 +309,36 @@ static void bank_read(struct load_client *c)
         bank_judge("transaction", t.invoked, a.money, a.count);
 }
 
+struct transfer {
+    struct load_txn *t;
+    char from[LOAD_KEY_BYTES], to[LOAD_KEY_BYTES];
+    long amount;
+};
+
+/* hf_txn_fn, of hf_txn_run or not. */
+static int bank_transfer(struct hf_txn *txn, void *context)
+{
+    struct transfer *w = context;
+    char value[LOAD_VALUE_BYTES];
+    w->t->t = txn;
+    bool good = load_get(w->t, w->from, value);
+    long left = good ? strtol(value, NULL, 10) - w->amount : 0;
+    good = good && load_get(w->t, w->to, value);
+    long more = good ? strtol(value, NULL, 10) + w->amount : 0;
+    snprintf(value, sizeof value, "%ld", left);
+    good = good && load_put(w->t, w->from, value);
+    snprintf(value, sizeof value, "%ld", more);
+    if (good)
+        load_put(w->t, w->to, value);
+    return w->t->code;
+}
+
 static void bank_once(struct load_client *c)
 {
-    char from[LOAD_KEY_BYTES], to[LOAD_KEY_BYTES], value[LOAD_VALUE_BYTES];
     uint64_t what = chance(c, 10), giver = chance(c, ACCOUNTS),
              taker = (giver + 1 + chance(c, ACCOUNTS - 1)) % ACCOUNTS;
     struct load_txn t;
+    struct transfer w = {.t = &t, .amount = 1 + (long)chance(c, 20)};
     if (what < 2) {
         bank_snapshot(c);
         return;
@@ -323,18 +347,17 @@ static void bank_once(struct load_client *c)
         bank_read(c);
         return;
     }
-    account_key(from, giver);
-    account_key(to, taker);
-    long amount = 1 + (long)chance(c, 20);
-    bool good = load_begin(c, &t, false) && load_get(&t, from, value);
-    long left = good ? strtol(value, NULL, 10) - amount : 0;
-    good = good && load_get(&t, to, value);
-    long more = good ? strtol(value, NULL, 10) + amount : 0;
-    snprintf(value, sizeof value, "%ld", left);
-    good = good && load_put(&t, from, value);
-    snprintf(value, sizeof value, "%ld", more);
-    if (good)
-        load_put(&t, to, value);
+    account_key(w.from, giver);
+    account_key(w.to, taker);
+    if (what < 8) {
+        struct hf_txn_options options = {.deadline_ms = (uint32_t)load_set.deadline_ms};
+        load_begin(c, &t, true);
+        int code = hf_txn_run(c->h, bank_transfer, &w, &options, NULL);
+        load_end_plain(&t, code, LOAD_BANK);
+        return;
+    }
+    if (load_begin(c, &t, false))
+        bank_transfer(t.t, &w);
     load_end(&t, LOAD_BANK);
 }
 
