@@ -26,6 +26,7 @@ enum cli_exit cli_exit_of(int code)
     case HF_E_LOCKED:
     case HF_E_FENCED:
     case HF_E_RESTART_ABOVE:
+    case HF_E_CONFLICT:
         return CLI_CONFLICT;
     case HF_E_LIMIT:
     case HF_E_REFUSED:

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "common/base/arena.h"
 #include "common/base/error.h"
@@ -40,7 +41,7 @@ struct cli {
     bool timeout_given, json, hex, routed;
     /* Of single commands. */
     const char *prefix, *resume;
-    uint64_t ttl_ms, limit, rate, outstanding, shard;
+    uint64_t ttl_ms, limit, rate, outstanding, shard, retry;
     uint64_t at, above; /* timestamps; at: CLI_AT_NONE when --at was not given */
     bool reverse, keys_only, watch;
     struct cli_argument arguments[CLI_ARGUMENTS_MAX];
@@ -103,6 +104,11 @@ int keys_timestamp(struct cli *c);
 /* pages.c */
 int pages_scan(struct cli *c);
 int pages_dump(struct cli *c);
+void pages_print_item(FILE *to, const struct cli *c, const struct hf_item *item);
+/* The first key after all that begin with `prefix`; empty when there is none. In c->arena. */
+struct hf_bytes pages_prefix_end(struct cli *c, struct hf_bytes prefix);
+/* txn.c */
+int txn_run(struct cli *c);
 /* load.c */
 int load_run(struct cli *c);
 /* cluster.c */

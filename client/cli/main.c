@@ -15,6 +15,7 @@ static const char help[] =
     "ranges   scan [--prefix P | START END] [--limit N] [--reverse] [--keys-only] [--at T]\n"
     "         dump [--prefix P] [--at T]\n"
     "         load FILE|- [--rate N] [--outstanding N] [--resume FILE]\n"
+    "txn      txn [--retry N]: a transaction of the lines on the standard input\n"
     "time     timestamp [--above T]: a fresh one, a decimal number\n"
     "cluster  status [--watch]    members    routes    leader transfer SHARD [REPLICA]\n"
     "         bootstrap FILE      inspect DIR (of a stopped replica)\n"
@@ -43,8 +44,22 @@ static const char help[] =
     "Its puts are given 30 s each unless --timeout says otherwise.\n"
     "Ctrl-C ends it after what is out was answered; with --resume the same command goes on where it stopped.\n"
     "\n"
-    "exit: 0 ok, 1 not found or compare failed, 2 usage, 3 surely not done, 4 conflict (of a read at T: a newer T is\n"
-    "      needed), 5 outcome unknown, 6 refused (identity, limit, a T too old or never given out), 7 degraded "
+    "txn reads a line a command:  get K    put K V [ttl MS]    del K    delprefix P    expect K V    expect-absent K\n"
+    "         scan [--prefix P | START END] [limit N]    rollback\n"
+    "The end of the input commits, and all of it happens at one moment or nothing does. What follows a command's name "
+    "stands\n"
+    "between TABs if the line has one behind it, else between spaces; \\t \\n \\\\ \\xHH as in load. # begins a "
+    "remark.\n"
+    "Reads see the script's own writes. A key that does not hold what expect says ends it with exit 1, and nothing is "
+    "written.\n"
+    "get and scan print as the commands do (nothing for a key that is absent), then \"committed T\". --retry N does "
+    "the whole script\n"
+    "again after a conflict, up to N times (default 0); printed is the last try's.\n"
+    "\n"
+    "exit: 0 ok, 1 not found or compare (expect) failed, 2 usage, 3 surely not done, 4 conflict (of a read at T: a "
+    "newer T\n"
+    "      is needed; of a txn: something else was first, nothing was written), 5 outcome unknown, 6 refused "
+    "(identity, limit, a T too old or never given out), 7 degraded "
     "(status), not equal or not all compared (verify)\n";
 
 enum { /* which single-command options a command takes */
@@ -57,6 +72,7 @@ enum { /* which single-command options a command takes */
        TAKES_WATCH = 64,
        TAKES_SHARD = 128,
        TAKES_ABOVE = 256,
+       TAKES_RETRY = 512,
 };
 
 struct command {
@@ -75,6 +91,7 @@ static const struct command commands[] = {
     {"scan", NULL, 0, 2, TAKES_AT | TAKES_PREFIX | TAKES_SCAN, pages_scan},
     {"dump", NULL, 0, 0, TAKES_AT | TAKES_PREFIX, pages_dump},
     {"load", NULL, 1, 1, TAKES_LOAD, load_run},
+    {"txn", NULL, 0, 0, TAKES_RETRY, txn_run},
     {"timestamp", NULL, 0, 0, TAKES_ABOVE, keys_timestamp},
     {"status", NULL, 0, 0, TAKES_WATCH, cluster_status},
     {"members", NULL, 0, 0, 0, cluster_members},
@@ -117,6 +134,7 @@ static const struct option options[] = {
     {"--outstanding", KIND_NUMBER, AT(outstanding), TAKES_LOAD, {0, UINT32_MAX}},
     {"--resume", KIND_TEXT, AT(resume), TAKES_LOAD, {0, 0}},
     {"--watch", KIND_FLAG, AT(watch), TAKES_WATCH, {0, 0}},
+    {"--retry", KIND_NUMBER, AT(retry), TAKES_RETRY, {0, 1000000}},
     {"--shard", KIND_NUMBER, AT(shard), TAKES_SHARD, {1, UINT32_MAX}},
 };
 

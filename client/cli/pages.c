@@ -9,32 +9,31 @@
 
 #define PAGE_RETRIES_MAX 20 /* a dump of many pages is not ended by one election */
 
-static void print_item(const struct cli *c, const struct hf_item *item)
+void pages_print_item(FILE *to, const struct cli *c, const struct hf_item *item)
 {
     struct slice key = cli_slice(item->key), value = cli_slice(item->value);
     if (c->json) {
         bool hex = c->hex || !text_is_utf8(key) || !text_is_utf8(value);
-        fputs("{\"key\":", stdout);
-        text_json_or_hex(stdout, key, hex);
+        fputs("{\"key\":", to);
+        text_json_or_hex(to, key, hex);
         if (!c->keys_only) {
-            fputs(",\"value\":", stdout);
-            text_json_or_hex(stdout, value, hex);
+            fputs(",\"value\":", to);
+            text_json_or_hex(to, value, hex);
         }
-        printf(",\"version\":\"%" PRIu64 ".%" PRIu64 "\"%s}", item->version.timestamp, item->version.sequence,
-               hex ? ",\"hex\":true" : "");
+        fprintf(to, ",\"version\":\"%" PRIu64 ".%" PRIu64 "\"%s}", item->version.timestamp, item->version.sequence,
+                hex ? ",\"hex\":true" : "");
     } else {
         void (*print)(FILE *, struct slice) = c->hex ? text_hex : text_escape;
-        print(stdout, key);
+        print(to, key);
         if (!c->keys_only) {
-            putchar('\t');
-            print(stdout, value);
+            putc('\t', to);
+            print(to, value);
         }
     }
-    putchar('\n');
+    putc('\n', to);
 }
 
-/* The first key after all that begin with `prefix`; empty when there is none. In c->arena. */
-static struct hf_bytes prefix_end(struct cli *c, struct hf_bytes prefix)
+struct hf_bytes pages_prefix_end(struct cli *c, struct hf_bytes prefix)
 {
     size_t size = prefix.size;
     const uint8_t *bytes = prefix.data;
@@ -82,7 +81,7 @@ static int print_all(struct cli *c, struct reading *r, struct hf_cursor *cursor)
         if (rc || !item)
             return rc;
         tries = 0;
-        print_item(c, item);
+        pages_print_item(stdout, c, item);
         printed(r, item);
         if (ferror(stdout))
             break;
@@ -147,7 +146,7 @@ static bool prefix_range(struct cli *c, struct hf_range *range)
 {
     if (!cli_bytes(c, c->prefix, &range->start))
         return false;
-    range->end = prefix_end(c, range->start);
+    range->end = pages_prefix_end(c, range->start);
     return true;
 }
 

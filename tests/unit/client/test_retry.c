@@ -294,16 +294,16 @@ static void late_duplicates_change_nothing(void)
     CU_ASSERT_EQUAL(fake.executed, 200);
 }
 
-static void a_prefix_over_two_shards_is_refused_unsent(void)
+static void a_prefix_in_one_shard_is_its_leaders(void)
 {
     prepare();
     fake.split = true;
     struct hf *h = begin(0);
-    CU_ASSERT_EQUAL(hf_delete_prefix(h, text(""), DEADLINE_MS, NULL), HF_E_REFUSED);
-    CU_ASSERT_EQUAL(fake.writes, 0);
     CU_ASSERT_EQUAL(hf_delete_prefix(h, text("a"), DEADLINE_MS, NULL), HF_OK);
     CU_ASSERT_EQUAL(hf_delete_prefix(h, text("m"), DEADLINE_MS, NULL), HF_OK);
     end(&h);
+    CU_ASSERT_EQUAL(fake.executed, 2);
+    CU_ASSERT_EQUAL(fake.txns_at_coordinator, 0);
 }
 
 static void scan_all(struct hf *h, int reverse)
@@ -391,7 +391,7 @@ int main(void)
         {"nobody there is surely not done", nobody_there_is_surely_not_done},
         {"the window is never overrun", the_window_is_never_overrun},
         {"late duplicates change nothing", late_duplicates_change_nothing},
-        {"a prefix over two shards is refused unsent", a_prefix_over_two_shards_is_refused_unsent},
+        {"a prefix in one shard is its leader's", a_prefix_in_one_shard_is_its_leaders},
         {"a scan goes on in the next shard both ways", a_scan_goes_on_in_the_next_shard_both_ways},
         {"a late answer to a scan is not taken", a_late_answer_to_a_scan_is_not_taken},
         {"closing ends every call", closing_ends_every_call},
