@@ -19,15 +19,47 @@ static int may_serve(const struct replica *r)
     return r->was_serving ? HF_OK : HF_E_NOT_READY;
 }
 
+/* Of a transaction that is prepared: it ends locks that others wait for. */
+static bool decides(const struct replica_write *w)
+{
+    return w->kind == WRITE_COMMAND &&
+           (w->command.op == HF__ENTRY__OP__TXN_COMMIT || w->command.op == HF__ENTRY__OP__TXN_ROLLBACK ||
+            w->command.op == HF__ENTRY__OP__TXN_FORGET);
+}
+
+/* What lives for a time by what it is stamped with. */
+static bool has_ttl(const Hf__Entry__Command *c)
+{
+    bool ttl = c->ttl_ms > 0 || (c->txn != NULL && c->txn->ttl_ms > 0);
+    if (c->op == HF__ENTRY__OP__TXN_WHOLE)
+        for (size_t i = 0; !ttl && i < c->txn->n_writes; i++)
+            ttl = c->txn->writes[i]->ttl_ms > 0;
+    return ttl;
+}
+
 /* May it be stamped now? A user's write needs a leader's time, a time to live the coordinator's; the catalog's writes need
  * neither, and a lease brings its own. */
 static bool needs_clock(const struct replica *r, const struct replica_write *w)
 {
     if (w->kind == WRITE_LEASE || (w->kind == WRITE_COMMAND && w->command.space == HF__ENTRY__SPACE__CATALOG))
         return false;
-    if (w->kind == WRITE_COMMAND) /* who asks us lets it wait */
+    if (w->kind == WRITE_COMMAND && !decides(w)) /* who asks us lets it wait */
         must(r->clock.hold == 0 || planted_bug("clock.hold_ignored"));
-    return !leader_clock_going(&r->clock) || (w->kind == WRITE_COMMAND && w->command.ttl_ms > 0 && !r->clock.beat);
+    return !leader_clock_going(&r->clock) || (w->kind == WRITE_COMMAND && has_ttl(&w->command) && !r->clock.beat);
+}
+
+/* The leader's clock goes above what a transaction read at, and before its versions are written above its commit: what is
+ * stamped from now on is later. */
+static int observe_txn(struct replica *r, const Hf__Entry__Command *c)
+{
+    struct hlc ceiling = fsm_info(r->fsm)->ceiling, commit = {c->txn->commit};
+    if (hlc_ms(commit) > hlc_ms(ceiling) + FUTURE_MS)
+        return HF_E_FUTURE_TIMESTAMP; /* nobody can have issued it */
+    if (c->op == HF__ENTRY__OP__TXN_COMMIT && !planted_bug("txn.commit_unobserved"))
+        stamp_observe(&r->clock.stamp, commit);
+    else if (c->txn->start < ceiling.t)
+        stamp_observe(&r->clock.stamp, (struct hlc){c->txn->start});
+    return HF_OK;
 }
 
 int replica_write(struct replica *r, struct replica_write *w)
@@ -37,15 +69,17 @@ int replica_write(struct replica *r, struct replica_write *w)
         return rc;
     if (r->held_log || r->held_apply)
         return HF_E_NO_SPACE;
-    if (w->kind == WRITE_COMMAND &&
-        publish_full(r->publish)) { /* a lease or a session is small, and others wait for it */
+    if (w->kind == WRITE_COMMAND && !decides(w) &&
+        publish_full(r->publish)) { /* a lease, a session, a decision is small, and others wait for it */
         gauges_count(GAUGES_BUDGET_REFUSED);
         return HF_E_BUSY;
     }
-    if (!needs_clock(r, w))
-        return writes_queue(&r->writes, w);
-    leader_clock_wait(&r->clock);
-    return HF_E_NOT_READY;
+    if (needs_clock(r, w)) {
+        leader_clock_wait(&r->clock);
+        return HF_E_NOT_READY;
+    }
+    rc = w->kind == WRITE_COMMAND && w->command.txn != NULL ? observe_txn(r, &w->command) : HF_OK;
+    return rc ? rc : writes_queue(&r->writes, w);
 }
 
 /* The leader's clock goes above `at` first: what is stamped from now on is not below it. */

@@ -24,6 +24,8 @@ enum {
     M_READY,
     M_CEILING,
     M_MARGIN,
+    M_TXNS,
+    M_LOCKS,
     M_FREE,
     M_ROLE_CHANGES,
     M_LEADER_CHANGES,
@@ -49,6 +51,8 @@ static struct metric metrics[M_COUNT] = {
     [M_MARGIN] = {"holdfast_hlc_ceiling_margin_seconds", NULL,
                   "Committed ceiling less the highest timestamp observed; at 0 reads wait for a renewal",
                   METRIC_GAUGE_SIGNED_NS, 0},
+    [M_TXNS] = {"holdfast_transactions_kept", NULL, "Transactions the group keeps something of", METRIC_GAUGE, 0},
+    [M_LOCKS] = {"holdfast_locks", NULL, "Keys and prefixes that prepared transactions lock", METRIC_GAUGE, 0},
     [M_FREE] = {"holdfast_disk_free_bytes", NULL, "What the file system of the replica's directory has left",
                 METRIC_GAUGE, 0},
     [M_ROLE_CHANGES] = {"holdfast_raft_role_changes_total", NULL, "Changes of role, term or known leader",
@@ -102,6 +106,8 @@ void gauges_show(const struct gauges_look *look)
     metric_set(&metrics[M_IS_LEADER], e->role == ENGINE_LEADER);
     metric_set(&metrics[M_HAS_LEADER], e->leader != 0);
     metric_set(&metrics[M_READY], look->ready);
+    metric_set(&metrics[M_TXNS], look->txns);
+    metric_set(&metrics[M_LOCKS], look->locks);
     uint64_t ms = hlc_ms(look->ceiling);
     metric_set(&metrics[M_CEILING], ms < UINT64_MAX / NS_PER_MS ? ms * NS_PER_MS : UINT64_MAX);
     int64_t margin_ms = look->observed.t != 0 ? (int64_t)ms - (int64_t)hlc_ms(look->observed) : 0;

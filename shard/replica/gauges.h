@@ -26,6 +26,7 @@ struct gauges_look {
     uint64_t applied;
     struct hlc ceiling, observed;
     bool ready;
+    uint64_t txns, locks;
 };
 void gauges_show(const struct gauges_look *look);
 /* /readyz: whether, and why not (`unready` may be NULL); a line for each change of either. */

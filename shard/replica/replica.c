@@ -332,8 +332,15 @@ static bool apply(struct replica *r)
     else if (r->fsm)
         readiness_look(&r->readiness, applied, r->status.serving, r->status.leader != 0);
     gauges_ready(&r->readiness, &r->status, applied, r->config.ready, r->config.unready);
-    struct hlc ceiling = r->fsm ? fsm_info(r->fsm)->ceiling : (struct hlc){0};
-    gauges_show(&(struct gauges_look){&r->status, applied, ceiling, r->clock.stamp.observed, r->readiness.ready});
+    struct gauges_look look = {
+        .engine = &r->status, .applied = applied, .observed = r->clock.stamp.observed, .ready = r->readiness.ready};
+    if (r->fsm) {
+        const struct fsm_info *info = fsm_info(r->fsm);
+        look.ceiling = info->ceiling;
+        look.txns = info->txns;
+        look.locks = info->locks;
+    }
+    gauges_show(&look);
     return rc > 0;
 }
 

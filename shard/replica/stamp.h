@@ -3,6 +3,12 @@
 #pragma once
 
 #include "common/base/hlc.h"
+#include "common/base/limits.h"
+
+/* The writes of a transaction that is committed at a timestamp take the sequences below: never those of a stamp, which lies above
+ * all of them. */
+#define STAMP_FIRST_SEQ 65536
+_Static_assert(LIMIT_TXN_KEYS < STAMP_FIRST_SEQ, "a commit's versions lie below every stamp's");
 
 struct stamp {
     struct hlc observed;
@@ -13,7 +19,7 @@ struct stamp {
 static inline void stamp_observe(struct stamp *s, struct hlc t)
 {
     if (t.t > s->observed.t)
-        *s = (struct stamp){.observed = t, .next_seq = 1};
+        *s = (struct stamp){.observed = t, .next_seq = STAMP_FIRST_SEQ};
 }
 
 /* A version that was applied: a new leader goes on above it. */

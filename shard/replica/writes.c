@@ -11,6 +11,7 @@
 
 #define BATCH_COMMANDS_MAX 1024
 #define BATCH_BYTES_MAX ((size_t)1024 * 1024) /* a single larger command still gets an entry of its own */
+#define BATCH_KEYS_MAX 4096 /* of transactions, likewise: their structures in memory are bounded by pack_unpack */
 
 #define OPCODE_COMMANDS 0x01
 #define OPCODE_LEASE 0x02
@@ -74,21 +75,35 @@ int writes_queue(struct writes *w, struct replica_write *write)
     return HF_OK;
 }
 
+static size_t txn_keys(const struct replica_write *w)
+{
+    const Hf__Entry__Txn *t = w->kind == WRITE_COMMAND ? w->command.txn : NULL;
+    return t != NULL ? t->n_writes + t->n_reads : 0;
+}
+
 /* Takes the next entry's worth of writes off the queue: a run of commands, or one of the other kinds. */
 static size_t take_run(struct writes *w, struct replica_write **out)
 {
-    size_t count = 0, bytes = 0;
+    size_t count = 0, bytes = 0, keys = 0;
     LIST_EACH (it, &w->queued) {
         struct replica_write *write = LIST_OWNER(it, struct replica_write, link);
-        bool fits = count < BATCH_COMMANDS_MAX && (count == 0 || bytes + write->bytes <= BATCH_BYTES_MAX);
+        bool fits = count == 0 || (count < BATCH_COMMANDS_MAX && bytes + write->bytes <= BATCH_BYTES_MAX &&
+                                   keys + txn_keys(write) <= BATCH_KEYS_MAX);
         if (!fits || (count > 0 && (write->kind != WRITE_COMMAND || out[0]->kind != WRITE_COMMAND)))
             break;
         list_remove(it);
         out[count++] = write;
         bytes += write->bytes;
+        keys += txn_keys(write);
     }
     metric_add(&metrics[M_COMMANDS], count);
     return count;
+}
+
+/* Sequence numbers that it takes: a version for each of its writes. */
+static uint64_t stamps_of(const Hf__Entry__Command *c)
+{
+    return c->op == HF__ENTRY__OP__TXN_WHOLE && c->txn->n_writes > 1 ? c->txn->n_writes : 1;
 }
 
 static void pack_payload(struct writes *w, struct replica_write **run, size_t count, struct stamp *stamp)
@@ -100,9 +115,12 @@ static void pack_payload(struct writes *w, struct replica_write **run, size_t co
     case WRITE_COMMAND: {
         *opcode = OPCODE_COMMANDS;
         Hf__Entry__Command *commands[BATCH_COMMANDS_MAX];
-        for (size_t i = 0; i < count; i++)
+        uint64_t stamps = 0;
+        for (size_t i = 0; i < count; i++) {
             commands[i] = &run[i]->command;
-        struct version v = stamp_take(stamp, count);
+            stamps += stamps_of(commands[i]);
+        }
+        struct version v = stamp_take(stamp, stamps);
         Hf__Entry__CommandBatch batch = HF__ENTRY__COMMAND_BATCH__INIT;
         batch.timestamp = v.t.t;
         batch.sequence = v.seq;

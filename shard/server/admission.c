@@ -7,6 +7,7 @@
 #include "common/base/error.h"
 #include "common/sys/clock.h"
 #include "proto/pack.h"
+#include "shard/server/txn.h"
 
 #define LEASE_AHEAD_MS_MAX (UINT64_C(24) * 3600 * 1000)
 
@@ -15,11 +16,14 @@ static int check_range(const struct replica *replica, const Hf__Client__Request 
                        char message[256])
 {
     struct request_span span;
-    if (!request_span(q, turn, &span))
+    bool txn = txn_is(q->op_case);
+    if (!txn && !request_span(q, turn, &span))
         return HF_OK;
     struct fsm *fsm = replica_fsm(replica);
     if (!fsm) /* it is being fetched: this replica leads nobody */
         return HF_E_NOT_LEADER;
+    if (txn)
+        return txn_check_range(fsm, q, turn, message);
     enum fsm_space space = q->space == HF__ENTRY__SPACE__CATALOG ? FSM_CATALOG : FSM_USER;
     if (span.single || space == FSM_CATALOG)
         return fsm_owns(fsm, space, span.start) ? HF_OK : HF_E_WRONG_SHARD;
@@ -57,13 +61,14 @@ static int check_level(const struct replica *replica, const Hf__Client__Request 
 {
     const struct fsm *fsm = replica_fsm(replica);
     uint32_t level = fsm ? fsm_info(fsm)->feature_level : 0;
-    if (q->op_case != HF__CLIENT__REQUEST__OP_CHECK || !fsm || level >= FSM_FEATURE_CHECK)
+    bool check = q->op_case == HF__CLIENT__REQUEST__OP_CHECK;
+    uint32_t needed = check ? FSM_FEATURE_CHECK : txn_is(q->op_case) ? FSM_FEATURE_TXN : 0;
+    if (!fsm || level >= needed)
         return HF_OK;
     snprintf(message, 256,
-             "shard %" PRIu32 " was made with feature level %" PRIu32
-             ", a consistency check needs %u: earlier programs "
+             "shard %" PRIu32 " was made with feature level %" PRIu32 ", %s needs %u: earlier programs "
              "that may be in the group cannot read it",
-             fsm_info(replica_fsm(replica))->group, level, FSM_FEATURE_CHECK);
+             fsm_info(fsm)->group, level, check ? "a consistency check" : "a transaction", needed);
     return HF_E_REFUSED;
 }
 

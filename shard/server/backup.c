@@ -205,7 +205,9 @@ int backup_part(struct backup *b, struct fsm *fsm, const struct backup_when *whe
     int rc = HF_OK;
     if (id == 0) {
         v->id = digest_random_u64();
-        rc = begin(v, fsm, when);
+        rc = fsm_locked_below(fsm, when->at) ? HF_E_KEY_LOCKED : HF_OK; /* what is decided now may belong to it */
+        if (rc == HF_OK)
+            rc = begin(v, fsm, when);
         if (rc == HF_OK)
             rc = make_part(b, v, where);
     } else if (offset == v->part_offset + v->part.size && !v->finished) {

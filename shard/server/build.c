@@ -9,10 +9,11 @@
 #include "common/sys/failpoint.h"
 #include "proto/pack.h"
 #include "shard/server/front_internal.h"
+#include "shard/server/txn.h"
 
 #define SCAN_STEPS_MAX 20000 /* versions one page may look at: a few milliseconds of the loop */
 
-static void keep_aside(struct front *f, struct request *r, const Hf__Client__Reply *reply)
+void build_keep(struct front *f, struct request *r, const Hf__Client__Reply *reply)
 {
     r->answer_offset = f->built.size;
     pack_append(&reply->base, &f->built);
@@ -28,7 +29,7 @@ static Hf__Client__Version version_out(struct version v)
 }
 
 /* A read that met damage or a disk in trouble: the client is told where, and so is who reads this process's log, once. */
-static void explain(struct front *f, Hf__Client__Reply *reply)
+void build_explain(struct front *f, Hf__Client__Reply *reply)
 {
     if (reply->code != HF_E_CORRUPT && reply->code != HF_E_IO)
         return;
@@ -52,7 +53,7 @@ static void build_busy(struct front *f, struct request *r)
     Hf__Client__Reply reply;
     answer_init(&f->answer, &reply, r->id, HF_E_BUSY);
     reply.message = (char *)(uintptr_t) "too many answers to this client are unread"; /* packing only reads */
-    keep_aside(f, r, &reply);
+    build_keep(f, r, &reply);
 }
 
 /* What decides expiry. */
@@ -80,9 +81,12 @@ static void build_get(struct front *f, struct request *r)
         reply.value = pack_bytes(value.value);
         reply.found = &version;
     }
-    explain(f, &reply);
+    struct txn_answer txn;
+    if (rc == HF_E_KEY_LOCKED)
+        txn_answer_lock(&txn, &reply, fsm_lock_met(replica_fsm(f->replica)));
+    build_explain(f, &reply);
     front_hints(f, &reply);
-    keep_aside(f, r, &reply);
+    build_keep(f, r, &reply);
 }
 
 static void build_scan(struct front *f, struct request *r)
@@ -120,8 +124,11 @@ static void build_scan(struct front *f, struct request *r)
         reply.more = page.more;
         reply.next = pack_bytes(page.next);
     }
-    explain(f, &reply);
-    keep_aside(f, r, &reply);
+    struct txn_answer txn;
+    if (rc == HF_E_KEY_LOCKED)
+        txn_answer_lock(&txn, &reply, fsm_lock_met(replica_fsm(f->replica)));
+    build_explain(f, &reply);
+    build_keep(f, r, &reply);
 }
 
 static void build_backup(struct front *f, struct request *r)
@@ -138,7 +145,7 @@ static void build_backup(struct front *f, struct request *r)
     if (rc && where[0])
         reply.message = where;
     front_hints(f, &reply);
-    keep_aside(f, r, &reply);
+    build_keep(f, r, &reply);
 }
 
 /* It led when the hold's timestamp was drawn, and everything stamped below that is applied. */
@@ -146,7 +153,7 @@ static void build_release(struct front *f, struct request *r)
 {
     Hf__Client__Reply reply;
     answer_init(&f->answer, &reply, r->id, HF_OK);
-    keep_aside(f, r, &reply);
+    build_keep(f, r, &reply);
 }
 
 static void read_build(void *ctx, struct replica_read *read)
@@ -159,6 +166,10 @@ static void read_build(void *ctx, struct replica_read *read)
         build_backup(f, r);
     else if (r->op == HF__CLIENT__REQUEST__OP_HOLD)
         build_release(f, r);
+    else if (r->op == HF__CLIENT__REQUEST__OP_VALIDATE)
+        build_validate(f, r);
+    else if (r->op == HF__CLIENT__REQUEST__OP_TXNS)
+        build_txns(f, r);
     else if (r->op == HF__CLIENT__REQUEST__OP_GET)
         build_get(f, r);
     else

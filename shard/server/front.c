@@ -15,6 +15,7 @@
 #include "proto/routes.h"
 #include "shard/server/admission.h"
 #include "shard/server/status.h"
+#include "shard/server/txn.h"
 
 #define SPARE_MAX 1024 /* requests kept for reuse */
 
@@ -51,6 +52,7 @@ struct front *front_new(struct net_socket *socket, struct directory *directory)
     f->backup = backup_new();
     metrics_register(metrics, FRONT_METRICS);
     answer_metrics();
+    txn_metrics();
     return f;
 }
 
@@ -137,6 +139,7 @@ static void write_done(void *ctx, struct replica_write *w, int code, const struc
     Hf__Client__Reply reply;
     answer_init(&f->answer, &reply, r->id, code);
     Hf__Client__Version version = HF__CLIENT__VERSION__INIT;
+    struct txn_answer txn;
     if (result) {
         bool fence = r->fence && code == HF_OK;
         struct version v = fence ? result->outcome_version : result->version;
@@ -146,6 +149,7 @@ static void write_done(void *ctx, struct replica_write *w, int code, const struc
         reply.session = result->session;
         reply.check_index = r->check && code == HF_OK ? w->index : 0;
         reply.outcome = fence ? result->outcome : 0;
+        txn_answer_write(&txn, &reply, r->op, r->home, result);
     }
     front_hints(f, &reply);
     answer_send(&f->answer, &r->peer, &reply);
@@ -154,11 +158,12 @@ static void write_done(void *ctx, struct replica_write *w, int code, const struc
 
 /* ---- requests become writes and reads ---- */
 
-static int queue_write(struct front *f, struct request *r, const Hf__Client__Request *q, size_t bytes)
+static int queue_write(struct front *f, struct request *r, const Hf__Client__Request *q, size_t bytes,
+                       struct arena *turn)
 {
     front_count(FRONT_WRITES);
     r->write.bytes = bytes + sizeof *r;
-    request_fill_write(r, q);
+    request_fill_write(r, q, f->answer.shard, turn);
     return replica_write(f->replica, &r->write);
 }
 
@@ -191,6 +196,30 @@ static int queue_backup(struct front *f, struct request *r, const Hf__Client__Re
     r->view = q->backup->view;
     r->offset = q->backup->offset;
     r->read.at.t = q->backup->view == 0 ? q->backup->at : 0; /* a view stays what it is */
+    r->read.bytes = sizeof *r;
+    return replica_read(f->replica, &r->read);
+}
+
+/* Kept packed until it may be looked up. */
+static int queue_validate(struct front *f, struct request *r, const Hf__Client__Request *q)
+{
+    front_count(FRONT_READS);
+    size_t size = protobuf_c_message_get_packed_size(&q->validate->base);
+    r->copy = malloc(size + 1);
+    must(r->copy);
+    protobuf_c_message_pack(&q->validate->base, r->copy);
+    r->key = slice_make(r->copy, size);
+    r->read.bytes = sizeof *r + size;
+    r->read.at.t = q->validate->at;
+    return replica_read(f->replica, &r->read);
+}
+
+static int queue_txns(struct front *f, struct request *r, const Hf__Client__Request *q)
+{
+    front_count(FRONT_READS);
+    const Hf__Entry__TxnId *after = q->txns->after;
+    r->txn_after = after ? (struct fsm_txn_id){after->home, after->session, after->seq} : (struct fsm_txn_id){0};
+    r->limit = q->txns->limit;
     r->read.bytes = sizeof *r;
     return replica_read(f->replica, &r->read);
 }
@@ -231,22 +260,30 @@ static uint64_t deadline_of(const Hf__Client__Request *q)
     return clock_boot_ns() + (ms < REQUEST_DEADLINE_MS_MAX ? ms : REQUEST_DEADLINE_MS_MAX) * CLOCK_NS_PER_MS;
 }
 
-static void queue(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q, size_t bytes)
+static int queue_of(struct front *f, struct request *r, const Hf__Client__Request *q, size_t bytes, struct arena *turn)
+{
+    bool read = q->op_case == HF__CLIENT__REQUEST__OP_GET || q->op_case == HF__CLIENT__REQUEST__OP_SCAN;
+    return q->op_case == HF__CLIENT__REQUEST__OP_BACKUP     ? queue_backup(f, r, q)
+           : q->op_case == HF__CLIENT__REQUEST__OP_HOLD     ? queue_release(f, r, q)
+           : q->op_case == HF__CLIENT__REQUEST__OP_VALIDATE ? queue_validate(f, r, q)
+           : q->op_case == HF__CLIENT__REQUEST__OP_TXNS     ? queue_txns(f, r, q)
+           : read                                           ? queue_read(f, r, q)
+                                                            : queue_write(f, r, q, bytes, turn);
+}
+
+static void queue(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q, size_t bytes,
+                  struct arena *turn)
 {
     struct request *r = request_new(f);
     uint64_t deadline = deadline_of(q);
     r->id = q->id;
     r->op = q->op_case;
-    r->fence = r->check = false;
+    r->fence = r->check = r->home = false;
     r->copy = NULL;
     r->peer = *peer;
     r->read.at.t = 0;
     r->write.deadline_ns = r->read.deadline_ns = deadline;
-    bool read = q->op_case == HF__CLIENT__REQUEST__OP_GET || q->op_case == HF__CLIENT__REQUEST__OP_SCAN;
-    int rc = q->op_case == HF__CLIENT__REQUEST__OP_BACKUP ? queue_backup(f, r, q)
-             : q->op_case == HF__CLIENT__REQUEST__OP_HOLD ? queue_release(f, r, q)
-             : read                                       ? queue_read(f, r, q)
-                                                          : queue_write(f, r, q, bytes);
+    int rc = queue_of(f, r, q, bytes, turn);
     if (rc == HF_OK)
         return;
     if (r->read.at.t)
@@ -283,10 +320,11 @@ static void take_beat(struct front *f, const struct net_peer *peer, const Hf__Cl
     }
 }
 
-static void take_hold(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q, size_t bytes)
+static void take_hold(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q, size_t bytes,
+                      struct arena *turn)
 {
     if (q->hold->at != 0) {
-        queue(f, peer, q, bytes);
+        queue(f, peer, q, bytes, turn);
         return;
     }
     if (!q->hold->end)
@@ -361,7 +399,7 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
         publishing_ask(&f->publishing, f->replica, peer, q->id, deadline_of(q));
         return;
     case HF__CLIENT__REQUEST__OP_HOLD:
-        take_hold(f, peer, q, bytes);
+        take_hold(f, peer, q, bytes, turn);
         return;
     case HF__CLIENT__REQUEST__OP_VERDICT:
         take_verdict(f, peer, q);
@@ -380,12 +418,20 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
     case HF__CLIENT__REQUEST__OP_LEASE:
     case HF__CLIENT__REQUEST__OP_CHECK:
     case HF__CLIENT__REQUEST__OP_BACKUP:
-        queue(f, peer, q, bytes);
+    case HF__CLIENT__REQUEST__OP_TXN:
+    case HF__CLIENT__REQUEST__OP_PREPARE:
+    case HF__CLIENT__REQUEST__OP_VALIDATE:
+    case HF__CLIENT__REQUEST__OP_DECIDE_COMMIT:
+    case HF__CLIENT__REQUEST__OP_ROLLBACK:
+    case HF__CLIENT__REQUEST__OP_FORGET:
+    case HF__CLIENT__REQUEST__OP_TXNS:
+        queue(f, peer, q, bytes, turn);
         return;
     case HF__CLIENT__REQUEST__OP_CLUSTER_STATUS:
     case HF__CLIENT__REQUEST__OP_TIMESTAMP:
     case HF__CLIENT__REQUEST__OP_CUT:
     case HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT:
+    case HF__CLIENT__REQUEST__OP_RESOLVE:
     case HF__CLIENT__REQUEST__OP__NOT_SET:
     case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
         break;
@@ -399,7 +445,8 @@ static bool waits(struct front *f, const Hf__Client__Request *q)
     bool stamped = q->op_case == HF__CLIENT__REQUEST__OP_PUT || q->op_case == HF__CLIENT__REQUEST__OP_DEL ||
                    q->op_case == HF__CLIENT__REQUEST__OP_CAS || q->op_case == HF__CLIENT__REQUEST__OP_DELETE_PREFIX ||
                    q->op_case == HF__CLIENT__REQUEST__OP_SESSION_OPEN ||
-                   q->op_case == HF__CLIENT__REQUEST__OP_SESSION_FENCE;
+                   q->op_case == HF__CLIENT__REQUEST__OP_SESSION_FENCE || q->op_case == HF__CLIENT__REQUEST__OP_TXN ||
+                   q->op_case == HF__CLIENT__REQUEST__OP_PREPARE;
     return stamped && q->space == HF__ENTRY__SPACE__USER && replica_unstamped(f->replica) &&
            !planted_bug("clock.hold_ignored");
 }

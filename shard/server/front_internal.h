@@ -1,4 +1,4 @@
-/* front_internal.h: the client's door, for front.c (requests come in), build.c (answers of reads) and parked.c. */
+/* front_internal.h: the client's door, for front.c (requests come in), build.c and build_txn.c (answers of reads) and parked.c. */
 #pragma once
 
 #include "shard/server/backup.h"
@@ -41,6 +41,14 @@ void front_hints(const struct front *f, Hf__Client__Reply *reply);
 /* `message` NULL or empty: what the code means. */
 void front_refuse(struct front *f, const struct net_peer *peer, uint64_t id, int code, const char *message);
 void front_request_free(struct front *f, struct request *r);
+
+/* ---- build.c, build_txn.c ---- */
+
+void build_keep(struct front *f, struct request *r, const Hf__Client__Reply *reply);
+/* A read that met damage or a disk in trouble says so. */
+void build_explain(struct front *f, Hf__Client__Reply *reply);
+void build_validate(struct front *f, struct request *r);
+void build_txns(struct front *f, struct request *r);
 
 /* What the replica calls when a read may be looked up, and after. */
 struct reads_calls build_calls(struct front *f);

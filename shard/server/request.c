@@ -5,6 +5,7 @@
 
 #include "common/base/error.h"
 #include "proto/pack.h"
+#include "shard/server/txn.h"
 
 int request_check(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES])
 {
@@ -12,15 +13,15 @@ int request_check(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES
     if (rc)
         return rc;
     if (q->op_case == HF__CLIENT__REQUEST__OP_CLUSTER_STATUS || q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP ||
-        q->op_case == HF__CLIENT__REQUEST__OP_CUT || q->op_case == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT) {
+        q->op_case == HF__CLIENT__REQUEST__OP_CUT || q->op_case == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT ||
+        q->op_case == HF__CLIENT__REQUEST__OP_RESOLVE) {
         snprintf(message, REQUESTS_TEXT_BYTES, "a shard does not answer this request; send it to the coordinator");
         return HF_E_INVALID;
     }
-    return HF_OK;
+    return txn_check(q, message);
 }
 
-/* The first key after all that begin with `prefix`; empty when there is none. */
-static struct slice prefix_end(struct slice prefix, struct arena *arena)
+struct slice request_prefix_end(struct slice prefix, struct arena *arena)
 {
     size_t n = prefix.size;
     while (n > 0 && prefix.data[n - 1] == 0xff)
@@ -55,7 +56,7 @@ bool request_span(const Hf__Client__Request *q, struct arena *arena, struct requ
     }
     if (q->op_case == HF__CLIENT__REQUEST__OP_DELETE_PREFIX) {
         struct slice prefix = pack_slice(q->delete_prefix->key);
-        *out = (struct request_span){prefix, prefix_end(prefix, arena), false};
+        *out = (struct request_span){prefix, request_prefix_end(prefix, arena), false};
         return true;
     }
     return false;
@@ -87,9 +88,16 @@ static void fill_command(Hf__Entry__Command *c, const Hf__Client__Request *q)
     }
 }
 
-void request_fill_write(struct request *r, const Hf__Client__Request *q)
+void request_fill_write(struct request *r, const Hf__Client__Request *q, uint32_t group, struct arena *turn)
 {
     struct replica_write *w = &r->write;
+    if (txn_is_write(q->op_case)) {
+        w->kind = WRITE_COMMAND;
+        hf__entry__command__init(&w->command);
+        txn_fill_command(&w->command, q, group, turn);
+        r->home = w->command.txn->id == NULL || w->command.txn->id->home == group;
+        return;
+    }
     if (q->op_case == HF__CLIENT__REQUEST__OP_LEASE) {
         w->kind = WRITE_LEASE;
         hf__entry__lease_entry__init(&w->lease);

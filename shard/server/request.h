@@ -22,6 +22,8 @@ struct request {
     uint64_t id;
     Hf__Client__Request__OpCase op;
     bool fence, check;
+    bool home;                   /* of a transaction: this group is its home */
+    struct fsm_txn_id txn_after; /* of a listing of transactions */
     /* Of a read; the bytes are owned through `copy`. */
     enum fsm_space space;
     struct slice key, end;
@@ -43,5 +45,8 @@ struct request_span {
 /* false: the request touches no key. An end that must be made is made in `arena`. */
 bool request_span(const Hf__Client__Request *q, struct arena *arena, struct request_span *out);
 
-/* What the request asks to be written, into r->write. Its bytes are borrowed from `q`. */
-void request_fill_write(struct request *r, const Hf__Client__Request *q);
+/* The first key after all that begin with `prefix`, made in `arena`; empty when there is none. */
+struct slice request_prefix_end(struct slice prefix, struct arena *arena);
+
+/* What the request asks to be written, into r->write. Its bytes are borrowed from `q` and `turn`; `group` is this one. */
+void request_fill_write(struct request *r, const Hf__Client__Request *q, uint32_t group, struct arena *turn);

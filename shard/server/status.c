@@ -62,6 +62,8 @@ static void fill_machine(struct status_buffer *b, struct fsm *fsm)
     s->ceiling = info->ceiling.t;
     s->range = (Hf__Catalog__Range *)(uintptr_t)info->range;
     s->sessions = info->sessions;
+    s->txns = info->txns;
+    s->locks = info->locks;
     s->feature_level = info->feature_level;
 }
 
