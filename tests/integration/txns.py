@@ -5,6 +5,7 @@ import glob
 import os
 import random
 import re
+import subprocess
 import sys
 import time
 import unittest
@@ -13,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import clocks  # noqa: E402
 import txnloads  # noqa: E402
 import wire  # noqa: E402
-from cluster import FULL, PATIENCE, ROOT, ClusterTest, parse_dump, wait_for  # noqa: E402
+from cluster import FULL, PATIENCE, ROOT, ClusterTest, parse_dump, tool, wait_for  # noqa: E402
 from wire import pb, request  # noqa: E402
 
 SEED = int(os.environ.get("HOLDFAST_CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
@@ -293,6 +294,86 @@ class Command(TxnTest):
         print(counts, said, file=sys.stderr)
         self.assertEqual(faults, [])
         self.assertEqual(counts["unknown"], 0)
+        self.await_nothing_kept()
+
+    def txn(self, script, *options, code=0):
+        return self.c.cli("txn", *options, stdin=script, code=code)
+
+    def test_commits_over_shards(self):
+        c = self.begin()
+        said = self.txn("put a-1 x\nput m-1 y\nput z-1 z\nget m-1\nget a-2\n").stdout.splitlines()
+        self.assertEqual(said[0], "y")
+        at = int(re.fullmatch(r"committed (\d+)", said[-1]).group(1))
+        for key in ("a-1", "m-1", "z-1"):
+            self.assertEqual(c.cli("get", key, "--at", str(at), code=1).returncode, 1)  # versions below it are seen
+            self.assertEqual(c.cli("get", key, "--at", str(self.timestamp(at))).returncode, 0)
+        said = self.txn("expect a-1 x\ndel a-1\nput m-1 new\nscan --prefix m\n").stdout
+        self.assertIn("m-1\tnew", said)
+        self.assertEqual(c.cli("get", "a-1", code=1).returncode, 1)
+        self.assertEqual(c.cli("get", "m-1").stdout, "new\n")
+        self.txn("expect a-1 x\nput z-1 never\n", code=1)
+        self.txn("put z-1 never\nrollback\n")
+        self.assertEqual(c.cli("get", "z-1").stdout, "z\n")
+        self.await_nothing_kept()
+
+    def test_reads_only(self):
+        c = self.begin()
+        self.txn("put a-1 x\nput m-1 y\nput z-1 z\n")
+        self.assertRegex(self.txn("get a-1\nget m-1\nscan z z~\n").stdout, "x\ny\nz-1\tz\ncommitted \\d+\n")
+        self.assertRegex(self.txn("get a-1\nscan a b\n").stdout, "x\na-1\tx\ncommitted \\d+\n")
+        self.assertEqual(self.txn("# nothing\n").returncode, 0)
+        self.await_nothing_kept()
+        self.assertEqual(len(parse_dump(c.cli("dump", text=False).stdout)), 3)
+
+    def test_one_line_and_exit_code_of_a_conflict(self):
+        """By hand, so that it is sure: what was read was changed meanwhile, on one shard and on two, written or only read."""
+        c = self.begin()
+        for name, shards in (("one", (HOME,)), ("two", (HOME, OTHER))):
+            for read in (b"a-1", b"m-1") if len(shards) > 1 else (b"a-1",):
+                part = Part(self, name, writes_of(name, shards))
+                c.cli("put", read.decode(), name)
+                with c.wire(c.active()) as w:
+                    reply = w.ask(part.whole(reads=[read]), 10 * PATIENCE)
+                self.assertEqual(reply.code, CONFLICT, reply)
+                self.assertEqual(reply.conflict.key, read)
+                self.assertGreater(reply.conflict.above, part.start)
+                self.assertFalse(self.all_or_none(part))
+                self.await_nothing_kept()
+
+    def test_exit_code_of_a_conflict(self):
+        """Many increments at once: each counts once, and those that were beaten say so, with exit code 4 and one line."""
+        c = self.begin()
+        c.cli("txn", stdin="put a-n 0\nput m-n 0\n")
+        script = "get a-n\nget m-n\n" + "".join(f"put {p}-n {{0}}\n" for p in "am")
+        beaten = done = 0
+        for i in range(40):
+            running = [subprocess.Popen([tool("holdfast"), "txn"], env=c.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True) for _ in range(3)]
+            said = [p.communicate(script.format(f"{i}-{n}"), timeout=30) for n, p in enumerate(running)]
+            for p, (_, err) in zip(running, said):
+                self.assertIn(p.returncode, (0, 4), err)
+                if p.returncode == 4:
+                    self.assertEqual(len(err.splitlines()), 1, err)
+                    self.assertIn("nothing was written", err)
+            codes = [p.returncode for p in running]
+            beaten, done = beaten + codes.count(4), done + codes.count(0)
+            self.assertIn(0, codes)
+            values = self.shown([b"a-n", b"m-n"])
+            self.assertEqual(values[0], values[1])
+            if beaten and done:
+                break
+        self.assertGreater(beaten, 0)
+
+    def test_many_keys(self):
+        """The largest number of writes, over the shards; and one more, which is refused."""
+        c = self.begin()
+        count = 9999
+        keys = [f"{'amz'[i % 3]}{i:06d}" for i in range(count)]
+        self.txn("".join(f"put {k} {k}\n" for k in keys), "--timeout", "30000")
+        self.assertEqual(len(parse_dump(c.cli("dump", text=False).stdout)), count)
+        err = self.txn("".join(f"put {k} again\n" for k in [*keys, "b", "c"]), "--timeout", "30000", code=6).stderr
+        self.assertIn("10000", err)
+        self.assertEqual(c.cli("get", keys[0]).stdout.strip(), keys[0])
         self.await_nothing_kept()
 
     def test_prefix_over_shards(self):
