@@ -349,12 +349,16 @@ class Command(TxnTest):
         """Many increments at once: each counts once, and those that were beaten say so, with exit code 4 and one line."""
         c = self.begin()
         c.cli("txn", stdin="put a-n 0\nput m-n 0\n")
-        script = "get a-n\nget m-n\n" * 200 + "".join(f"put {p}-n {{0}}\n" for p in "am")
+        script = "get a-n\nget m-n\n" * 20 + "".join(f"put {p}-n {{0}}\n" for p in "am")
         beaten = done = 0
         for i in range(40):
             running = [subprocess.Popen([tool("holdfast"), "txn"], env=c.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True) for _ in range(10)]
-            said = [p.communicate(script.format(f"{i}-{n}"), timeout=30) for n, p in enumerate(running)]
+                                        stderr=subprocess.PIPE, text=True) for _ in range(4)]
+            for n, p in enumerate(running):  # all of them begin before one is waited for
+                p.stdin.write(script.format(f"{i}-{n}"))
+                p.stdin.close()
+                p.stdin = None
+            said = [p.communicate(timeout=30) for p in running]
             for p, (_, err) in zip(running, said):
                 self.assertIn(p.returncode, (0, 4), err)
                 if p.returncode == 4:
