@@ -40,9 +40,20 @@ static void release(struct hf *h, struct hf_future *r)
     h->pump = true;
 }
 
+/* It may be prepared, and then it is decided whatever the session says later: its seq must not pass for one that is over. So
+ * it never is, and others get another session. */
+static void leave_session(struct hf_future *r)
+{
+    if (r->shard->session == r->session)
+        session_unref(&r->shard->session);
+    session_unref(&r->session);
+}
+
 /* Takes `reply`, which may be NULL. */
 static void finish(struct hf *h, struct hf_future *r, int code, Hf__Client__Reply *reply)
 {
+    if (r->session && r->kind == REQUEST_TXN && code == HF_E_OUTCOME_UNKNOWN)
+        leave_session(r);
     release(h, r);
     r->code = code;
     r->class_ = error_class(code);
@@ -289,8 +300,8 @@ static void go(struct hf *h, struct hf_future *r)
         send_to_oracle(h, r);
         return;
     }
-    if (r->kind == REQUEST_TXN && !r->spread && r->txn->n_writes == 0) {
-        finish(h, r, HF_OK, NULL); /* one shard showed it one moment: nothing is left to ask */
+    if (outcome_known(r)) {
+        finish(h, r, HF_OK, NULL);
         return;
     }
     if (!have_seq(h, r))

@@ -233,7 +233,7 @@ struct hf_bytes hf_future_value(const struct hf_future *f)
 uint64_t hf_future_timestamp(const struct hf_future *f)
 {
     if (f->kind == REQUEST_TXN && f->code == HF_OK && !f->reply)
-        return f->txn->start; /* it read on one shard only: nothing was to be asked */
+        return f->txn->start; /* nothing was to be asked (outcome_known) */
     bool told = f->code == HF_E_RESTART_ABOVE || (f->code == HF_OK && (oracle_answers(f) || f->kind == REQUEST_TXN));
     return told && f->reply ? f->reply->timestamp : 0;
 }

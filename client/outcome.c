@@ -26,6 +26,13 @@ bool outcome_is_write(const struct hf_future *r)
     return false;
 }
 
+bool outcome_known(const struct hf_future *r)
+{
+    if (r->kind != REQUEST_TXN || r->txn->n_writes > 0)
+        return false;
+    return r->txn->n_reads == 0 || (r->txn->n_reads == 1 && !r->txn->reads[0]->range);
+}
+
 enum hf_class outcome_class(const Hf__Client__Reply *reply)
 {
     if (reply->code == HF_OK)

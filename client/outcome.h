@@ -15,6 +15,8 @@ enum outcome {
 
 /* True: it changes data, so a repeated execution would matter. */
 bool outcome_is_write(const struct hf_future *r);
+/* A transaction that wrote nothing and read one key at most: that was at one moment, and nothing is left to ask. */
+bool outcome_known(const struct hf_future *r);
 /* The class a reply carries; of a code without one, the table's. */
 enum hf_class outcome_class(const Hf__Client__Reply *reply);
 /* Notes that attempt r->attempts went out. */

@@ -98,7 +98,7 @@ static void route_txn(struct hf *h, struct hf_future *r)
             last = route_below(routes, pack_slice(t->reads[i]->end));
         touch(routes, first, last, &shard, &several);
     }
-    r->spread = several || (h->routed && t->n_writes > 0);
+    r->spread = several || h->routed;
     struct slice first = {NULL, 0};
     if (t->n_writes + t->n_reads > 0)
         first = pack_slice(t->n_writes > 0 ? t->writes[0]->key : t->reads[0]->key);

@@ -302,20 +302,32 @@ static void tell_all(struct resolve *r, struct resolve_look *look, uint64_t now_
     advance(r, look, now_ns);
 }
 
-/* What home says, or nothing that can be believed (I11). */
+/* What home says, of what can be believed (I11); NONE: nothing. A home that has neither record nor session says so by its
+ * code: what is still locked elsewhere may go, whatever became of the transaction. */
+static Hf__Entry__TxnState state_said(const Hf__Client__Reply *reply)
+{
+    if (reply == NULL || reply->txn == NULL)
+        return HF__ENTRY__TXN_STATE__TXN_NONE;
+    const Hf__Client__TxnOutcome *txn = reply->txn;
+    bool gone = reply->code == HF_E_SESSION_UNKNOWN || reply->code == HF_E_SESSION_WINDOW;
+    if (txn->state == HF__ENTRY__TXN_STATE__ROLLED_BACK && (reply->code == HF_OK || gone))
+        return txn->state;
+    bool known = txn->state == HF__ENTRY__TXN_STATE__PREPARED ||
+                 (txn->state == HF__ENTRY__TXN_STATE__COMMITTED && txn->commit != 0);
+    return reply->code == HF_OK && known ? txn->state : HF__ENTRY__TXN_STATE__TXN_NONE;
+}
+
 static void home_said(struct resolve *r, struct resolve_look *look, const Hf__Client__Reply *reply, uint64_t now_ns)
 {
     look->asking = false;
-    if (look->step == RESOLVE_FORGETTING || reply == NULL || reply->code != HF_OK || reply->txn == NULL) {
+    if (look->step == RESOLVE_FORGETTING) {
         advance(r, look, now_ns);
         return;
     }
-    Hf__Entry__TxnState state = reply->txn->state;
-    bool commits = state == HF__ENTRY__TXN_STATE__COMMITTED && reply->txn->commit != 0;
-    if (commits || state == HF__ENTRY__TXN_STATE__ROLLED_BACK || state == HF__ENTRY__TXN_STATE__PREPARED)
-        look->state = state;
-    look->commit = commits ? reply->txn->commit : 0;
-    if (commits || state == HF__ENTRY__TXN_STATE__ROLLED_BACK)
+    look->state = state_said(reply);
+    if (look->state == HF__ENTRY__TXN_STATE__COMMITTED)
+        look->commit = reply->txn->commit;
+    if (look->state == HF__ENTRY__TXN_STATE__COMMITTED || look->state == HF__ENTRY__TXN_STATE__ROLLED_BACK)
         tell_all(r, look, now_ns);
     else
         advance(r, look, now_ns);

@@ -91,5 +91,9 @@ bool leader_clock_release(struct leader_clock *c, uint64_t id)
 
 struct hlc leader_clock_time(const struct leader_clock *c, const struct fsm_info *info)
 {
-    return hlc_max(c->stamp.observed, hlc_max(info->newest.t, info->restart));
+    struct hlc known = hlc_max(info->newest.t, info->restart), observed = c->stamp.observed;
+    /* A commit was observed before its entry is committed, whatever the ceiling: no leader after this one has to know of it. */
+    if (observed.t > info->ceiling.t && !planted_bug("clock.time_above_ceiling"))
+        observed = info->ceiling;
+    return hlc_max(observed, known);
 }

@@ -364,24 +364,10 @@ static void take_verdict(struct front *f, const struct net_peer *peer, const Hf_
     front_refuse(f, peer, q->id, rc, rc == HF_E_ABSENT ? "this replica has no finished check at that index" : NULL);
 }
 
-static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q, size_t bytes,
-                     struct arena *turn)
+/* A request that was checked. */
+static void perform(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q, size_t bytes,
+                    struct arena *turn)
 {
-    char message[256] = "";
-    int rc = request_check(q, message);
-    if (!rc && q->cluster && q->cluster != f->directory->id.cluster) {
-        rc = HF_E_WRONG_CLUSTER;
-        snprintf(message, sizeof message, "this is cluster %016" PRIx64 ", the request is for %016" PRIx64,
-                 f->directory->id.cluster, q->cluster);
-    }
-    if (!rc && q->shard && q->shard != f->answer.shard)
-        rc = HF_E_WRONG_SHARD;
-    if (!rc)
-        rc = admission_check(f->replica, q, turn, message);
-    if (rc) {
-        front_refuse(f, peer, q->id, rc, message);
-        return;
-    }
     switch (q->op_case) {
     case HF__CLIENT__REQUEST__OP_STATUS:
         answer_status(f, peer, q->id);
@@ -437,6 +423,27 @@ static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Cli
         break;
     }
     must(false); /* request_check lets no other operation pass */
+}
+
+static void dispatch(struct front *f, const struct net_peer *peer, const Hf__Client__Request *q, size_t bytes,
+                     struct arena *turn)
+{
+    char message[256] = "";
+    int rc = request_check(q, message);
+    if (!rc && q->cluster && q->cluster != f->directory->id.cluster) {
+        rc = HF_E_WRONG_CLUSTER;
+        snprintf(message, sizeof message, "this is cluster %016" PRIx64 ", the request is for %016" PRIx64,
+                 f->directory->id.cluster, q->cluster);
+    }
+    if (!rc && q->shard && q->shard != f->answer.shard)
+        rc = HF_E_WRONG_SHARD;
+    if (!rc)
+        rc = admission_check(f->replica, q, turn, message);
+    if (rc) {
+        front_refuse(f, peer, q->id, rc, message);
+        return;
+    }
+    perform(f, peer, q, bytes, turn);
 }
 
 /* What needs a stamp that is not to be had for a moment. */

@@ -252,10 +252,11 @@ void txn_answer_conflict(struct txn_answer *a, Hf__Client__Reply *reply, const s
 
 static void count_decision(Hf__Client__Request__OpCase op, const struct fsm_result *result)
 {
-    bool whole = op == HF__CLIENT__REQUEST__OP_TXN;
-    if (whole ? result->code == HF_OK : result->state == FSM_TXN_COMMITTED)
+    bool commits = op == HF__CLIENT__REQUEST__OP_TXN || op == HF__CLIENT__REQUEST__OP_DECIDE_COMMIT;
+    bool rolls_back = op == HF__CLIENT__REQUEST__OP_ROLLBACK && result->state == FSM_TXN_ROLLED_BACK;
+    if (commits && result->code == HF_OK)
         metric_add(&metrics[M_COMMITTED], 1);
-    else if (whole ? result->code == HF_E_CONFLICT : result->state == FSM_TXN_ROLLED_BACK)
+    else if (result->code == HF_E_CONFLICT || (rolls_back && result->code == HF_OK))
         metric_add(&metrics[M_ROLLED_BACK], 1);
 }
 

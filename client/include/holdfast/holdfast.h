@@ -330,7 +330,7 @@ HF_RESULT int hf_txn_del(struct hf_txn *t, struct hf_bytes key);
 HF_RESULT int hf_txn_delete_prefix(struct hf_txn *t, struct hf_bytes prefix);
 
 /* Ends the transaction. *out_timestamp (may be NULL): the moment at which all of it happened, which its writes have as version. One that wrote
- * nothing is asked about only if it read in several shards.
+ * nothing and read one key at most asks nothing.
  *   HF_OK          done
  *   HF_E_CONFLICT  surely not done, and never will be
  *   other codes    as of any write: their class says whether surely not, or unknown (do not just repeat it: it may be done)

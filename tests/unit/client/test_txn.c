@@ -207,16 +207,19 @@ static void writes_go_out_in_their_order_and_once(void)
     end(&h, t);
 }
 
-/* What is committed where: `key` is written, `read` is read. */
-static void committed_at(const char *key, const char *read, int routed, int at_shard, int at_coordinator)
+/* What is committed where: `key` is written, `read` and `other` are read. */
+static void committed_at(const char *key, const char *read, const char *other, int routed, int at_shard,
+                         int at_coordinator)
 {
     prepare();
     struct hf *h = begin(true, routed);
     struct hf_txn *t = txn(h);
     if (key)
         put(t, key, "v");
-    if (read && !routed)
+    if (read)
         got(t, read);
+    if (other)
+        got(t, other);
     uint64_t timestamp = 0;
     CU_ASSERT_EQUAL(hf_txn_commit(t, DEADLINE_MS, &timestamp), HF_OK);
     CU_ASSERT(timestamp >= hf_txn_start(t));
@@ -230,13 +233,16 @@ static void committed_at(const char *key, const char *read, int routed, int at_s
 
 static void what_lies_in_one_shard_goes_straight_there(void)
 {
-    committed_at("a", "b", 0, 1, 0);
-    committed_at("z", "y", 0, 1, 0);
-    committed_at("z", "a", 0, 0, 1); /* home is where it writes */
-    committed_at("a", "z", 0, 0, 1);
-    committed_at("a", NULL, 1, 0, 1); /* routed */
-    committed_at(NULL, "a", 0, 0, 0); /* read on one shard only: nothing is left to ask */
-    committed_at(NULL, NULL, 0, 0, 0);
+    committed_at("a", "b", NULL, 0, 1, 0);
+    committed_at("z", "y", NULL, 0, 1, 0);
+    committed_at("z", "a", NULL, 0, 0, 1); /* home is where it writes */
+    committed_at("a", "z", NULL, 0, 0, 1);
+    committed_at("a", NULL, NULL, 1, 0, 1); /* routed */
+    committed_at(NULL, "a", "b", 0, 1, 0);
+    committed_at(NULL, "a", "b", 1, 0, 1);
+    committed_at(NULL, "a", "a", 0, 0, 0); /* one key at one moment: nothing is left to ask */
+    committed_at(NULL, "a", NULL, 1, 0, 0);
+    committed_at(NULL, NULL, NULL, 0, 0, 0);
 }
 
 static void what_only_read_in_several_shards_is_validated_without_a_session(void)
@@ -360,8 +366,13 @@ static void an_unknown_outcome_is_never_repeated(void)
     runs = 0;
     CU_ASSERT_EQUAL(hf_txn_run(h, write_two, NULL, &options, NULL), HF_E_OUTCOME_UNKNOWN);
     CU_ASSERT_EQUAL(runs, 1);
-    end(&h, NULL);
     CU_ASSERT_EQUAL(fake.executed, 1);
+    CU_ASSERT_EQUAL(fake.sessions_opened, 1);
+    fake.lose_replies = 0; /* its number is never over: later writes have another session */
+    CU_ASSERT_EQUAL(hf_put(h, text("a"), text("v"), 0, DEADLINE_MS, NULL), HF_OK);
+    CU_ASSERT_EQUAL(fake.sessions_opened, 2);
+    CU_ASSERT_EQUAL(fake.last_seq, 1);
+    end(&h, NULL);
 }
 
 static void who_meets_a_lock_tries_again_and_has_it_looked_at(void)

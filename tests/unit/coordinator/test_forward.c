@@ -29,6 +29,9 @@ struct fixture {
     char next[32], message[256];
     enum forward_reroute reroute;
     uint32_t moved_to;
+    size_t locks;      /* told to the port */
+    uint64_t lock_seq; /* of the last one */
+    uint64_t told_seq; /* and of that in the last answer */
 };
 
 static struct fixture x;
@@ -61,6 +64,7 @@ static void fake_answer(void *ctx, const struct forward_client *client, Hf__Clie
     x.code = reply->code;
     x.answer_id = client->id;
     x.more = reply->more;
+    x.told_seq = reply->lock ? reply->lock->id->seq : 0;
     snprintf(x.next, sizeof x.next, "%.*s", (int)reply->next.len, reply->next.data ? (char *)reply->next.data : "");
     snprintf(x.message, sizeof x.message, "%s", reply->message);
 }
@@ -77,10 +81,19 @@ static enum forward_reroute fake_reroute(void *ctx, struct slice body, uint32_t 
     return x.reroute;
 }
 
+static void fake_locked(void *ctx, uint32_t shard, const Hf__Entry__TxnId *id, uint64_t now_ns)
+{
+    (void)ctx;
+    (void)now_ns;
+    CU_ASSERT(shard == 1 && id->home == 2 && id->session == 3);
+    x.locks++;
+    x.lock_seq = id->seq;
+}
+
 static void begin_fixture(uint64_t requests_max, uint64_t bytes_max)
 {
     const struct forward_port port = {
-        .send = fake_send, .pick = fake_pick, .answer = fake_answer, .reroute = fake_reroute};
+        .send = fake_send, .pick = fake_pick, .answer = fake_answer, .reroute = fake_reroute, .locked = fake_locked};
     x = (struct fixture){.leader = 1};
     forward_init(&x.forward, &port, requests_max, bytes_max);
     x.forward.cluster = 5;
@@ -258,7 +271,7 @@ static void a_later_refusal_does_not_undo_an_unanswered_attempt(void)
 
 static void the_session_table_decides(void)
 {
-    static const int answers[] = {HF_OK, HF_E_NOT_FOUND, HF_E_COMPARE_FAILED, HF_E_FENCED};
+    static const int answers[] = {HF_OK, HF_E_NOT_FOUND, HF_E_COMPARE_FAILED, HF_E_CONFLICT, HF_E_FENCED};
     for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
         begin_fixture(10, 1000);
         CU_ASSERT_EQUAL(put(FORWARD_REPEATABLE, 1, 1000), HF_OK);
@@ -381,6 +394,86 @@ static void a_doubled_refusal_counts_once(void)
     end_fixture();
 }
 
+static bool reply_locked(size_t sent, uint64_t seq, uint64_t now_ms)
+{
+    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    Hf__Client__Lock lock = HF__CLIENT__LOCK__INIT;
+    Hf__Entry__TxnId id = HF__ENTRY__TXN_ID__INIT;
+    id.home = 2;
+    id.session = 3;
+    id.seq = seq;
+    lock.id = &id;
+    reply.lock = &lock;
+    reply.id = x.sent[sent].request->id;
+    reply.code = HF_E_KEY_LOCKED;
+    return forward_reply(&x.forward, &reply, now_ms * MS);
+}
+
+static void a_locked_key_is_waited_for(void)
+{
+    static const enum forward_kind kinds[] = {FORWARD_READ, FORWARD_REPEATABLE, FORWARD_ONCE};
+    for (size_t i = 0; i < 3; i++) {
+        begin_fixture(10, 1000);
+        CU_ASSERT_EQUAL(put(kinds[i], 1, 1000), HF_OK);
+        CU_ASSERT_TRUE(reply_locked(0, 7, 10));
+        CU_ASSERT(x.locks == 1 && x.lock_seq == 7 && x.answered == 0 && x.sent_count == 1);
+        forward_tick(&x.forward, 11 * MS);
+        CU_ASSERT_EQUAL(x.sent_count, 1);
+        forward_tick(&x.forward, 12 * MS);
+        CU_ASSERT_EQUAL_FATAL(x.sent_count, 2);
+        CU_ASSERT_EQUAL(x.sent[1].replica, 1); /* the leader it is */
+        CU_ASSERT_TRUE(reply_locked(1, 8, 13));
+        forward_tick(&x.forward, 16 * MS);
+        CU_ASSERT_EQUAL(x.sent_count, 2); /* the pause grows */
+        forward_tick(&x.forward, 17 * MS);
+        CU_ASSERT_EQUAL_FATAL(x.sent_count, 3);
+        CU_ASSERT_TRUE(reply_to(2, HF_OK, 18));
+        CU_ASSERT(x.answered == 1 && x.code == HF_OK && x.locks == 2);
+        end_fixture();
+    }
+}
+
+static void locked_to_the_end(void)
+{
+    static const struct {
+        enum forward_kind kind;
+        bool silent; /* the last attempt goes unanswered */
+        int code;
+    } rows[] = {{FORWARD_READ, false, HF_E_KEY_LOCKED},           {FORWARD_REPEATABLE, false, HF_E_KEY_LOCKED},
+                {FORWARD_ONCE, false, HF_E_KEY_LOCKED},           {FORWARD_READ, true, HF_E_KEY_LOCKED},
+                {FORWARD_REPEATABLE, true, HF_E_OUTCOME_UNKNOWN}, {FORWARD_ONCE, true, HF_E_OUTCOME_UNKNOWN}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        begin_fixture(10, 1000);
+        CU_ASSERT_EQUAL(put(rows[i].kind, 1, 300), HF_OK);
+        for (uint64_t ms = 0; ms < 300; ms += 5) {
+            for (size_t sent = 0; sent < x.sent_count && !(rows[i].silent && ms > 100); sent++)
+                (void)reply_locked(sent, 9, ms);
+            forward_tick(&x.forward, ms * MS);
+        }
+        for (size_t sent = 0; sent < x.sent_count && !rows[i].silent; sent++)
+            (void)reply_locked(sent, 9, 299);
+        CU_ASSERT(x.sent_count > 3 && x.sent_count < 20);
+        tick_until(300, 300);
+        CU_ASSERT(x.answered == 1 && x.code == rows[i].code);
+        CU_ASSERT_EQUAL(x.told_seq, rows[i].code == HF_E_KEY_LOCKED ? 9 : 0);
+        end_fixture();
+    }
+}
+
+/* An earlier attempt is unanswered: that a later one is locked makes nothing surely not done (I9). */
+static void a_lock_does_not_undo_an_unanswered_attempt(void)
+{
+    begin_fixture(10, 1000);
+    CU_ASSERT_EQUAL(put(FORWARD_REPEATABLE, 1, 400), HF_OK);
+    x.leader = 2;
+    forward_leader_changed(&x.forward, 1, 10 * MS);
+    CU_ASSERT_TRUE(reply_locked(1, 9, 20));
+    x.send_code = HF_E_UNAVAILABLE;
+    tick_until(25, 400);
+    CU_ASSERT(x.answered == 1 && x.code == HF_E_OUTCOME_UNKNOWN);
+    end_fixture();
+}
+
 int main(void)
 {
     static const struct unit_case cases[] = {
@@ -396,6 +489,9 @@ int main(void)
         {"wrong shard moves with the routes", wrong_shard_moves_with_the_routes},
         {"a scan goes on where the shard ends", a_scan_goes_on_where_the_shard_ends},
         {"a doubled refusal counts once", a_doubled_refusal_counts_once},
+        {"a locked key is waited for", a_locked_key_is_waited_for},
+        {"locked to the end", locked_to_the_end},
+        {"a lock does not undo an unanswered attempt", a_lock_does_not_undo_an_unanswered_attempt},
         {"a late answer to a scan is nobody's", a_late_answer_to_a_scan_is_nobodys},
     };
     return UNIT_MAIN("coordinator/forward", cases);

@@ -3,6 +3,7 @@
 
 #include "common/base/error.h"
 #include "common/base/limits.h"
+#include "proto/pack.h"
 #include "tests/unit/shard/replica/fake_engine.h"
 #include "tests/unit/unit.h"
 
@@ -195,16 +196,119 @@ static void stamps_never_repeat(void)
     struct stamp s = {0};
     stamp_continue(&s, (struct version){{50}, 9});
     struct version a = stamp_take(&s, 3);
-    CU_ASSERT(a.t.t == 50 && a.seq == 10);
-    stamp_observe(&s, (struct hlc){40}); /* older: ignored */
+    CU_ASSERT(a.t.t == 50 && a.seq == STAMP_FIRST_SEQ); /* the versions of commits are below */
+    stamp_observe(&s, (struct hlc){40});                /* older: ignored */
     struct version b = stamp_take(&s, 1);
-    CU_ASSERT(version_compare(b, (struct version){{50}, 12}) > 0);
+    CU_ASSERT(version_compare(b, (struct version){{50}, STAMP_FIRST_SEQ + 2}) > 0);
     stamp_observe(&s, (struct hlc){60});
     stamp_continue(&s, (struct version){{50}, 99});
     struct version c = stamp_take(&s, 1);
-    CU_ASSERT(c.t.t == 60 && c.seq == 1);
-    stamp_continue(&s, (struct version){{60}, 1}); /* the same version seen again as applied */
-    CU_ASSERT_EQUAL(stamp_take(&s, 1).seq, 2);
+    CU_ASSERT(c.t.t == 60 && c.seq == STAMP_FIRST_SEQ);
+    stamp_continue(&s, (struct version){{60}, STAMP_FIRST_SEQ}); /* the same version seen again as applied */
+    CU_ASSERT_EQUAL(stamp_take(&s, 1).seq, STAMP_FIRST_SEQ + 1);
+    stamp_continue(&s, (struct version){{70}, 5}); /* a commit */
+    CU_ASSERT_EQUAL(stamp_take(&s, 1).seq, STAMP_FIRST_SEQ);
+    stamp_continue(&s, (struct version){{80}, 2 * STAMP_FIRST_SEQ});
+    CU_ASSERT_EQUAL(stamp_take(&s, 1).seq, 2 * STAMP_FIRST_SEQ + 1);
+}
+
+/* Writes of prefixes of no byte and reads of all: the largest structures for the fewest bytes. */
+struct large {
+    Hf__Entry__Txn txn;
+    Hf__Entry__TxnWrite write;
+    Hf__Entry__TxnRead read;
+    Hf__Entry__TxnWrite *writes[LIMIT_TXN_KEYS];
+    Hf__Entry__TxnRead *reads[LIMIT_TXN_KEYS];
+};
+
+static void transact(struct replica_write *w, struct large *l, size_t writes, size_t reads)
+{
+    hf__entry__txn__init(&l->txn);
+    hf__entry__txn_write__init(&l->write);
+    hf__entry__txn_read__init(&l->read);
+    l->write.op = HF__ENTRY__OP__DELETE_PREFIX;
+    l->read.range = true;
+    for (size_t i = 0; i < LIMIT_TXN_KEYS; i++) {
+        l->writes[i] = &l->write;
+        l->reads[i] = &l->read;
+    }
+    l->txn.start = 7;
+    l->txn.writes = l->writes;
+    l->txn.n_writes = writes;
+    l->txn.reads = l->reads;
+    l->txn.n_reads = reads;
+    w->command.op = HF__ENTRY__OP__TXN_WHOLE;
+    w->command.txn = &l->txn;
+}
+
+static bool readable(struct fixture *f)
+{
+    struct arena arena = {0};
+    struct slice payload = slice_make(f->writes.payload.data + 1, f->writes.payload.size - 1);
+    bool read = pack_unpack(&hf__entry__command_batch__descriptor, payload, &arena) != NULL;
+    arena_deinit(&arena);
+    return read;
+}
+
+static void a_transaction_takes_a_stamp_for_each_write(void)
+{
+    static struct large three, none;
+    struct fixture *f = fixture_new();
+    transact(&f->w[0], &three, 3, 0);
+    transact(&f->w[2], &none, 0, 2);
+    f->w[1].command.op = HF__ENTRY__OP__DELETE;
+    queue(f, 0, 3);
+    propose(f);
+    CU_ASSERT_EQUAL(f->engine.proposals, 1);
+    CU_ASSERT_EQUAL(f->stamp.next_seq, 1 + 3 + 1 + 1);
+    transact(&f->w[3], &three, 3, 0);
+    f->w[3].command.op = HF__ENTRY__OP__TXN_PREPARE; /* its versions are the commit's */
+    queue(f, 3, 4);
+    propose(f);
+    CU_ASSERT_EQUAL(f->stamp.next_seq, 7);
+    fixture_end(f);
+}
+
+/* An entry that no replica can read ends all of them. */
+static void entries_of_large_transactions_can_be_read(void)
+{
+    static const size_t sizes[] = {1, 17, 200, 2048, 4080, 4096, 5000, 8177, LIMIT_TXN_KEYS};
+    static struct large l[1024];
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++)
+        for (int reads = 0; reads < 2; reads++) {
+            struct fixture *f = fixture_new();
+            size_t count = sizes[s] < 4096 ? 4096 / sizes[s] : 1;
+            count = count > 1024 ? 1024 : count;
+            for (size_t i = 0; i < count; i++)
+                transact(&f->w[i], &l[i], reads ? 0 : sizes[s], reads ? sizes[s] : 0);
+            for (size_t i = count; i < 1024; i++)
+                f->w[i].command.op = HF__ENTRY__OP__TXN_FORGET;
+            queue(f, 0, count);
+            propose(f);
+            CU_ASSERT_EQUAL(f->engine.proposals, 1);
+            CU_ASSERT(readable(f));
+            for (size_t i = 0; i < count && count + i < 1024; i++)
+                transact(&f->w[count + i], &l[i], reads ? 0 : sizes[s], reads ? sizes[s] : 0);
+            if (count > 1) { /* with as many commands as fit behind */
+                queue(f, count, 1024);
+                propose(f);
+                CU_ASSERT(readable(f));
+            }
+            fixture_end(f);
+        }
+}
+
+static void large_transactions_stand_alone(void)
+{
+    static struct large most, half;
+    struct fixture *f = fixture_new();
+    transact(&f->w[1], &most, 5000, 5000);
+    transact(&f->w[3], &half, 3000, 0);
+    transact(&f->w[4], &half, 3000, 0);
+    queue(f, 0, 6);
+    propose(f); /* 0 | 1 | 2 3 | 4 5: a command without keys goes with any that is not above the bound */
+    CU_ASSERT_EQUAL(f->engine.proposals, 4);
+    fixture_end(f);
 }
 
 int main(void)
@@ -220,6 +324,9 @@ int main(void)
         {"deadline", a_deadline_gives_back_as_unknown_and_once},
         {"bounded queue", the_queue_is_bounded},
         {"stamps", stamps_never_repeat},
+        {"stamps of a transaction", a_transaction_takes_a_stamp_for_each_write},
+        {"large transactions can be read", entries_of_large_transactions_can_be_read},
+        {"large transactions stand alone", large_transactions_stand_alone},
     };
     return UNIT_MAIN("writes", cases);
 }
