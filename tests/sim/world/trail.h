@@ -1,6 +1,6 @@
 /* trail.h: what transactions of a run read and appended, and how they ended: kept for tests/support/txncheck.h.
  *
- * Position: txns.c tells; at the end it asks. */
+ * Position: traders.c tells; at the end it asks. */
 #pragma once
 
 #include <stdbool.h>

@@ -17,8 +17,8 @@
 #include "tests/sim/world/process.h"
 #include "tests/sim/world/readers.h"
 #include "tests/sim/world/states.h"
+#include "tests/sim/world/traders.h"
 #include "tests/sim/world/trouble.h"
-#include "tests/sim/world/txns.h"
 #include "tests/sim/world/wire.h"
 
 #define RUN_MS 6000
@@ -145,7 +145,7 @@ static void step(struct world *w)
         lapses_act(w);
         break;
     case WORLD_TXN:
-        txns_act(w, e.who);
+        traders_act(w, e.who);
         break;
     case WORLD_FAULT:
         if (!w->healing)
@@ -197,7 +197,7 @@ static void heal(struct world *w)
 
 static bool all_done(const struct world *w)
 {
-    return actors_done(w) && readers_done(w) && txns_done(w);
+    return actors_done(w) && readers_done(w) && traders_done(w);
 }
 
 /* Until clients and readers have nothing open. */
@@ -221,14 +221,14 @@ void world_finish(struct world *w)
     actors_last(w); /* whatever came before: writes are done, and timestamps issued at which all is read */
     if (!quiet_by(w, end + HEAL_MS * SIM_MS, "a write of each client is not done"))
         return;
-    txns_last(w);
+    traders_last(w);
     if (!quiet_by(w, end + 2 * HEAL_MS * SIM_MS, "a transaction of each client is not done"))
         return;
     readers_last(w);
     if (!quiet_by(w, end + 3 * HEAL_MS * SIM_MS, "nothing can be read at a fresh timestamp"))
         return;
     world_run_until(w, w->now + 3000 * SIM_MS); /* what a coordinator still has is over its deadline by then */
-    for (int i = 0; i < LEVEL_MS / 10 && !(judge_level(w) && txns_forgotten(w)); i++)
+    for (int i = 0; i < LEVEL_MS / 10 && !(judge_level(w) && traders_forgotten(w)); i++)
         world_run_until(w, w->now + 10 * SIM_MS);
     if (!judge_level(w))
         world_failed(w, "progress", "the replicas of a shard do not come to the same applied index");
@@ -237,7 +237,7 @@ void world_finish(struct world *w)
     if (!w->result.failed)
         history_end(w);
     if (!w->result.failed)
-        txns_end(w);
+        traders_end(w);
 }
 
 static void draw(struct world *w)
@@ -280,7 +280,7 @@ struct world *world_new(const struct sim_options *options)
     w->actors = actors_new(w);
     w->readers = readers_new(w);
     w->lapses = lapses_new(w);
-    w->txns = txns_new(w);
+    w->traders = traders_new(w);
     if (!options->calm)
         world_schedule(w, (struct world_event){.kind = WORLD_FAULT}, (SIM_ELECTION_MS + world_below(w, 1000)) * SIM_MS);
     return w;
@@ -299,7 +299,7 @@ void world_free(struct world **ww)
     actors_free(&w->actors);
     readers_free(&w->readers);
     lapses_free(&w->lapses);
-    txns_free(&w->txns);
+    traders_free(&w->traders);
     history_free(&w->history);
     judge_free(&w->judge);
     simstore_find_by(NULL);

@@ -27,7 +27,7 @@ struct judge;
 struct actors;
 struct readers;
 struct lapses;
-struct txns;
+struct traders;
 struct history;
 
 enum world_event_kind {
@@ -79,7 +79,7 @@ struct world {
     struct actors *actors;   /* owned */
     struct readers *readers; /* owned */
     struct lapses *lapses;   /* owned */
-    struct txns *txns;       /* owned */
+    struct traders *traders; /* owned */
     struct judge *judge;     /* owned */
     struct history *history; /* owned */
     bool healing;

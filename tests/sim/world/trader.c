@@ -1,5 +1,5 @@
-/* txnclient.c: a transaction of a client, from its beginning to its end: see txnclient.h. */
-#include "tests/sim/world/txnclient.h"
+/* trader.c: a transaction of a client, from its beginning to its end: see trader.h. */
+#include "tests/sim/world/trader.h"
 
 #include <inttypes.h>
 
@@ -16,7 +16,7 @@
 
 /* ---- what it is to do ---- */
 
-static void plan_write(struct txn_client *c, struct txn_write write)
+static void plan_write(struct trader *c, struct txn_write write)
 {
     must(c->write_count < TXN_WRITES);
     for (uint32_t i = 0; i < c->write_count; i++)
@@ -24,7 +24,7 @@ static void plan_write(struct txn_client *c, struct txn_write write)
     c->writes[c->write_count++] = write;
 }
 
-static void plan_list(struct txn_client *c, uint32_t list, bool appends)
+static void plan_list(struct trader *c, uint32_t list, bool appends)
 {
     for (uint32_t i = 0; i < c->read_count; i++)
         if (c->reads[i].list == list)
@@ -34,11 +34,11 @@ static void plan_list(struct txn_client *c, uint32_t list, bool appends)
         plan_write(c, (struct txn_write){.op = HF__ENTRY__OP__PUT,
                                          .shard = trail_shard(list),
                                          .list = list,
-                                         .value = trail_value(c->txns->trail)});
+                                         .value = trail_value(c->traders->trail)});
 }
 
 /* A key that other clients write. */
-static void plan_other(struct txn_client *c, uint32_t shard)
+static void plan_other(struct trader *c, uint32_t shard)
 {
     struct world *w = c->world;
     unsigned first = shard == 1 ? 0 : JUDGE_KEYS / 2;
@@ -55,7 +55,7 @@ static void plan_other(struct txn_client *c, uint32_t shard)
     plan_write(c, write);
 }
 
-static void plan(struct txn_client *c)
+static void plan(struct trader *c)
 {
     struct world *w = c->world;
     uint32_t half = TRAIL_LISTS / 2, only = (uint32_t)world_below(w, 4); /* 0, 1: all of it in that half */
@@ -81,7 +81,7 @@ static void plan(struct txn_client *c)
         c->reads[world_below(w, c->read_count)].all = true;
 }
 
-bool txn_client_whole(const struct txn_client *c, uint32_t *shard)
+bool trader_whole(const struct trader *c, uint32_t *shard)
 {
     *shard = c->read_count > 0 ? c->reads[0].shard : c->writes[0].shard;
     bool whole = true;
@@ -94,9 +94,9 @@ bool txn_client_whole(const struct txn_client *c, uint32_t *shard)
 
 /* ---- how it ends ---- */
 
-static void tell_trail(const struct txn_client *c, enum txn_outcome outcome)
+static void tell_trail(const struct trader *c, enum txn_outcome outcome)
 {
-    struct trail *t = c->txns->trail;
+    struct trail *t = c->traders->trail;
     for (uint32_t i = 0; i < TRAIL_LISTS; i++)
         if (c->known[i])
             trail_read(t, i, &c->lists[i]);
@@ -108,17 +108,16 @@ static void tell_trail(const struct txn_client *c, enum txn_outcome outcome)
 }
 
 /* The first version of its writes in a shard; zero: it was not told. */
-static struct version first_version(const struct txn_client *c, const Hf__Client__Reply *r)
+static struct version first_version(const struct trader *c, const Hf__Client__Reply *r)
 {
     uint32_t shard;
-    if (txn_client_whole(c, &shard))
+    if (trader_whole(c, &shard))
         return r->written != NULL ? (struct version){.t = {r->written->t}, .seq = r->written->seq}
                                   : (struct version){0};
     return (struct version){.t = {r->timestamp != 0 ? r->timestamp : r->written != NULL ? r->written->t : 0}};
 }
 
-static void tell_other(struct txn_client *c, const struct txn_write *write, enum judge_fate fate,
-                       struct version version)
+static void tell_other(struct trader *c, const struct txn_write *write, enum judge_fate fate, struct version version)
 {
     struct world *w = c->world;
     bool all = write->key == JUDGE_KEYS, put = write->op == HF__ENTRY__OP__PUT;
@@ -136,7 +135,7 @@ static void tell_other(struct txn_client *c, const struct txn_write *write, enum
 }
 
 /* A later write of the same transaction hides an earlier one of the same key. */
-static bool hidden(const struct txn_client *c, uint32_t which)
+static bool hidden(const struct trader *c, uint32_t which)
 {
     const struct txn_write *write = &c->writes[which];
     for (uint32_t i = which + 1; i < c->write_count; i++) {
@@ -148,7 +147,7 @@ static bool hidden(const struct txn_client *c, uint32_t which)
     return false;
 }
 
-static void finish(struct txn_client *c, enum txn_outcome outcome, const Hf__Client__Reply *r)
+static void finish(struct trader *c, enum txn_outcome outcome, const Hf__Client__Reply *r)
 {
     struct world *w = c->world;
     struct version first = outcome == TXN_DONE && c->write_count > 0 ? first_version(c, r) : (struct version){0};
@@ -163,7 +162,7 @@ static void finish(struct txn_client *c, enum txn_outcome outcome, const Hf__Cli
         world_failed(w, "txns", "a transaction that began at %" PRIx64 " is committed at %" PRIx64, c->start,
                      first.t.t);
     uint32_t shard;
-    bool whole = txn_client_whole(c, &shard);
+    bool whole = trader_whole(c, &shard);
     w->result.txns_done += outcome == TXN_DONE && !c->glance;
     w->result.txns_wide += outcome == TXN_DONE && !whole && c->write_count > 0;
     w->result.txns_refused += outcome == TXN_FAILED;
@@ -174,12 +173,12 @@ static void finish(struct txn_client *c, enum txn_outcome outcome, const Hf__Cli
 
 /* ---- what it hears ---- */
 
-static void again_soon(struct txn_client *c)
+static void again_soon(struct trader *c)
 {
     c->next_at = c->world->now + (1 + world_below(c->world, PAUSE_MS)) * SIM_MS;
 }
 
-static void commit(struct txn_client *c)
+static void commit(struct trader *c)
 {
     struct world *w = c->world;
     uint32_t kept = 0;
@@ -207,21 +206,21 @@ static void commit(struct txn_client *c)
     c->first_id = c->last_id + 1;
     c->fence_id = UINT64_MAX;
     world_trace(w, 0, "commit", c->session, c->seq);
-    txn_client_ask_commit(c);
+    trader_ask_commit(c);
 }
 
-static void next_read(struct txn_client *c)
+static void next_read(struct trader *c)
 {
     c->first_id = c->last_id + 1;
     if (c->at < c->read_count)
-        txn_client_ask_read(c);
+        trader_ask_read(c);
     else if (c->glance)
         finish(c, TXN_DONE, NULL);
     else
         commit(c);
 }
 
-static void start_heard(struct txn_client *c, const Hf__Client__Reply *r)
+static void start_heard(struct trader *c, const Hf__Client__Reply *r)
 {
     if (r->code != HF_OK) {
         again_soon(c);
@@ -235,7 +234,7 @@ static void start_heard(struct txn_client *c, const Hf__Client__Reply *r)
     next_read(c);
 }
 
-static void found(struct txn_client *c, uint32_t list, struct slice bytes)
+static void found(struct trader *c, uint32_t list, struct slice bytes)
 {
     struct trail_list now;
     if (!trail_decode(bytes, &now))
@@ -248,7 +247,7 @@ static void found(struct txn_client *c, uint32_t list, struct slice bytes)
     c->known[list] = true;
 }
 
-static void take_page(struct txn_client *c, const struct txn_read *read, const Hf__Client__Reply *r)
+static void take_page(struct trader *c, const struct txn_read *read, const Hf__Client__Reply *r)
 {
     for (uint32_t list = 0; list < TRAIL_LISTS; list++) {
         char name[8];
@@ -262,7 +261,7 @@ static void take_page(struct txn_client *c, const struct txn_read *read, const H
     }
 }
 
-static void read_heard(struct txn_client *c, const Hf__Client__Reply *r)
+static void read_heard(struct trader *c, const Hf__Client__Reply *r)
 {
     const struct txn_read *read = &c->reads[c->at];
     if (r->code == HF_OK || (r->code == HF_E_NOT_FOUND && !read->all)) {
@@ -284,13 +283,13 @@ static void read_heard(struct txn_client *c, const Hf__Client__Reply *r)
         world_failed(c->world, "progress", "a start that was told, %" PRIx64 ", is refused as one of the future",
                      c->start);
     if (r->code == HF_E_KEY_LOCKED && r->lock != NULL && r->lock->id != NULL && world_below(c->world, 2) == 0)
-        txn_client_ask_resolve(c, read->shard, r->lock);
+        trader_ask_resolve(c, read->shard, r->lock);
     c->places[read->shard].leader = r->leader;
     again_soon(c);
 }
 
 /* Told as it is for good; else it is asked again. */
-static void commit_heard(struct txn_client *c, const Hf__Client__Reply *r)
+static void commit_heard(struct trader *c, const Hf__Client__Reply *r)
 {
     bool writes = c->write_count > 0;
     uint32_t shard;
@@ -312,13 +311,13 @@ static void commit_heard(struct txn_client *c, const Hf__Client__Reply *r)
     if (error_class(r->code) == HF_CLASS_GIVE_UP && !known)
         world_failed(c->world, "sessions", "transaction %" PRIu64 " of session %" PRIu64 " of shard %" PRIu32 ": %s",
                      c->seq, c->session, c->home, error_text(r->code));
-    if (txn_client_whole(c, &shard) && !c->routed)
+    if (trader_whole(c, &shard) && !c->routed)
         c->places[shard].leader = r->leader;
     if (c->stage == TXN_COMMITTING)
         again_soon(c);
 }
 
-static void fence_heard(struct txn_client *c, const Hf__Client__Reply *r)
+static void fence_heard(struct trader *c, const Hf__Client__Reply *r)
 {
     if (r->code == HF_OK) {
         finish(c, r->outcome == HF_OK ? TXN_DONE : TXN_FAILED, r);
@@ -331,10 +330,10 @@ static void fence_heard(struct txn_client *c, const Hf__Client__Reply *r)
     again_soon(c);
 }
 
-static bool session_heard(struct txn_client *c, const Hf__Client__Reply *r)
+static bool session_heard(struct trader *c, const Hf__Client__Reply *r)
 {
     for (uint32_t s = 1; s <= WORLD_SHARDS; s++) {
-        struct txn_place *p = &c->places[s];
+        struct trader_place *p = &c->places[s];
         if (p->opening != r->id)
             continue;
         p->opening = 0;
@@ -345,9 +344,9 @@ static bool session_heard(struct txn_client *c, const Hf__Client__Reply *r)
     return false;
 }
 
-void txn_client_heard(void *client, struct slice frame)
+void trader_heard(void *client, struct slice frame)
 {
-    struct txn_client *c = client;
+    struct trader *c = client;
     Hf__Client__Reply *r = hf__client__reply__unpack(NULL, frame.size, frame.data);
     must(r != NULL);
     world_trace(c->world, 0, "heard", r->id, (uint64_t)-r->code);
@@ -365,7 +364,7 @@ void txn_client_heard(void *client, struct slice frame)
 
 /* ---- what it does when its time comes ---- */
 
-void txn_client_begin(struct txn_client *c, bool last)
+void trader_begin(struct trader *c, bool last)
 {
     struct world *w = c->world;
     c->final = last;
@@ -383,11 +382,11 @@ void txn_client_begin(struct txn_client *c, bool last)
         next_read(c);
     } else {
         c->stage = TXN_STARTING;
-        txn_client_ask_start(c);
+        trader_ask_start(c);
     }
 }
 
-void txn_client_go_on(struct txn_client *c)
+void trader_go_on(struct trader *c)
 {
     struct world *w = c->world;
     bool late = w->now >= c->deadline;
@@ -403,30 +402,30 @@ void txn_client_go_on(struct txn_client *c)
         c->fence_id = c->last_id + 1;
     }
     uint32_t shard;
-    bool whole = txn_client_whole(c, &shard);
+    bool whole = trader_whole(c, &shard);
     if (c->stage == TXN_STARTING) {
-        txn_client_ask_start(c);
+        trader_ask_start(c);
     } else if (c->stage == TXN_READING) {
         c->places[c->reads[c->at].shard].leader = world_below(w, 2) == 0 ? 0 : c->places[c->reads[c->at].shard].leader;
-        txn_client_ask_read(c);
+        trader_ask_read(c);
     } else if (c->stage == TXN_COMMITTING) {
         if (whole && world_below(w, 2) == 0)
             c->places[shard].leader = 0;
-        txn_client_ask_commit(c);
+        trader_ask_commit(c);
     } else {
         if (world_below(w, 2) == 0)
             c->places[c->home].leader = 0;
-        txn_client_ask_fence(c);
+        trader_ask_fence(c);
     }
 }
 
-void txn_client_init(struct world *w, struct txns *t, uint32_t number)
+void trader_init(struct world *w, struct traders *t, uint32_t number)
 {
-    struct txn_client *c = &t->clients[number];
+    struct trader *c = &t->traders[number];
     c->world = w;
-    c->txns = t;
+    c->traders = t;
     c->routed = number != 0;
     c->last_id = UINT64_C(1) << 37;
     for (uint32_t p = 1; p < WORLD_PROCESSES && t->on; p++)
-        c->sockets[p] = wire_client(w, 0, w->processes[p]->client, txn_client_heard, c);
+        c->sockets[p] = wire_client(w, 0, w->processes[p]->client, trader_heard, c);
 }

@@ -1,16 +1,16 @@
-/* txnsend.c: what a client with transactions sends: see txnclient.h. */
+/* trader_send.c: what a client with transactions sends: see trader.h. */
 #include <stdio.h>
 
 #include "common/base/error.h"
 #include "proto/pack.h"
 #include "tests/sim/world/judge.h"
 #include "tests/sim/world/process.h"
-#include "tests/sim/world/txnclient.h"
+#include "tests/sim/world/trader.h"
 #include "tests/sim/world/wire.h"
 
 static const char *const starts[] = {"", "e", "t"}, *const ends[] = {"", "f", "u"};
 
-static void say(struct txn_client *c, uint32_t process, Hf__Client__Request *q)
+static void say(struct trader *c, uint32_t process, Hf__Client__Request *q)
 {
     struct buf packed = {0};
     q->version = 1;
@@ -30,24 +30,24 @@ static uint32_t some_coordinator(struct world *w)
     return world_coordinator(1 + (uint32_t)world_below(w, WORLD_COORDINATORS));
 }
 
-static uint32_t leader(struct txn_client *c, uint32_t shard)
+static uint32_t leader(struct trader *c, uint32_t shard)
 {
-    struct txn_place *p = &c->places[shard];
+    struct trader_place *p = &c->places[shard];
     if (p->leader == 0)
         p->leader = 1 + (uint32_t)world_below(c->world, WORLD_REPLICAS);
     return world_replica(shard, p->leader);
 }
 
-static uint32_t target(struct txn_client *c, uint32_t shard)
+static uint32_t target(struct trader *c, uint32_t shard)
 {
     struct world *w = c->world;
     return (world_below(w, 6) == 0) != c->routed ? some_coordinator(w) : leader(c, shard);
 }
 
-void txn_client_sessions(struct txn_client *c)
+void trader_sessions(struct trader *c)
 {
     for (uint32_t s = 1; s <= WORLD_SHARDS; s++) {
-        struct txn_place *p = &c->places[s];
+        struct trader_place *p = &c->places[s];
         if (p->session != 0 || (p->opening != 0 && c->world->now < p->opening_until))
             continue;
         Hf__Client__SessionOpen open = HF__CLIENT__SESSION_OPEN__INIT;
@@ -64,7 +64,7 @@ void txn_client_sessions(struct txn_client *c)
     }
 }
 
-void txn_client_ask_start(struct txn_client *c)
+void trader_ask_start(struct trader *c)
 {
     Hf__Client__Timestamp timestamp = HF__CLIENT__TIMESTAMP__INIT;
     Hf__Client__Request q = HF__CLIENT__REQUEST__INIT;
@@ -76,7 +76,7 @@ void txn_client_ask_start(struct txn_client *c)
     say(c, some_coordinator(c->world), &q);
 }
 
-void txn_client_ask_read(struct txn_client *c)
+void trader_ask_read(struct trader *c)
 {
     const struct txn_read *r = &c->reads[c->at];
     Hf__Client__Request q = HF__CLIENT__REQUEST__INIT;
@@ -109,7 +109,7 @@ struct body {
 };
 
 /* All that the transaction appends to the list, behind what it read. */
-static ProtobufCBinaryData whole_list(const struct txn_client *c, const struct txn_write *to, uint32_t *values)
+static ProtobufCBinaryData whole_list(const struct trader *c, const struct txn_write *to, uint32_t *values)
 {
     const struct trail_list *list = &c->lists[to->list];
     uint32_t n = 0;
@@ -127,7 +127,7 @@ static struct slice other_name(const struct txn_write *from, char name[8])
     return slice_make(name, (size_t)n);
 }
 
-static void fill_write(const struct txn_client *c, struct body *b, uint32_t i)
+static void fill_write(const struct trader *c, struct body *b, uint32_t i)
 {
     const struct txn_write *from = &c->writes[i];
     Hf__Entry__TxnWrite *to = b->write_pointers[i] = &b->writes[i];
@@ -144,7 +144,7 @@ static void fill_write(const struct txn_client *c, struct body *b, uint32_t i)
         to->value = (ProtobufCBinaryData){.len = sizeof from->value, .data = (uint8_t *)b->values[i]};
 }
 
-static void fill_read(const struct txn_client *c, struct body *b, uint32_t i)
+static void fill_read(const struct trader *c, struct body *b, uint32_t i)
 {
     const struct txn_read *from = &c->reads[i];
     Hf__Entry__TxnRead *to = b->read_pointers[i] = &b->reads[i];
@@ -156,7 +156,7 @@ static void fill_read(const struct txn_client *c, struct body *b, uint32_t i)
         to->end = pack_bytes(slice_text(ends[from->shard]));
 }
 
-void txn_client_ask_commit(struct txn_client *c)
+void trader_ask_commit(struct trader *c)
 {
     struct body b;
     Hf__Client__Request q = HF__CLIENT__REQUEST__INIT;
@@ -176,7 +176,7 @@ void txn_client_ask_commit(struct txn_client *c)
     q.seq = c->seq;
     q.done_below = c->seq;
     uint32_t shard, to = some_coordinator(c->world);
-    bool whole = txn_client_whole(c, &shard);
+    bool whole = trader_whole(c, &shard);
     q.shard = c->session != 0 ? c->home : 0;
     if (whole && !c->routed && world_below(c->world, 3) != 0) {
         to = leader(c, shard);
@@ -185,7 +185,7 @@ void txn_client_ask_commit(struct txn_client *c)
     say(c, to, &q);
 }
 
-void txn_client_ask_fence(struct txn_client *c)
+void trader_ask_fence(struct trader *c)
 {
     Hf__Client__SessionFence fence = HF__CLIENT__SESSION_FENCE__INIT;
     Hf__Client__Request q = HF__CLIENT__REQUEST__INIT;
@@ -198,7 +198,7 @@ void txn_client_ask_fence(struct txn_client *c)
 }
 
 /* Nobody waits for the answer: the read is asked again. */
-void txn_client_ask_resolve(struct txn_client *c, uint32_t shard, Hf__Client__Lock *lock)
+void trader_ask_resolve(struct trader *c, uint32_t shard, Hf__Client__Lock *lock)
 {
     Hf__Client__Request q = HF__CLIENT__REQUEST__INIT;
     uint64_t next_at = c->next_at;

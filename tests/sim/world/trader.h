@@ -1,12 +1,12 @@
-/* txnclient.h: one client that runs transactions, one at a time, and what it is at.
+/* trader.h: one client that runs transactions, one at a time, and what it is at.
  *
- * Position: txns.c has them; txnclient.c: from the beginning to the end; txnsend.c: what is sent. */
+ * Position: traders.c has them; trader.c: from the beginning to the end; trader_send.c: what is sent. */
 #pragma once
 
 #include "proto/client.pb-c.h"
 #include "tests/sim/world/history.h"
+#include "tests/sim/world/traders.h"
 #include "tests/sim/world/trail.h"
-#include "tests/sim/world/txns.h"
 
 #define TXNS_MAX 500                    /* in a run */
 #define TXNS_EVERY 3                    /* worlds by seed: one of so many has none */
@@ -31,16 +31,16 @@ struct txn_write {
     uint32_t place; /* among the writes to its shard */
 };
 
-struct txn_place { /* a shard, as the client knows it */
+struct trader_place { /* a shard, as the client knows it */
     uint64_t session, opening, opening_until, next_seq;
     uint32_t leader;
 };
 
-struct txn_client {
+struct trader {
     struct world *world;
-    struct txns *txns;
+    struct traders *traders;
     struct net_socket *sockets[WORLD_PROCESSES];
-    struct txn_place places[WORLD_SHARDS + 1];
+    struct trader_place places[WORLD_SHARDS + 1];
     enum txn_stage stage;
     bool routed, last_done;
     uint64_t last_id, first_id,
@@ -60,22 +60,22 @@ struct txn_client {
     uint64_t session, seq;
 };
 
-struct txns {
+struct traders {
     bool on, last;
     struct trail *trail; /* owned */
-    struct txn_client clients[WORLD_TXN_CLIENTS];
+    struct trader traders[WORLD_TRADERS];
 };
 
-void txn_client_init(struct world *w, struct txns *t, uint32_t number);
-void txn_client_begin(struct txn_client *c, bool last);
-void txn_client_go_on(struct txn_client *c);
-bool txn_client_whole(const struct txn_client *c, uint32_t *shard); /* all of it is in one shard: which */
-void txn_client_heard(void *client, struct slice frame);
+void trader_init(struct world *w, struct traders *t, uint32_t number);
+void trader_begin(struct trader *c, bool last);
+void trader_go_on(struct trader *c);
+bool trader_whole(const struct trader *c, uint32_t *shard); /* all of it is in one shard: which */
+void trader_heard(void *client, struct slice frame);
 
-/* txnsend.c: what it asks now, once more. */
-void txn_client_sessions(struct txn_client *c);
-void txn_client_ask_start(struct txn_client *c);
-void txn_client_ask_read(struct txn_client *c);
-void txn_client_ask_commit(struct txn_client *c);
-void txn_client_ask_fence(struct txn_client *c);
-void txn_client_ask_resolve(struct txn_client *c, uint32_t shard, Hf__Client__Lock *lock);
+/* trader_send.c: what it asks now, once more. */
+void trader_sessions(struct trader *c);
+void trader_ask_start(struct trader *c);
+void trader_ask_read(struct trader *c);
+void trader_ask_commit(struct trader *c);
+void trader_ask_fence(struct trader *c);
+void trader_ask_resolve(struct trader *c, uint32_t shard, Hf__Client__Lock *lock);
