@@ -58,13 +58,13 @@ static void plan_other(struct trader *c, uint32_t shard)
 static void plan(struct trader *c)
 {
     struct world *w = c->world;
-    uint32_t half = TRAIL_LISTS / 2, only = (uint32_t)world_below(w, 4); /* 0, 1: all of it in that half */
+    uint32_t half = TRAIL_LISTS / 2, only = (uint32_t)world_below(w, 2); /* 0, 1: all of it in that half */
     uint32_t lists = 1 + (uint32_t)world_below(w, 3);
     c->read_count = c->write_count = 0;
     if (c->final) {
         uint32_t first = (uint32_t)world_below(w, 2);
         plan_list(c, first * half + (uint32_t)world_below(w, half), true);
-        plan_list(c, (1 - first) * half + (uint32_t)world_below(w, half), true);
+        
         return;
     }
     bool writes = world_below(w, 4) != 0;
@@ -158,11 +158,11 @@ static void finish(struct trader *c, enum txn_outcome outcome, const Hf__Client_
         if (c->writes[i].list == TRAIL_LISTS && !hidden(c, i))
             tell_other(c, &c->writes[i], outcome == TXN_DONE ? JUDGE_DONE : JUDGE_NOT, version);
     }
-    if (outcome == TXN_DONE && first.t.t != 0 && first.t.t <= c->start)
+    uint32_t shard;
+    bool whole = trader_whole(c, &shard), early = whole ? first.t.t < c->start : first.t.t <= c->start;
+    if (outcome == TXN_DONE && first.t.t != 0 && early) /* it read below its start, there was nothing above */
         world_failed(w, "txns", "a transaction that began at %" PRIx64 " is committed at %" PRIx64, c->start,
                      first.t.t);
-    uint32_t shard;
-    bool whole = trader_whole(c, &shard);
     w->result.txns_done += outcome == TXN_DONE && !c->glance;
     w->result.txns_wide += outcome == TXN_DONE && !whole && c->write_count > 0;
     w->result.txns_refused += outcome == TXN_FAILED;
