@@ -18,6 +18,8 @@ void active_init(struct active *a, struct net *net, struct oracle *oracle, struc
 void active_deinit(struct active *a)
 {
     net_close(&a->socket);
+    for (size_t i = 0; i < a->inbox_count; i++)
+        buf_deinit(&a->inbox[i].txn);
     free(a->inbox);
 }
 
@@ -52,7 +54,7 @@ static void answer(struct active *a, Hf__Client__Request__OpCase op, struct hlc 
     struct clock_accepted accepted;
     const struct clock *clock = &a->oracle->clock;
     hf__client__reply__init(&out->reply);
-    if (op == HF__CLIENT__REQUEST__OP_CUT) { /* cut.c makes them, for whom it knows */
+    if (op == HF__CLIENT__REQUEST__OP_CUT || op == HF__CLIENT__REQUEST__OP_TXN) { /* not ours: cut.c, txns.c */
         out->reply.code = clock->role != CLOCK_ACTIVE ? HF_E_NOT_LEADER
                           : oracle_active(a->oracle)  ? HF_E_BUSY
                                                       : HF_E_UNAVAILABLE;
@@ -86,6 +88,7 @@ static bool mark(Hf__Client__Request *q)
 {
     protobuf_c_boolean *forwarded = q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP ? &q->timestamp->forwarded
                                     : q->op_case == HF__CLIENT__REQUEST__OP_CUT     ? &q->cut->forwarded
+                                    : q->op_case == HF__CLIENT__REQUEST__OP_TXN     ? &q->txn->forwarded
                                                                                     : &q->clock_accept->forwarded;
     bool was = *forwarded;
     *forwarded = true;
@@ -102,9 +105,10 @@ bool active_ask(struct active *a, const struct forward_client *client, Hf__Clien
         return true;
     struct buf body = {0};
     pack_append(&request->base, &body);
-    bool accepts = request->op_case == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT;
+    bool writes = request->op_case == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT ||
+                  (request->op_case == HF__CLIENT__REQUEST__OP_TXN && request->txn->n_writes > 0);
     struct forward_request forwarded = {.client = *client,
-                                        .kind = accepts ? FORWARD_REPEATABLE : FORWARD_READ,
+                                        .kind = writes ? FORWARD_REPEATABLE : FORWARD_READ,
                                         .shard = FORWARD_CLOCK,
                                         .body = buf_slice(&body),
                                         .deadline_ns = deadline_ns};
@@ -125,14 +129,17 @@ uint32_t active_pick(const struct active *a)
     return a->number;
 }
 
-static void take_in(struct active *a, const Hf__Client__Request *q)
+static void take_in(struct active *a, const Hf__Client__Request *q, struct slice frame)
 {
     if (a->inbox_count == a->inbox_cap) { /* forward.c bounds them */
         a->inbox_cap = a->inbox_cap ? 2 * a->inbox_cap : 16;
         a->inbox = realloc(a->inbox, a->inbox_cap * sizeof *a->inbox);
         must(a->inbox != NULL); /* out of memory */
     }
-    a->inbox[a->inbox_count++] = (struct active_question){.id = q->id, .op = q->op_case, .above = above_of(q)};
+    struct active_question *question = &a->inbox[a->inbox_count++];
+    *question = (struct active_question){.id = q->id, .op = q->op_case, .above = above_of(q)};
+    if (q->op_case == HF__CLIENT__REQUEST__OP_TXN)
+        buf_append(&question->txn, frame.data, frame.size);
 }
 
 int active_send(struct active *a, uint32_t number, struct slice frame)
@@ -143,9 +150,19 @@ int active_send(struct active *a, uint32_t number, struct slice frame)
     struct arena arena = {0};
     const Hf__Client__Request *q = pack_unpack(&hf__client__request__descriptor, frame, &arena);
     must(q != NULL); /* active_ask packed it */
-    take_in(a, q);
+    take_in(a, q, frame);
     arena_deinit(&arena);
     return HF_OK;
+}
+
+static void drive(struct active *a, struct active_question *question, uint64_t now_ns)
+{
+    struct arena arena = {0};
+    const Hf__Client__Request *q = pack_unpack(&hf__client__request__descriptor, buf_slice(&question->txn), &arena);
+    must(q != NULL); /* active_send unpacked it */
+    a->drive(a->ctx, question->id, q, now_ns);
+    arena_deinit(&arena);
+    buf_deinit(&question->txn);
 }
 
 void active_serve(struct active *a, uint64_t now_ns)
@@ -156,10 +173,15 @@ void active_serve(struct active *a, uint64_t now_ns)
     a->inbox_count = a->inbox_cap = 0;
     for (size_t i = 0; i < count; i++) {
         struct active_reply reply;
+        if (all[i].op == HF__CLIENT__REQUEST__OP_TXN && oracle_active(a->oracle) && a->drive != NULL) {
+            drive(a, &all[i], now_ns);
+            continue;
+        }
         answer(a, all[i].op, all[i].above, &reply);
         reply.reply.version = 1;
         reply.reply.id = all[i].id;
         (void)forward_reply(a->forward, &reply.reply, now_ns); /* false: its time is over */
+        buf_deinit(&all[i].txn);
     }
     free(all);
 }

@@ -18,6 +18,7 @@ struct active_question { /* for ourselves */
     uint64_t id;         /* of the attempt */
     Hf__Client__Request__OpCase op;
     struct hlc above;
+    struct buf txn; /* owned: a transaction, packed as a request */
 };
 
 struct active_reply { /* with what it points to */
@@ -30,6 +31,9 @@ struct active {
     struct oracle *oracle;
     struct forward *forward;
     const char *own; /* our endpoint */
+    /* Drives what waited for an active coordinator, which is now this one; the answer comes by forward_reply. */
+    void (*drive)(void *ctx, uint64_t id, const Hf__Client__Request *request, uint64_t now_ns);
+    void *ctx;
 
     uint32_t number;           /* of whom to ask; another at each change. 0: nobody is known */
     bool self;                 /* it is ourselves */
@@ -45,7 +49,7 @@ struct active {
 void active_init(struct active *a, struct net *net, struct oracle *oracle, struct forward *forward, const char *own);
 void active_deinit(struct active *a);
 
-/* Answers a timestamp, a clock_accept or, while not active, a cut, or takes it in: true, *out is to be sent now; false, the answer comes through
+/* Answers a timestamp, a clock_accept or, while not active, a cut or a transaction, or takes it in: true, *out is to be sent now; false, the answer comes through
  * forward's port. The texts of *out are static or live until the turn ends. */
 bool active_ask(struct active *a, const struct forward_client *client, Hf__Client__Request *request,
                 uint64_t deadline_ns, uint64_t now_ns, struct active_reply *out);

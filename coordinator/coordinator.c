@@ -53,7 +53,7 @@ static enum forward_reroute reroute(void *ctx, struct slice body, uint32_t shard
     Hf__Client__Request *request = pack_unpack(&hf__client__request__descriptor, body, &arena);
     /* front.c unpacked it, but a scan was packed again since, and may just not fit the unpacker's budget. */
     if (request != NULL && request->op_case != HF__CLIENT__REQUEST__OP_SCAN &&
-        route_request(c->catalog.routes, request, &route) == 0) {
+        route_request(c->catalog.routes, request, &route) == 0 && route.shard != 0) {
         *out_shard = route.shard;
         result = route.shard == shard ? FORWARD_SAME : FORWARD_MOVED;
     }
@@ -172,6 +172,48 @@ static void lock_met(void *ctx, uint32_t shard, const Hf__Entry__TxnId *id, uint
 {
     struct coordinator *c = ctx;
     resolve_met(&c->resolve, id, shard, now_ns);
+}
+
+static void txns_reply(void *ctx, const struct call *call, const Hf__Client__Reply *reply)
+{
+    struct coordinator *c = ctx;
+    txns_said(&c->txns, call->tag, reply, clock_boot_ns());
+}
+
+static int txns_question(void *ctx, uint32_t shard, Hf__Client__Request *request, uint64_t question, uint64_t now_ns)
+{
+    struct coordinator *c = ctx;
+    request->cluster = catalog_cluster(&c->catalog);
+    request->route_version = catalog_version(&c->catalog);
+    return calls_send_leader(&c->calls, shard, request, now_ns, TXNS_CALL_MS, txns_reply, c, question);
+}
+
+static bool txns_mine(void *ctx, const Hf__Entry__TxnId *id)
+{
+    struct coordinator *c = ctx;
+    return txns_drives(&c->txns, id->home, id->session, id->seq);
+}
+
+/* A transaction that waited here for an active coordinator: nobody's peer. */
+static void drive(void *ctx, uint64_t id, const Hf__Client__Request *request, uint64_t now_ns)
+{
+    front_commit(ctx, &(struct forward_client){.id = id}, request, now_ns);
+}
+
+void coordinator_answer(struct coordinator *c, const struct forward_client *client, Hf__Client__Reply *reply)
+{
+    if (client->peer.size > 0) {
+        front_answer(c, client, reply);
+        return;
+    }
+    reply->version = REQUESTS_VERSION;
+    reply->id = client->id;
+    (void)forward_reply(&c->forward, reply, clock_boot_ns()); /* false: its time is over */
+}
+
+static void txns_answer(void *ctx, const struct forward_client *client, Hf__Client__Reply *reply)
+{
+    coordinator_answer(ctx, client, reply);
 }
 
 static void sync_leaders(struct coordinator *c, uint32_t shard)
@@ -309,6 +351,7 @@ static void tick(struct coordinator *c, uint64_t now_ns)
     catalog_tick(&c->catalog, now_ns);
     oracle_tick(&c->oracle, routes != NULL, now_ns);
     cut_tick(&c->cut, now_ns);
+    txns_tick(&c->txns, now_ns);
     resolve_tick(&c->resolve, now_ns);
     status_tick(&c->status, now_ns);
     if (routes != NULL) {
@@ -355,7 +398,8 @@ void coordinator_run(struct coordinator *c, int stop_fd)
         turn(c, stop_fd);
     diag(DIAG_INFO, "stopping: pending=%" PRIu64, forward_pending(&c->forward));
     uint64_t end_ns = clock_boot_ns() + DRAIN_MS_MAX * CLOCK_NS_PER_MS;
-    while ((forward_pending(&c->forward) > 0 || c->status.gather_count > 0) && clock_boot_ns() < end_ns)
+    while ((forward_pending(&c->forward) > 0 || c->txns.count > 0 || c->status.gather_count > 0) &&
+           clock_boot_ns() < end_ns)
         turn(c, stop_fd);
     end_ns = clock_boot_ns() + DRAIN_FLUSH_MS * CLOCK_NS_PER_MS;
     while (clock_boot_ns() < end_ns)
@@ -398,9 +442,17 @@ static void wire(struct coordinator *c)
                                               .routes = cut_routes,
                                               .active = resolve_active,
                                               .now = resolve_now,
+                                              .drives = txns_mine,
                                               .list = resolve_list,
                                               .ask = resolve_send,
                                               .answer = answer_client};
+    const struct txns_port txns_port = {.ctx = c,
+                                        .routes = cut_routes,
+                                        .active = resolve_active,
+                                        .ask = txns_question,
+                                        .draw = cut_draw,
+                                        .locked = lock_met,
+                                        .answer = txns_answer};
     const struct status_port status_port = {.ctx = c, .leader_changed = leader_changed, .gathered = gathered};
     const char *endpoint = c->options.endpoint ? c->options.endpoint : c->options.listen;
     links_init(&c->links, c->net, (int)c->options.queue_max + LINK_HWM_SLACK);
@@ -413,6 +465,9 @@ static void wire(struct coordinator *c)
     beat_init(&c->beat, &c->links, &c->oracle);
     cut_init(&c->cut, &cut_port, digest_random_u64());
     resolve_init(&c->resolve, &resolve_port);
+    txns_init(&c->txns, &txns_port, c->options.txn_ttl_ms);
+    c->active.drive = drive;
+    c->active.ctx = c;
     status_init(&c->status, &status_port);
     c->status.calls = &c->calls;
     c->status.links = &c->links;
@@ -451,6 +506,7 @@ void coordinator_close(struct coordinator **out)
         return;
     calls_deinit(&c->calls); /* first: ends what others wait for */
     cut_deinit(&c->cut);
+    txns_deinit(&c->txns);
     resolve_deinit(&c->resolve);
     status_deinit(&c->status);
     beat_deinit(&c->beat);

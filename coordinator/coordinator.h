@@ -15,6 +15,7 @@
 #include "coordinator/renewals.h"
 #include "coordinator/resolve.h"
 #include "coordinator/status.h"
+#include "coordinator/txns.h"
 
 struct coordinator_options {
     uint64_t id;
@@ -24,6 +25,7 @@ struct coordinator_options {
     const char *seeds; /* comma-separated */
     uint64_t request_timeout_ms;
     uint64_t queue_max;
+    uint64_t txn_ttl_ms;
     bool insecure;
     size_t connections_max; /* of clients, at once */
 };
@@ -42,6 +44,7 @@ struct coordinator {
     struct beat beat;
     struct cut cut;
     struct resolve resolve;
+    struct txns txns;
     struct status status;
     struct front front;
     struct arena arena;          /* of one reply from a replica */
@@ -60,3 +63,6 @@ HF_CHECKED int coordinator_open(const struct coordinator_options *options, struc
 void coordinator_run(struct coordinator *c, int stop_fd);
 
 void coordinator_close(struct coordinator **c);
+
+/* To a client, or to what waited here for an active coordinator. */
+void coordinator_answer(struct coordinator *c, const struct forward_client *client, Hf__Client__Reply *reply);

@@ -80,13 +80,14 @@ int front_check(const Hf__Client__Request *request, char text[REQUESTS_TEXT_BYTE
 static enum forward_kind kind_of(const Hf__Client__Request *request)
 {
     bool reads = request->op_case == HF__CLIENT__REQUEST__OP_GET || request->op_case == HF__CLIENT__REQUEST__OP_SCAN;
-    if (reads)
+    bool txn = request->op_case == HF__CLIENT__REQUEST__OP_TXN;
+    if (reads || (txn && request->txn->n_writes == 0))
         return FORWARD_READ;
     bool writes_key =
         request->op_case == HF__CLIENT__REQUEST__OP_PUT || request->op_case == HF__CLIENT__REQUEST__OP_DEL ||
         request->op_case == HF__CLIENT__REQUEST__OP_CAS || request->op_case == HF__CLIENT__REQUEST__OP_DELETE_PREFIX;
     bool repeatable =
-        request->op_case == HF__CLIENT__REQUEST__OP_SESSION_FENCE || (writes_key && request->session != 0);
+        request->op_case == HF__CLIENT__REQUEST__OP_SESSION_FENCE || ((writes_key || txn) && request->session != 0);
     return repeatable ? FORWARD_REPEATABLE : FORWARD_ONCE;
 }
 
@@ -98,6 +99,43 @@ static uint64_t deadline_of(const struct coordinator *c, const Hf__Client__Reque
         ms = REQUEST_DEADLINE_MS_MAX;
     uint64_t margin_ms = ms * REQUEST_MARGIN_PERCENT / 100;
     return now_ns + (ms - (margin_ms < REQUEST_MARGIN_MS_MAX ? margin_ms : REQUEST_MARGIN_MS_MAX)) * CLOCK_NS_PER_MS;
+}
+
+static void answer_clock(struct coordinator *c, const struct forward_client *client, Hf__Client__Request *request,
+                         uint64_t now_ns)
+{
+    struct active_reply answer;
+    if (active_ask(&c->active, client, request, deadline_of(c, request, now_ns), now_ns, &answer))
+        front_answer(c, client, &answer.reply);
+}
+
+void front_commit(struct coordinator *c, const struct forward_client *client, const Hf__Client__Request *request,
+                  uint64_t now_ns)
+{
+    char text[TXNS_TEXT_BYTES];
+    int rc = txns_begin(&c->txns, client, request, deadline_of(c, request, now_ns), now_ns, text);
+    if (rc == HF_OK)
+        return;
+    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    reply.code = rc;
+    reply.message = text;
+    count(COUNTER_REJECTED);
+    coordinator_answer(c, client, &reply);
+}
+
+/* A transaction over several shards; the active one drives it. Of nothing: it is committed as it is. */
+static void commit(struct coordinator *c, const struct forward_client *client, Hf__Client__Request *request,
+                   uint64_t now_ns)
+{
+    if (request->txn->n_writes + request->txn->n_reads == 0) {
+        Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+        reply.timestamp = request->txn->start;
+        front_answer(c, client, &reply);
+    } else if (oracle_active(&c->oracle)) {
+        front_commit(c, client, request, now_ns);
+    } else {
+        answer_clock(c, client, request, now_ns);
+    }
 }
 
 static void forward(struct coordinator *c, const struct forward_client *client, Hf__Client__Request *request,
@@ -115,6 +153,10 @@ static void forward(struct coordinator *c, const struct forward_client *client, 
         return;
     }
     rc = route_request(c->catalog.routes, request, &route);
+    if (rc == HF_OK && request->op_case == HF__CLIENT__REQUEST__OP_TXN && (route.several || route.empty)) {
+        commit(c, client, request, now_ns);
+        return;
+    }
     if (rc || route.empty) {
         answer_code(c, client, rc, rc ? route.text : "");
         return;
@@ -139,14 +181,6 @@ static void forward(struct coordinator *c, const struct forward_client *client, 
         snprintf(text, sizeof text, "the coordinator's queue for shard %" PRIu32 " is full", route.shard);
         answer_code(c, client, rc, text);
     }
-}
-
-static void answer_clock(struct coordinator *c, const struct forward_client *client, Hf__Client__Request *request,
-                         uint64_t now_ns)
-{
-    struct active_reply answer;
-    if (active_ask(&c->active, client, request, deadline_of(c, request, now_ns), now_ns, &answer))
-        front_answer(c, client, &answer.reply);
 }
 
 static void ask_for_cut(struct coordinator *c, const struct forward_client *client, Hf__Client__Request *request,
@@ -203,6 +237,7 @@ static Hf__Client__Status__LimitsEntry **limits(struct arena *arena, size_t *out
         {"coordinator_calls", CALLS_MAX},
         {"coordinator_links", LINKS_MAX},
         {"coordinator_status_gathers", STATUS_GATHERS_MAX},
+        {"coordinator_transactions", TXNS_MAX},
     };
     *out_count = sizeof table / sizeof table[0];
     Hf__Client__Status__LimitsEntry **rows = arena_alloc(arena, *out_count * sizeof *rows);
@@ -272,6 +307,12 @@ static bool answer_always(struct coordinator *c, const struct forward_client *cl
     case HF__CLIENT__REQUEST__OP_VERDICT:
     case HF__CLIENT__REQUEST__OP_BACKUP:
     case HF__CLIENT__REQUEST__OP_HOLD:
+    case HF__CLIENT__REQUEST__OP_PREPARE:
+    case HF__CLIENT__REQUEST__OP_VALIDATE:
+    case HF__CLIENT__REQUEST__OP_DECIDE_COMMIT:
+    case HF__CLIENT__REQUEST__OP_ROLLBACK:
+    case HF__CLIENT__REQUEST__OP_FORGET:
+    case HF__CLIENT__REQUEST__OP_TXNS:
         answer_code(c, client, HF_E_REFUSED, "a coordinator does not take this request; it is one for a replica");
         return true;
     case HF__CLIENT__REQUEST__OP_PUT:
@@ -287,6 +328,7 @@ static bool answer_always(struct coordinator *c, const struct forward_client *cl
     case HF__CLIENT__REQUEST__OP_TRANSFER:
     case HF__CLIENT__REQUEST__OP_TIMESTAMP:
     case HF__CLIENT__REQUEST__OP_CUT:
+    case HF__CLIENT__REQUEST__OP_TXN:
     case HF__CLIENT__REQUEST__OP_RESOLVE:
     case HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT:
     case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:

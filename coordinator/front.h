@@ -30,3 +30,7 @@ void front_answer(struct coordinator *c, const struct forward_client *client, Hf
 
 /* requests_check, and HF_E_REFUSED for the catalog's space; what is wrong in text[]. */
 HF_CHECKED int front_check(const Hf__Client__Request *request, char text[REQUESTS_TEXT_BYTES]);
+
+/* Drives a checked transaction over several shards, here; answers by coordinator_answer. */
+void front_commit(struct coordinator *c, const struct forward_client *client, const Hf__Client__Request *request,
+                  uint64_t now_ns);

@@ -34,6 +34,8 @@ static const struct option_spec specs[] = {
     {"request-timeout-ms", OPTION_UINT, FIELD(request_timeout_ms), "5000", 1, REQUEST_DEADLINE_MS_MAX,
      "deadline of a request that names none"},
     {"queue-max", OPTION_UINT, FIELD(queue_max), "4096", 1, LIMIT_PENDING_REQUESTS, "requests in flight for one shard"},
+    {"txn-ttl-ms", OPTION_UINT, FIELD(txn_ttl_ms), TXNS_TTL_MS, 100, REQUEST_DEADLINE_MS_MAX,
+     "a transaction undecided for so long may be rolled back by whoever meets it"},
     {"insecure", OPTION_FLAG, FIELD(insecure), NULL, 0, 0, "serve in the clear beyond loopback"},
 };
 

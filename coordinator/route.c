@@ -51,15 +51,45 @@ static int route_key(const Hf__Catalog__Routes *routes, const Hf__Client__Reques
     return fits_shard(request, out);
 }
 
-static int route_prefix(const Hf__Catalog__Routes *routes, const Hf__Client__Request *request, struct route *out)
+/* The ranges that overlap [start, end); empty end: to the end of the space. */
+static void span(const Hf__Catalog__Routes *routes, struct slice start, struct slice end, size_t *out_first,
+                 size_t *out_last)
 {
-    struct slice prefix = pack_slice(request->delete_prefix->key);
-    uint8_t end_bytes[LIMIT_KEY_BYTES];
-    must(prefix.size <= sizeof end_bytes); /* I12: front.c checked */
-    struct slice end = slice_make(end_bytes, route_prefix_end(prefix, end_bytes));
-    size_t first = routes_find(routes, prefix), last = first;
+    size_t last = *out_first = routes_find(routes, start);
     while (last + 1 < routes->n_routes && (end.size == 0 || slice_compare(range_start(routes, last + 1), end) < 0))
         last++;
+    *out_last = last;
+}
+
+static void span_prefix(const Hf__Catalog__Routes *routes, struct slice prefix, size_t *out_first, size_t *out_last)
+{
+    uint8_t end[LIMIT_KEY_BYTES];
+    must(prefix.size <= sizeof end); /* I12: front.c checked */
+    span(routes, prefix, slice_make(end, route_prefix_end(prefix, end)), out_first, out_last);
+}
+
+void route_write_span(const Hf__Catalog__Routes *routes, const Hf__Entry__TxnWrite *write, size_t *out_first,
+                      size_t *out_last)
+{
+    if (write->op == HF__ENTRY__OP__DELETE_PREFIX)
+        span_prefix(routes, pack_slice(write->key), out_first, out_last);
+    else
+        *out_first = *out_last = routes_find(routes, pack_slice(write->key));
+}
+
+void route_read_span(const Hf__Catalog__Routes *routes, const Hf__Entry__TxnRead *read, size_t *out_first,
+                     size_t *out_last)
+{
+    if (read->range)
+        span(routes, pack_slice(read->key), pack_slice(read->end), out_first, out_last);
+    else
+        *out_first = *out_last = routes_find(routes, pack_slice(read->key));
+}
+
+static int route_prefix(const Hf__Catalog__Routes *routes, const Hf__Client__Request *request, struct route *out)
+{
+    size_t first, last;
+    span_prefix(routes, pack_slice(request->delete_prefix->key), &first, &last);
     out->shard = routes->routes[first]->shard;
     for (size_t i = first; i <= last; i++)
         if (routes->routes[i]->shard != out->shard) {
@@ -67,6 +97,35 @@ static int route_prefix(const Hf__Catalog__Routes *routes, const Hf__Client__Req
                      out->shard, routes->routes[last]->shard);
             return HF_E_INVALID;
         }
+    return fits_shard(request, out);
+}
+
+static void touch(const Hf__Catalog__Routes *routes, size_t first, size_t last, struct route *out)
+{
+    for (size_t i = first; i <= last && !out->several; i++) {
+        uint32_t shard = routes->routes[i]->shard;
+        out->several = out->shard != 0 && out->shard != shard;
+        out->shard = shard;
+    }
+}
+
+static int route_txn(const Hf__Catalog__Routes *routes, const Hf__Client__Request *request, struct route *out)
+{
+    const Hf__Client__Txn *txn = request->txn;
+    size_t first, last;
+    for (size_t i = 0; i < txn->n_writes && !out->several; i++) {
+        route_write_span(routes, txn->writes[i], &first, &last);
+        touch(routes, first, last, out);
+    }
+    for (size_t i = 0; i < txn->n_reads && !out->several; i++) {
+        route_read_span(routes, txn->reads[i], &first, &last);
+        touch(routes, first, last, out);
+    }
+    if (out->several || txn->n_writes + txn->n_reads == 0) {
+        out->empty = !out->several;
+        out->shard = 0;
+        return HF_OK;
+    }
     return fits_shard(request, out);
 }
 
@@ -140,6 +199,8 @@ int route_request(const Hf__Catalog__Routes *routes, const Hf__Client__Request *
         return route_prefix(routes, request, out);
     case HF__CLIENT__REQUEST__OP_SCAN:
         return route_scan(routes, request->scan, out);
+    case HF__CLIENT__REQUEST__OP_TXN:
+        return route_txn(routes, request, out);
     case HF__CLIENT__REQUEST__OP_SESSION_OPEN:
     case HF__CLIENT__REQUEST__OP_SESSION_FENCE:
     case HF__CLIENT__REQUEST__OP_TRANSFER:
@@ -157,6 +218,12 @@ int route_request(const Hf__Catalog__Routes *routes, const Hf__Client__Request *
     case HF__CLIENT__REQUEST__OP_BACKUP:
     case HF__CLIENT__REQUEST__OP_CUT:
     case HF__CLIENT__REQUEST__OP_HOLD:
+    case HF__CLIENT__REQUEST__OP_PREPARE:
+    case HF__CLIENT__REQUEST__OP_VALIDATE:
+    case HF__CLIENT__REQUEST__OP_DECIDE_COMMIT:
+    case HF__CLIENT__REQUEST__OP_ROLLBACK:
+    case HF__CLIENT__REQUEST__OP_FORGET:
+    case HF__CLIENT__REQUEST__OP_TXNS:
     case HF__CLIENT__REQUEST__OP_TIMESTAMP:
     case HF__CLIENT__REQUEST__OP_RESOLVE:
     case HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT:
