@@ -12,6 +12,7 @@
 #include "common/sys/failpoint.h"
 #include "coordinator/counters.h"
 #include "coordinator/limits.h"
+#include "coordinator/txns_book.h"
 #include "coordinator/txns_parts.h"
 #include "coordinator/txns_said.h"
 #include "proto/pack.h"
@@ -26,70 +27,19 @@ void txns_init(struct txns *t, const struct txns_port *port, uint64_t ttl_ms)
     list_init(&t->all);
 }
 
-static void one_free(struct txns_one *one)
-{
-    buf_deinit(&one->conflict);
-    arena_deinit(&one->arena);
-    free(one);
-}
-
 void txns_deinit(struct txns *t)
 {
     LIST_EACH (it, &t->all)
-        one_free(LIST_OWNER(it, struct txns_one, in_all));
+        txns_book_free(LIST_OWNER(it, struct txns_one, in_all));
     hashmap_deinit(&t->by_id);
     hashmap_deinit(&t->questions);
     *t = (struct txns){0};
     list_init(&t->all);
 }
 
-/* ---- who is there ---- */
-
-static uint64_t hash_of(const struct txns_id *id)
-{
-    uint64_t words[3] = {id->home, id->session, id->seq};
-    return hashmap_hash_bytes(words, sizeof words);
-}
-
-static struct txns_one *find(const struct txns *t, const struct txns_id *id)
-{
-    struct txns_one *one = hashmap_get(&t->by_id, hash_of(id));
-    while (one != NULL && (one->id.home != id->home || one->id.session != id->session || one->id.seq != id->seq))
-        one = one->same;
-    return one;
-}
-
 bool txns_drives(const struct txns *t, uint32_t home, uint64_t session, uint64_t seq)
 {
-    return find(t, &(struct txns_id){home, session, seq}) != NULL;
-}
-
-static void keep(struct txns *t, struct txns_one *one)
-{
-    one->hash = hash_of(&one->id);
-    one->same = hashmap_put(&t->by_id, one->hash, one);
-    list_push(&t->all, &one->in_all);
-    t->count++;
-    t->bytes += one->bytes;
-}
-
-static void drop(struct txns *t, struct txns_one *one)
-{
-    must(one->step == TXNS_GONE && one->answered && t->count > 0 && t->bytes >= one->bytes); /* I12 */
-    struct txns_one *first = hashmap_get(&t->by_id, one->hash);
-    if (first == one && one->same == NULL) {
-        hashmap_remove(&t->by_id, one->hash);
-    } else if (first == one) {
-        hashmap_put(&t->by_id, one->hash, one->same);
-    } else {
-        while (first->same != one)
-            first = first->same;
-        first->same = one->same;
-    }
-    list_remove(&one->in_all);
-    t->count--;
-    t->bytes -= one->bytes;
-    one_free(one);
+    return txns_book_find(t, &(struct txns_id){home, session, seq}) != NULL;
 }
 
 /* ---- invariants ---- */
@@ -124,74 +74,6 @@ void txns_check(const struct txns *t)
         bytes += one->bytes;
     }
     must(count == t->count && bytes == t->bytes && count <= TXNS_MAX); /* I12 */
-}
-
-/* ---- the client's answer ---- */
-
-static void count_outcome(const struct txns_one *one)
-{
-    if (one->code == HF_OK)
-        count(COUNTER_TXNS_COMMITTED);
-    else if (one->code == HF_E_CONFLICT)
-        count(COUNTER_TXNS_CONFLICT);
-    else if (one->code == HF_E_OUTCOME_UNKNOWN)
-        count(COUNTER_TXNS_UNKNOWN);
-    else
-        count(COUNTER_TXNS_REFUSED);
-}
-
-static void answer_one(struct txns *t, struct txns_one *one, const struct forward_client *client)
-{
-    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
-    Hf__Client__Version written = HF__CLIENT__VERSION__INIT;
-    reply.code = one->code;
-    reply.shard = one->txn->n_writes > 0 ? one->id.home : 0;
-    if (one->code == HF_OK) {
-        written.t = reply.timestamp = one->commit.t;
-        reply.written = one->txn->n_writes > 0 ? &written : NULL;
-    } else {
-        reply.message = one->text[0] ? one->text : (char *)(uintptr_t)error_text(one->code); /* packing only reads */
-    }
-    Hf__Client__Conflict *conflict = NULL;
-    if (one->conflict.size > 0)
-        conflict = pack_unpack(&hf__client__conflict__descriptor, buf_slice(&one->conflict), &one->arena);
-    if (one->code == HF_E_CONFLICT)
-        reply.conflict = conflict;
-    if (one->code == HF_E_KEY_LOCKED && conflict != NULL)
-        reply.lock = conflict->lock;
-    t->port.answer(t->port.ctx, client, &reply);
-}
-
-static void answer(struct txns *t, struct txns_one *one)
-{
-    must(!one->answered);
-    one->answered = true;
-    count_outcome(one);
-    if (one->code == HF_E_OUTCOME_UNKNOWN)
-        count(COUNTER_UNKNOWN);
-    for (size_t i = 0; i < one->client_count; i++)
-        answer_one(t, one, &one->clients[i]);
-    one->client_count = 0;
-}
-
-static void add_client(struct txns *t, struct txns_one *one, const struct forward_client *client)
-{
-    if (one->answered) {
-        answer_one(t, one, client);
-        return;
-    }
-    if (one->client_count == TXNS_ONE_CLIENTS_MAX) /* the same client asked so often: the oldest is given up */
-        memmove(one->clients, one->clients + 1, --one->client_count * sizeof one->clients[0]);
-    one->clients[one->client_count++] = *client;
-}
-
-static void unknown(struct txns *t, struct txns_one *one, const char *why)
-{
-    if (one->answered)
-        return;
-    one->code = HF_E_OUTCOME_UNKNOWN;
-    snprintf(one->text, sizeof one->text, "%s: the transaction may have been committed", why);
-    answer(t, one);
 }
 
 /* ---- questions ---- */
@@ -288,7 +170,7 @@ static void undo(struct txns *t, struct txns_one *one, int code, uint64_t now_ns
         enter(t, one, TXNS_UNDOING, now_ns);
         return;
     }
-    answer(t, one);
+    txns_book_answer(t, one);
     gone(t, one);
 }
 
@@ -324,7 +206,7 @@ static void validated(struct txns *t, struct txns_one *one, uint64_t now_ns)
 {
     if (one->txn->n_writes == 0) {
         one->code = HF_OK;
-        answer(t, one);
+        txns_book_answer(t, one);
         gone(t, one);
     } else if (planted_bug("txn.validate_first") && !one->validated) {
         one->validated = true;
@@ -356,7 +238,7 @@ static void tell(struct txns *t, struct txns_one *one, bool committed, uint64_t 
     if (committed)
         crash_point("txns.committed_home");
     if (!one->answered)
-        answer(t, one);
+        txns_book_answer(t, one);
     if (committed)
         crash_point("txns.answered");
     enter(t, one, TXNS_TELLING, now_ns);
@@ -476,7 +358,7 @@ static void no_word(struct txns *t, struct txns_part *part, int code)
     snprintf(why, sizeof why, "shard %" PRIu32 " says %s", part->shard, error_name(code));
     diag(DIAG_WARN, "transaction not driven further: home=%" PRIu32 " session=%" PRIu64 " seq=%" PRIu64 " step=%d: %s",
          one->id.home, one->id.session, one->id.seq, (int)one->step, why);
-    unknown(t, one, why);
+    txns_book_unknown(t, one, why);
     gone(t, one);
 }
 
@@ -528,7 +410,7 @@ void txns_said(struct txns *t, uint64_t question, const Hf__Client__Reply *reply
     struct txns_one *one = part->one;
     said(t, part, reply, now_ns);
     if (one->step == TXNS_GONE)
-        drop(t, one);
+        txns_book_drop(t, one);
 }
 
 /* ---- time ---- */
@@ -569,7 +451,7 @@ static void tick_one(struct txns *t, struct txns_one *one, bool active, uint64_t
         undo(t, one, HF_E_UNAVAILABLE, now_ns);
     }
     if (!one->answered && now_ns >= one->deadline_ns)
-        unknown(t, one, "the transaction's home did not answer in time");
+        txns_book_unknown(t, one, "the transaction's home did not answer in time");
     if (one->step != TXNS_GONE && now_ns >= one->end_ns)
         gone(t, one); /* resolve.c finds what is left */
     if (one->step == TXNS_DRAWING && now_ns >= one->draw_ns)
@@ -588,7 +470,7 @@ void txns_tick(struct txns *t, uint64_t now_ns)
         struct txns_one *one = LIST_OWNER(it, struct txns_one, in_all);
         tick_one(t, one, active, now_ns);
         if (one->step == TXNS_GONE)
-            drop(t, one);
+            txns_book_drop(t, one);
     }
     gauge(COUNTER_TXNS, t->count);
 }
@@ -624,7 +506,7 @@ static void start(struct txns *t, struct txns_one *one, uint64_t now_ns)
     crash_point("txns.begun");
     if (reads && planted_bug("txn.read_only_unvalidated")) {
         one->commit.t = one->txn->start;
-        answer(t, one);
+        txns_book_answer(t, one);
         gone(t, one);
     } else if (reads || early) {
         enter(t, one, TXNS_DRAWING, now_ns);
@@ -632,7 +514,7 @@ static void start(struct txns *t, struct txns_one *one, uint64_t now_ns)
         enter(t, one, planted_bug("txn.rest_first") ? TXNS_REST : TXNS_HOME, now_ns);
     }
     if (one->step == TXNS_GONE)
-        drop(t, one);
+        txns_book_drop(t, one);
 }
 
 int txns_begin(struct txns *t, const struct forward_client *client, const Hf__Client__Request *request,
@@ -647,9 +529,9 @@ int txns_begin(struct txns *t, const struct forward_client *client, const Hf__Cl
                  "a transaction over several shards needs a session, of the shard that it names");
         return HF_E_INVALID;
     }
-    struct txns_one *one = find(t, &id);
+    struct txns_one *one = txns_book_find(t, &id);
     if (one != NULL) {
-        add_client(t, one, client);
+        txns_book_wait(t, one, client);
         return HF_OK;
     }
     snprintf(text, TXNS_TEXT_BYTES, "too many transactions are under way");
@@ -660,12 +542,12 @@ int txns_begin(struct txns *t, const struct forward_client *client, const Hf__Cl
     if (rc == HF_OK)
         rc = txns_parts_cut(one, t->port.routes(t->port.ctx), text);
     if (rc) {
-        one_free(one);
+        txns_book_free(one);
         return rc;
     }
     times(one, deadline_ns, now_ns);
-    add_client(t, one, client);
-    keep(t, one);
+    txns_book_wait(t, one, client);
+    txns_book_keep(t, one);
     start(t, one, now_ns);
     return HF_OK;
 }
