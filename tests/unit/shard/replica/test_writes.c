@@ -308,6 +308,11 @@ static void large_transactions_stand_alone(void)
     queue(f, 0, 6);
     propose(f); /* 0 | 1 | 2 3 | 4 5: a command without keys goes with any that is not above the bound */
     CU_ASSERT_EQUAL(f->engine.proposals, 4);
+    for (size_t i = 6; i < 16; i++)
+        transact(&f->w[i], &most, 5000, 5000);
+    queue(f, 6, 16);
+    propose(f); /* together none could read them */
+    CU_ASSERT(f->engine.proposals == 14 && readable(f));
     fixture_end(f);
 }
 
