@@ -245,12 +245,29 @@ int clock_read(struct clock *c, bool present, struct slice value, uint64_t boot_
     return HF_OK;
 }
 
+/* What time it is for who draws. Behind what was issued the wall clock says nothing; time goes on at half the pace of
+ * CLOCK_BOOTTIME then: what has a time to live ends, and a wall clock that is right catches up. */
+static uint64_t drawn_ms(struct clock *c, uint64_t wall_ms, uint64_t boot_ns)
+{
+    uint64_t now_ms = believed_ms(c, wall_ms, boot_ns), last_ms = hlc_ms(c->last);
+    if (now_ms >= last_ms) {
+        c->behind_ns = 0;
+        return now_ms;
+    }
+    uint64_t slow_ms = c->behind_ms + since(boot_ns, c->behind_ns) / NS_PER_MS / 2;
+    if (c->behind_ns != 0 && slow_ms >= last_ms)
+        return slow_ms;
+    c->behind_ms = last_ms;
+    c->behind_ns = boot_ns;
+    return last_ms;
+}
+
 int clock_draw(struct clock *c, uint64_t wall_ms, uint64_t boot_ns, struct hlc *out)
 {
     if (c->role != CLOCK_ACTIVE)
         return HF_E_NOT_LEADER;
     struct hlc next = {c->last.t + 1};
-    next = hlc_max(next, hlc_from_ms(believed_ms(c, wall_ms, boot_ns)));
+    next = hlc_max(next, hlc_from_ms(drawn_ms(c, wall_ms, boot_ns)));
     if (next.t >= c->ceiling.t) /* the wall ran ahead of the ceiling: what is left below it may still be used */
         next.t = c->last.t + 1;
     if (next.t >= c->ceiling.t)

@@ -67,6 +67,8 @@ struct clock {
     uint64_t accepted_from_ms, accepted_ms; /* an operator's word, until the committed ceiling is above it; 0: none */
     uint64_t anchor_ms,
         anchor_ns; /* last believed wall time and its boot time: time goes on from there while refused */
+    uint64_t behind_ms,
+        behind_ns; /* oracle's and boot time when the wall clock was found behind: time goes on slowly; ns 0: it is not */
 };
 
 void clock_init(struct clock *c, uint32_t id, const char *endpoint, uint64_t nonce);

@@ -101,6 +101,7 @@ static void serve(struct replicas_thread *t, size_t at, const struct net_peer *p
     struct replica_play *other = &t->owner->play[at ^ 1];
     Hf__Client__Status status = HF__CLIENT__STATUS__INIT;
     Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    Hf__Client__TxnOutcome txn = HF__CLIENT__TXN_OUTCOME__INIT;
     reply.version = 1;
     reply.id = q->id;
     reply.shard = shard;
@@ -128,6 +129,12 @@ static void serve(struct replicas_thread *t, size_t at, const struct net_peer *p
     } else if (q->op_case == HF__CLIENT__REQUEST__OP_LEASE) {
         play->leases++;
         play->last_ceiling = q->lease->ceiling;
+    } else if (q->op_case == HF__CLIENT__REQUEST__OP_TXNS) {
+        play->swept++; /* it keeps none */
+    } else if (q->op_case == HF__CLIENT__REQUEST__OP_ROLLBACK) {
+        play->rolled_back++;
+        txn.state = HF__ENTRY__TXN_STATE__ROLLED_BACK;
+        reply.txn = &txn;
     } else if (play->holds_writes) {
         play->swallowed++;
         return;

@@ -19,7 +19,7 @@ struct replica_play {          /* set by the test, read by the thread, or the ot
     _Atomic bool denies;       /* says NOT_LEADER to requests, whatever its status says */
     _Atomic bool leads;
     _Atomic uint64_t term;
-    _Atomic uint64_t executed, denied, beats, beat_routes, leases, swallowed;
+    _Atomic uint64_t executed, denied, beats, beat_routes, leases, swallowed, swept, rolled_back;
     _Atomic uint64_t last_beat, last_ceiling;
     _Atomic bool beats_fell; /* a beat was not above the one before */
 };

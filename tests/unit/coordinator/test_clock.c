@@ -169,6 +169,31 @@ static void wall_jumps(void)
     clock_deinit(&c);
 }
 
+static void behind_the_last_timestamp_time_goes_on_slowly(void)
+{
+    struct clock c = fresh_active(MS, 0);
+    struct hlc t = {0}, before = {0};
+    CU_ASSERT_EQUAL(clock_draw(&c, WALL + 100, 101 * MS, &before), HF_OK);
+    uint64_t back = WALL - 3600000, at = 102 * MS;
+    for (uint64_t i = 0; i <= 1000; i++, before = t) { /* drawn often or not, the pace is the same */
+        CU_ASSERT_EQUAL(clock_draw(&c, back + i, at + i * MS, &t), HF_OK);
+        CU_ASSERT(t.t > before.t);
+    }
+    CU_ASSERT(hlc_ms(t) >= WALL + 599 && hlc_ms(t) <= WALL + 601);
+    CU_ASSERT_EQUAL(clock_draw(&c, back, 2102 * MS, &t), HF_OK);
+    CU_ASSERT(hlc_ms(t) >= WALL + 1099 && hlc_ms(t) <= WALL + 1101);
+    CU_ASSERT_EQUAL(clock_draw(&c, WALL + 2100, 2103 * MS, &t), HF_OK); /* right again: followed */
+    CU_ASSERT_EQUAL(hlc_ms(t), WALL + 2100);
+    struct hlc above = hlc_from_ms(WALL + 2500);
+    CU_ASSERT_EQUAL(clock_draw_above(&c, above, WALL + 2100, 2103 * MS, &t), HF_OK); /* goes on from there */
+    CU_ASSERT_EQUAL(t.t, above.t + 1);
+    CU_ASSERT_EQUAL(clock_draw(&c, WALL + 2200, 2203 * MS, &t), HF_OK);
+    CU_ASSERT(hlc_ms(t) >= WALL + 2549 && hlc_ms(t) <= WALL + 2551);
+    CU_ASSERT_EQUAL(clock_draw(&c, back, 60000 * MS, &before), HF_OK); /* never to the ceiling (I8) */
+    CU_ASSERT(before.t > t.t && before.t < c.ceiling.t);
+    clock_deinit(&c);
+}
+
 /* Sends what the clock wishes, and it stands at once. */
 static void propose_now(struct clock *c, uint64_t wall, uint64_t boot)
 {
@@ -506,6 +531,7 @@ int main(int argc, char **argv)
         {"an older reading moves nothing", an_older_reading_moves_nothing},
         {"two processes with one id are told apart", two_processes_with_one_id_are_told_apart},
         {"wall jumps", wall_jumps},
+        {"behind the last timestamp time goes on slowly", behind_the_last_timestamp_time_goes_on_slowly},
         {"a jump is followed once it is accepted and committed", a_jump_is_followed_once_it_is_accepted_and_committed},
         {"an acceptance ends with the role", an_acceptance_ends_with_the_role},
         {"the skew is against the oracle's time", the_skew_is_against_the_oracles_time},

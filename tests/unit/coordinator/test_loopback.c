@@ -232,6 +232,29 @@ static void requests_reach_their_shard(void)
     finish(&run);
 }
 
+static void a_lock_is_resolved(void)
+{
+    struct run run;
+    begin(&run, 100);
+    settle(&run);
+    Hf__Entry__TxnId id = HF__ENTRY__TXN_ID__INIT;
+    Hf__Client__Request q = HF__CLIENT__REQUEST__INIT;
+    q.op_case = HF__CLIENT__REQUEST__OP_RESOLVE;
+    q.resolve = &id;
+    CU_ASSERT_EQUAL(call(&run, &q)->code, HF_E_INVALID);
+    id.session = id.seq = 7;
+    id.home = 9;
+    CU_ASSERT_EQUAL(call(&run, &q)->code, HF_E_ABSENT);
+    id.home = 1;
+    q.shard = 2;
+    const Hf__Client__Reply *reply = call(&run, &q);
+    CU_ASSERT(reply->code == HF_OK && reply->txn->state == HF__ENTRY__TXN_STATE__ROLLED_BACK);
+    CU_ASSERT_EQUAL(replicas_at(&replicas, 1, 1)->rolled_back, 1); /* home was asked, */
+    CU_ASSERT_EQUAL(replicas_at(&replicas, 2, 1)->rolled_back, 1); /* and the shard told */
+    WAIT_FOR(replicas_at(&replicas, 1, 1)->swept > 1 && replicas_at(&replicas, 2, 1)->swept > 1);
+    finish(&run);
+}
+
 static void a_silent_shard_delays_no_other(void)
 {
     struct run run;
@@ -484,6 +507,7 @@ int main(int argc, char **argv)
 {
     static const struct unit_case cases[] = {
         {"requests reach their shard", requests_reach_their_shard},
+        {"a lock is resolved", a_lock_is_resolved},
         {"a silent shard delays no other", a_silent_shard_delays_no_other},
         {"a full queue says busy", a_full_queue_says_busy},
         {"a hint is followed", a_hint_is_followed},

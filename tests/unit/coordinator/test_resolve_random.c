@@ -356,7 +356,7 @@ static int runs(uint64_t seeds, int *committed)
             break;
         *committed += w.group[1].applied != 0;
         if (now)
-            fprintf(stderr, "replay: test_coordinator_resolve %llu\n", (unsigned long long)seed);
+            fprintf(stderr, "replay: test_coordinator_resolve_random %llu\n", (unsigned long long)seed);
     }
     return bad;
 }
