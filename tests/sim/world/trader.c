@@ -58,13 +58,14 @@ static void plan_other(struct trader *c, uint32_t shard)
 static void plan(struct trader *c)
 {
     struct world *w = c->world;
-    uint32_t half = TRAIL_LISTS / 2, only = (uint32_t)world_below(w, 2); /* 0, 1: all of it in that half */
+    uint32_t half = TRAIL_LISTS / 2, only = (uint32_t)world_below(w, 4); /* 0, 1: all of it in that half */
     uint32_t lists = 1 + (uint32_t)world_below(w, 3);
     c->read_count = c->write_count = 0;
     if (c->final) {
         uint32_t first = (uint32_t)world_below(w, 2);
         plan_list(c, first * half + (uint32_t)world_below(w, half), true);
-        
+        plan_list(c, (1 - first) * half + (uint32_t)world_below(w, half), true);
+
         return;
     }
     bool writes = world_below(w, 4) != 0;

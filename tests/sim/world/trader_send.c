@@ -178,7 +178,7 @@ void trader_ask_commit(struct trader *c)
     uint32_t shard, to = some_coordinator(c->world);
     bool whole = trader_whole(c, &shard);
     q.shard = c->session != 0 ? c->home : 0;
-    if (whole) {
+    if (whole && !c->routed && world_below(c->world, 3) != 0) {
         to = leader(c, shard);
         q.shard = shard;
     }
