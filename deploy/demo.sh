@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # demo.sh: Debian's package index through two shards of three replicas; the active coordinator is killed on the way, then
-# a leader; nothing may be lost.
+# a leader; nothing may be lost. Then a bank's money moves between the shards while a leader and the coordinator are killed.
 #
-# Installs what is missing, builds, starts a cluster, loads, kills, compares, heals, kills everything, starts it, sums up.
-# Exit 0 only if the dump equals the input byte for byte, the killed replica caught up, and everything is there again after
-# the last start. Cleans up its processes and files however it ends.
+# Installs what is missing, builds, starts a cluster, loads, kills, compares, heals, kills everything, starts it, moves money,
+# sums up. Exit 0 only if the dump equals the input byte for byte, the killed replica caught up, everything is there again
+# after the last start, and the bank's sum is what it was. Cleans up its processes and files however it ends.
 # environment: HOLDFAST_BUILD_DIR; HOLDFAST_DEMO_PORT (7400); HOLDFAST_DEMO_KEEP=1 keeps the cluster's directory.
 set -u -o pipefail
 export LC_ALL=C
@@ -13,11 +13,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 cluster_script=$HF_ROOT/deploy/local-cluster.sh
 work='' load_pid='' clock_pid='' scan_prefix=python3-z
+bank_accounts=200 bank_amount=1000 bank_clients=3 bank_pids=()
 
 finish() {
     local code=$? pid
     trap - EXIT INT TERM HUP
-    for pid in $load_pid $clock_pid; do
+    for pid in $load_pid $clock_pid "${bank_pids[@]}"; do
         kill -KILL "$pid" 2>/dev/null
         wait "$pid" 2>/dev/null
     done
@@ -254,6 +255,56 @@ kill_everything() {
     compare_dump
 }
 
+bank() {
+    "$HF_BUILD/bin/example_bank" "$HOLDFAST_COORDINATORS" "$@"
+}
+
+# Every transfer counts itself in a key of its client's.
+bank_transfers() {
+    holdfast scan --prefix transfers/ | awk -F '\t' '{n += $2} END {print n + 0}'
+}
+
+await_transfers() { # COUNT
+    local until=$((SECONDS + 60))
+    until (($(bank_transfers) >= $1)); do
+        ((SECONDS < until)) || failed "the bank made $(bank_transfers) transfers in 60 s, not $1"
+        sleep 0.02
+    done
+}
+
+# Money moves between accounts in both shards; the leader of shard 1 is killed, then the active coordinator; at the end all of
+# it is there, and every client knows how each of its transfers ended.
+move_money() {
+    local i from want=$((bank_accounts * bank_amount)) active leader
+    bank open "$bank_accounts" "$bank_amount" || failed 'the bank does not open'
+    from=$(now_us)
+    for ((i = 0; i < bank_clients; i++)); do
+        bank run "$bank_accounts" 1000 2>"$work/bank.$i" &
+        bank_pids+=($!)
+    done
+    await_transfers 300
+    until leader=$(leader_of_1) && [[ -n $leader ]]; do
+        sleep 0.01
+    done
+    "$cluster_script" kill "$leader" -KILL --dir "$work/cluster" || failed "cannot kill $leader"
+    hf_say "killed $leader, the leader of shard 1, with SIGKILL between transfers"
+    await_transfers $(($(bank_transfers) + 300))
+    until active=$(active_coordinator) && [[ -n $active ]]; do
+        sleep 0.01
+    done
+    "$cluster_script" kill "coordinator/$active" -KILL --dir "$work/cluster" || failed "cannot kill coordinator/$active"
+    hf_say "killed coordinator/$active, the active one, with SIGKILL between transfers"
+    for ((i = 0; i < bank_clients; i++)); do
+        wait "${bank_pids[i]}" || failed "a client of the bank ended: $(tail -n 1 "$work/bank.$i")"
+    done
+    bank_pids=()
+    bank_s=$(seconds "$from" "$(now_us)")
+    bank_total=$(bank total) || failed 'the bank cannot be added up'
+    ((bank_total == want)) || failed "the bank holds $bank_total, it began with $want"
+    bank_made=$(bank_transfers)
+    bank_killed="replica $leader, then coordinator/$active"
+}
+
 work=$(mktemp -d "${TMPDIR:-/tmp}/holdfast-demo.XXXXXX") || exit 1
 hf_build -DBUILD_TESTING=OFF
 make_input
@@ -283,6 +334,7 @@ compare_dump
 scan_one_prefix
 heal
 kill_everything
+move_money
 
 load_s=$(seconds "$begin_us" "$end_us")
 cat <<TXT
@@ -300,4 +352,6 @@ Holdfast demo: passed
   replica $victim        ready $ready_s s after its start, caught up after $heal_s s
   the whole cluster  killed with SIGKILL and started; the dump is equal to the input again
 ${cold%$'\n'}
+  bank               $bank_made transfers between $bank_accounts accounts in both shards, $bank_clients clients, $bank_s s; killed on the way:
+                     $bank_killed; it holds $bank_total, as it did
 TXT

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "client/future.h"
+#include "client/txn.h"
 #include "common/sys/clock.h"
 
 #define DEADLINE_MS 10000
@@ -13,6 +14,7 @@
 
 struct op {
     uint64_t start_ns;
+    bool begun; /* a transaction: its start was drawn, its commit is out */
 };
 
 struct state {
@@ -51,13 +53,58 @@ static int issue(struct state *s, const struct hf_call *call, struct hf_future *
     case WORKLOAD_SCAN:
         return hf_scan_async(s->h, &range, call, f);
     case WORKLOAD_TIMESTAMP:
+    case WORKLOAD_TXN: /* its first half */
+    case WORKLOAD_TXN_APART:
         return hf_timestamp_async(s->h, 0, call, f);
     }
     return HF_E_INVALID;
 }
 
+/* The keys of a transaction: one behind the other, or one from the first half of the alphabet and one from the second, which
+ * lie in two shards if there are two halves. */
+static void two_keys(struct driver *d, char one[CHOOSER_KEY_BYTES + 8], char two[CHOOSER_KEY_BYTES + 8])
+{
+    const struct chooser *c = &d->bench->chooser;
+    size_t size = chooser_key(chooser_next(c, &d->random), one);
+    memcpy(two, one, size);
+    memcpy(two + size, "+", 2);
+    if (d->bench->workload != WORKLOAD_TXN_APART)
+        return;
+    for (int i = 0; i < 64 && (one[0] < 'n') == (two[0] < 'n'); i++)
+        chooser_key(chooser_next(c, &d->random), two);
+}
+
+/* HF_OK: the commit is out. */
+static int commit(struct state *s, uint64_t start, const struct hf_call *call)
+{
+    const struct bench *b = s->d->bench;
+    char keys[2][CHOOSER_KEY_BYTES + 8];
+    struct hf_txn t = {.h = s->h, .start = start};
+    struct hf_future *f;
+    two_keys(s->d, keys[0], keys[1]);
+    txnset_init(&t.set);
+    int rc = HF_OK;
+    for (int i = 0; rc == HF_OK && i < 2; i++) {
+        const uint8_t *value = b->values + random_below(&s->d->random, DRIVER_VALUE_SHIFT);
+        rc = hf_txn_put(&t, (struct hf_bytes){keys[i], strlen(keys[i])}, (struct hf_bytes){value, b->value_bytes}, 0);
+    }
+    if (rc == HF_OK)
+        rc = hf_txn_commit_async(&t, call, &f);
+    txnset_deinit(&t.set);
+    return rc;
+}
+
+static bool is_txn(const struct bench *b)
+{
+    return b->workload == WORKLOAD_TXN || b->workload == WORKLOAD_TXN_APART;
+}
+
 static void count(struct driver *d, int code, uint64_t latency_ns)
 {
+    if (code == HF_E_CONFLICT) {
+        d->conflicts++;
+        return;
+    }
     if (code != HF_OK) {
         d->errors[-code < DRIVER_ERRORS && code < 0 ? -code : DRIVER_ERRORS - 1]++;
         return;
@@ -87,7 +134,7 @@ static uint64_t issue_due(struct state *s, uint64_t now_ns)
         if (s->ended)
             break;
         struct op *op = s->unused[--s->unused_count];
-        op->start_ns = start_ns;
+        *op = (struct op){.start_ns = start_ns};
         struct hf_call call = {.deadline_ms = DEADLINE_MS, .queue = s->queue, .tag = op};
         struct hf_future *f;
         int rc = issue(s, &call, &f);
@@ -102,6 +149,17 @@ static uint64_t issue_due(struct state *s, uint64_t now_ns)
     return 0;
 }
 
+/* True: the operation goes on with its second half. */
+static bool goes_on(struct state *s, struct op *op, const struct hf_future *f, int *code)
+{
+    if (*code != HF_OK || op->begun || !is_txn(s->d->bench))
+        return false;
+    op->begun = true;
+    const struct hf_call call = {.deadline_ms = DEADLINE_MS, .queue = s->queue, .tag = op};
+    *code = commit(s, hf_future_timestamp(f), &call);
+    return *code == HF_OK;
+}
+
 static void take(struct state *s, uint64_t wait_ns)
 {
     struct hf_future *finished[TAKE];
@@ -109,8 +167,11 @@ static void take(struct state *s, uint64_t wait_ns)
     uint64_t now_ns = clock_boot_ns();
     for (size_t i = 0; i < n; i++) {
         struct op *op = hf_future_tag(finished[i]);
-        count(s->d, hf_future_poll(finished[i]), now_ns - op->start_ns);
-        s->unused[s->unused_count++] = op;
+        int code = hf_future_poll(finished[i]);
+        if (!goes_on(s, op, finished[i], &code)) {
+            count(s->d, code, now_ns - op->start_ns);
+            s->unused[s->unused_count++] = op;
+        }
         hf_future_free(finished[i]);
     }
 }

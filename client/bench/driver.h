@@ -9,7 +9,16 @@
 #include "client/bench/histogram.h"
 #include "client/client.h"
 
-enum workload { WORKLOAD_LOAD, WORKLOAD_PUT, WORKLOAD_GET, WORKLOAD_MIXED, WORKLOAD_SCAN, WORKLOAD_TIMESTAMP };
+enum workload {
+    WORKLOAD_LOAD,
+    WORKLOAD_PUT,
+    WORKLOAD_GET,
+    WORKLOAD_MIXED,
+    WORKLOAD_SCAN,
+    WORKLOAD_TIMESTAMP,
+    WORKLOAD_TXN,
+    WORKLOAD_TXN_APART
+};
 
 #define DRIVER_ERRORS 64 /* by the code's number */
 
@@ -33,7 +42,7 @@ struct driver {
     struct random random;
     /* results */
     int open_error;
-    uint64_t ops, begin_ns, end_ns;
+    uint64_t ops, conflicts, begin_ns, end_ns;
     uint64_t errors[DRIVER_ERRORS];
     struct histogram latency; /* ns, from the intended start in an open loop */
 };

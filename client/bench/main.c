@@ -26,7 +26,8 @@ static const struct option_spec specs[] = {
     {"load-only", OPTION_FLAG, O(load_only), NULL, 0, 0, "put every record once, report that, and end"},
     {"no-load", OPTION_FLAG, O(no_load), NULL, 0, 0, "the records are there already"},
     {"workload", OPTION_TEXT, O(workload), "put", 0, 0,
-     "put, get, mixed (half and half), scan (100 items) or timestamp; get, mixed and scan load first"},
+     "put, get, mixed (half and half), scan (100 items), timestamp, txn (two keys of one shard) or txn-apart (of two); "
+     "get, mixed and scan load first"},
     {"snapshot", OPTION_FLAG, O(snapshot), NULL, 0, 0,
      "gets and scans read as of one timestamp, drawn after the load; else the latest"},
     {"outstanding", OPTION_UINT, O(outstanding), "64", 1, OUTSTANDING_MAX,
@@ -42,7 +43,7 @@ static const struct option_spec specs[] = {
 };
 
 struct report {
-    uint64_t ops, errors[DRIVER_ERRORS];
+    uint64_t ops, conflicts, errors[DRIVER_ERRORS];
     double seconds;
     struct histogram latency;
 };
@@ -50,6 +51,7 @@ struct report {
 static void add_up(struct report *r, const struct driver *d, uint64_t begin_ns, uint64_t end_ns)
 {
     r->ops += d->ops;
+    r->conflicts += d->conflicts;
     for (int i = 0; i < DRIVER_ERRORS; i++)
         r->errors[i] += d->errors[i];
     histogram_merge(&r->latency, &d->latency);
@@ -123,8 +125,8 @@ static void print(const struct report *r, const struct settings *o, const char *
     if (o->json) {
         printf("{\"ops\":%" PRIu64
                ",\"seconds\":%.3f,\"ops_per_second\":%.1f,\"latency_us\":{\"p50\":%.1f,\"p99\":%.1f,"
-               "\"p999\":%.1f,\"max\":%.1f},\"errors\":{",
-               r->ops, r->seconds, rate, us(r, 0.5), us(r, 0.99), us(r, 0.999), us(r, 1));
+               "\"p999\":%.1f,\"max\":%.1f},\"conflicts\":%" PRIu64 ",\"errors\":{",
+               r->ops, r->seconds, rate, us(r, 0.5), us(r, 0.99), us(r, 0.999), us(r, 1), r->conflicts);
         print_errors(r, true);
         puts("}}");
         return;
@@ -134,6 +136,8 @@ static void print(const struct report *r, const struct settings *o, const char *
            what, r->ops, r->seconds, rate, us(r, 0.5), us(r, 0.99), us(r, 0.999), us(r, 1));
     print_errors(r, false);
     puts(any_error(r) ? "" : "none");
+    if (r->conflicts > 0)
+        printf("conflicts: %" PRIu64 "\n", r->conflicts);
 }
 
 static int fill(const struct settings *o, struct bench *b)
@@ -142,20 +146,24 @@ static int fill(const struct settings *o, struct bench *b)
                                         [WORKLOAD_GET] = "get",
                                         [WORKLOAD_MIXED] = "mixed",
                                         [WORKLOAD_SCAN] = "scan",
-                                        [WORKLOAD_TIMESTAMP] = "timestamp"};
+                                        [WORKLOAD_TIMESTAMP] = "timestamp",
+                                        [WORKLOAD_TXN] = "txn",
+                                        [WORKLOAD_TXN_APART] = "txn-apart"};
     const char *environment = getenv("HOLDFAST_COORDINATORS");
     b->endpoints = o->endpoints ? o->endpoints : environment && environment[0] ? environment : "tcp://127.0.0.1:7400";
     b->routed = o->routed;
     b->value_bytes = o->value_bytes;
     b->seconds = o->seconds;
     b->workload = WORKLOAD_LOAD;
-    for (int i = WORKLOAD_PUT; i <= WORKLOAD_TIMESTAMP; i++)
+    for (int i = WORKLOAD_PUT; i <= WORKLOAD_TXN_APART; i++)
         if (strcmp(o->workload, names[i]) == 0)
             b->workload = (enum workload)i;
     bool zipfian = strcmp(o->keys, "zipfian") == 0;
     if (b->workload == WORKLOAD_LOAD || (!zipfian && strcmp(o->keys, "uniform") != 0)) {
-        fprintf(stderr,
-                "holdfast-bench: --workload is put, get, mixed, scan or timestamp; --keys is uniform or zipfian\n");
+        fprintf(
+            stderr,
+            "holdfast-bench: --workload is put, get, mixed, scan, timestamp, txn or txn-apart; --keys is uniform or "
+            "zipfian\n");
         return 2;
     }
     chooser_init(&b->chooser, o->records, zipfian);
@@ -224,7 +232,8 @@ int main(int argc, char **argv)
         return rc;
     struct bench load = b;
     load.workload = WORKLOAD_LOAD;
-    bool preload = o.load_only || (b.workload != WORKLOAD_PUT && b.workload != WORKLOAD_TIMESTAMP && !o.no_load);
+    bool reads = b.workload == WORKLOAD_GET || b.workload == WORKLOAD_MIXED || b.workload == WORKLOAD_SCAN;
+    bool preload = o.load_only || (reads && !o.no_load);
     if (preload)
         rc = run(&load, &o, &load_report);
     if (rc == HF_OK && o.snapshot)

@@ -16,6 +16,7 @@
 
 #define DEADLINE_MS 5000u
 #define TEXT_BYTES 64
+#define TRIES_MAX 12
 #define TOO_LITTLE 1 /* what a transfer returns that is not to be made; the library's codes are negative */
 
 struct transfer {
@@ -90,20 +91,36 @@ static int look_into(struct hf_txn *t, void *ctx)
     return rc;
 }
 
+/* Surely not done, because nobody was there to do it (a leader or a coordinator is being replaced), or others always were first. */
+static int worth_another(int rc)
+{
+    enum hf_class cls = hf_error_class(rc);
+    return rc == HF_E_TIMEOUT || rc == HF_E_CONFLICT || cls == HF_CLASS_RETRY_SAME || cls == HF_CLASS_RETRY_ELSEWHERE;
+}
+
+/* The transfer happens exactly once, or it is said why not. */
 static int move(struct transfer *m)
 {
     const struct hf_txn_options options = {.deadline_ms = DEADLINE_MS};
+    int rc = HF_OK;
     m->done = 0;
-    for (;;) {
-        int rc = hf_txn_run(m->h, transfer, m, &options, NULL);
-        if (hf_error_class(rc) != HF_CLASS_OUTCOME_UNKNOWN || rc == TOO_LITTLE)
+    for (int tries = 0; tries < TRIES_MAX; tries++) {
+        rc = hf_txn_run(m->h, transfer, m, &options, NULL);
+        if (rc == HF_OK || rc == TOO_LITTLE)
             return rc;
-        do
+        if (hf_error_class(rc) != HF_CLASS_OUTCOME_UNKNOWN && !worth_another(rc))
+            return rc;
+        if (hf_error_class(rc) != HF_CLASS_OUTCOME_UNKNOWN)
+            continue;
+        for (int looks = 0; looks < TRIES_MAX; looks++) { /* to look twice does no harm, whatever became of it */
             rc = hf_txn_run(m->h, look_into, m, &options, NULL);
-        while (hf_error_class(rc) == HF_CLASS_OUTCOME_UNKNOWN); /* to look twice does no harm */
+            if (hf_error_class(rc) != HF_CLASS_OUTCOME_UNKNOWN && !worth_another(rc))
+                break;
+        }
         if (rc || m->done)
             return rc;
     }
+    return rc;
 }
 
 static void name_account(char out[TEXT_BYTES], unsigned long i)
@@ -169,6 +186,7 @@ static int run_many(struct hf *h, unsigned long accounts, unsigned long times)
         m.amount = 1 + rand_r(&seed) % 9;
         m.step++;
         rc = move(&m);
+        m.step -= rc == TOO_LITTLE; /* it was not made: nothing counted it */
     }
     return rc == TOO_LITTLE ? HF_OK : rc;
 }

@@ -32,6 +32,12 @@ static inline uint64_t get_le64(const uint8_t *p)
     return v;
 }
 
+static inline void put_be32(uint8_t *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(v >> (24 - 8 * i));
+}
+
 static inline void put_be64(uint8_t *p, uint64_t v)
 {
     for (int i = 0; i < 8; i++)

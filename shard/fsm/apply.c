@@ -10,7 +10,7 @@
 #include "common/sys/failpoint.h"
 #include "proto/entry.pb-c.h"
 #include "proto/pack.h"
-#include "shard/fsm/fsm_internal.h"
+#include "shard/fsm/apply_internal.h"
 #include "shard/fsm/meta.h"
 
 enum opcode { OPCODE_COMMANDS = 0x01, OPCODE_LEASE = 0x02, OPCODE_CHECK = FSM_OPCODE_CHECK, OPCODE_SESSION = 0x13 };
@@ -19,15 +19,6 @@ struct apply_result {
     uint64_t index, term;
     uint32_t position;
     struct fsm_result result;
-};
-
-struct applying {
-    struct fsm *fsm;
-    struct fsm_info info; /* what fsm->info becomes */
-    struct sum sum;       /* of what the entry in hand does */
-    const struct log_entry *entry;
-    bool new_members;
-    bool bug_twice, bug_overlay; /* planted */
 };
 
 /* Skipping what we cannot read would make replicas differ. */
@@ -42,17 +33,19 @@ static void add_result(struct applying *a, uint32_t position, const struct fsm_r
     struct apply_result *to = (void *)buf_extend(&a->fsm->results, sizeof *to);
     *to = (struct apply_result){
         .index = a->entry->index, .term = a->entry->term, .position = position, .result = *result};
-    uint8_t bytes[4 + 8 + 8 + 8 + 4];
+    uint8_t bytes[4 + 8 + 8 + 8 + 4 + 4 + 8];
     put_le32(bytes, (uint32_t)result->code);
     put_le64(bytes + 4, result->version.t.t);
     put_le64(bytes + 12, result->version.seq);
     put_le64(bytes + 20, result->session);
     put_le32(bytes + 28, (uint32_t)result->outcome);
-    sum_add(&a->sum, slice_make(bytes, sizeof bytes));
+    put_le32(bytes + 32, (uint32_t)result->state);
+    put_le64(bytes + 36, result->commit.t);
+    bool txn = result->state != FSM_TXN_NONE; /* other results are summed up as they always were */
+    sum_add(&a->sum, slice_make(bytes, txn ? sizeof bytes : 32));
 }
 
-/* One record of 'd' or 'p' into batch and sum. */
-static void put(struct applying *a, struct slice key, struct slice value)
+void apply_put(struct applying *a, struct slice key, struct slice value)
 {
     uint8_t sizes[8];
     put_le32(sizes, (uint32_t)key.size);
@@ -63,11 +56,20 @@ static void put(struct applying *a, struct slice key, struct slice value)
     store_batch_put(a->fsm->batch, key, value);
 }
 
-static void put_version(struct applying *a, struct slice prefix, struct version version,
-                        const struct version_value *value)
+void apply_delete(struct applying *a, struct slice key)
+{
+    uint8_t sizes[8];
+    put_le32(sizes, (uint32_t)key.size);
+    put_le32(sizes + 4, UINT32_MAX); /* no value has that size */
+    sum_add(&a->sum, slice_make(sizes, sizeof sizes));
+    sum_add(&a->sum, key);
+    store_batch_delete(a->fsm->batch, key);
+}
+
+void apply_version(struct applying *a, struct slice prefix, struct version version, const struct version_value *value)
 {
     struct slice bytes = versions_encode(&a->fsm->turn, value);
-    put(a, vkey_versioned(prefix, version), bytes);
+    apply_put(a, vkey_versioned(prefix, version), bytes);
     overlay_note(&a->fsm->overlay, prefix, version, value);
 }
 
@@ -95,15 +97,15 @@ static int check_key(const struct applying *a, const Hf__Entry__Command *c)
     return fsm_owns(a->fsm, space, pack_slice(c->key)) ? HF_OK : HF_E_WRONG_SHARD;
 }
 
-static void do_put(struct applying *a, const Hf__Entry__Command *c, struct slice prefix, struct version version)
+struct version_value apply_value(struct slice payload, uint64_t ttl_ms, struct version version)
 {
-    struct version_value value = {.payload = pack_slice(c->value)};
-    if (c->ttl_ms > 0) {
+    struct version_value value = {.payload = payload};
+    if (ttl_ms > 0) {
         uint64_t left = hlc_ms((struct hlc){UINT64_MAX}) - hlc_ms(version.t);
         value.flags = VERSION_EXPIRES;
-        value.expiry = c->ttl_ms < left ? hlc_add_ms(version.t, c->ttl_ms) : (struct hlc){UINT64_MAX};
+        value.expiry = ttl_ms < left ? hlc_add_ms(version.t, ttl_ms) : (struct hlc){UINT64_MAX};
     }
-    put_version(a, prefix, version, &value);
+    return value;
 }
 
 static int do_cas(struct applying *a, const Hf__Entry__Command *c, struct slice prefix, struct version version,
@@ -123,35 +125,53 @@ static int do_cas(struct applying *a, const Hf__Entry__Command *c, struct slice 
     struct version_value value = {.payload = pack_slice(c->value)};
     if (c->becomes_absent)
         value = (struct version_value){.flags = VERSION_DELETE};
-    put_version(a, prefix, version, &value);
+    apply_version(a, prefix, version, &value);
+    return HF_OK;
+}
+
+size_t apply_markers_left(const struct applying *a)
+{
+    size_t taken = a->fsm->markers.count + a->fsm->txns.reserved;
+    return taken < LIMIT_MARKERS ? LIMIT_MARKERS - taken : 0;
+}
+
+int apply_marker(struct applying *a, uint8_t space, struct slice prefix, struct version version)
+{
+    int code = markers_add(&a->fsm->markers, space, prefix, version);
+    if (code != HF_OK)
+        return code;
+    apply_put(a, vkey_versioned(vkey_prefix(&a->fsm->turn, VKEY_MARKER, space, prefix), version), slice_make(NULL, 0));
     return HF_OK;
 }
 
 static int do_delete_prefix(struct applying *a, const Hf__Entry__Command *c, struct version version)
 {
-    int code = markers_add(&a->fsm->markers, (uint8_t)c->space, pack_slice(c->key), version);
-    if (code != HF_OK)
-        return code;
-    struct slice prefix = vkey_prefix(&a->fsm->turn, VKEY_MARKER, (uint8_t)c->space, pack_slice(c->key));
-    put(a, vkey_versioned(prefix, version), slice_make(NULL, 0));
-    return HF_OK;
+    if (a->fsm->txns.reserved > 0 && apply_markers_left(a) == 0)
+        return HF_E_LIMIT; /* what is left is promised to prepared transactions */
+    return apply_marker(a, (uint8_t)c->space, pack_slice(c->key), version);
 }
 
 /* Runs one command; *out_code is its outcome. Negative: local trouble, the batch must be given up (I6). */
-static int execute(struct applying *a, const Hf__Entry__Command *c, struct version version, int *out_code)
+static int execute(struct applying *a, const Hf__Entry__Command *c, struct version version, struct fsm_result *out)
 {
+    int *out_code = &out->code;
     if (c->space != HF__ENTRY__SPACE__USER && c->space != HF__ENTRY__SPACE__CATALOG)
         halt(a, "key space", (unsigned)c->space);
+    if (c->op == HF__ENTRY__OP__TXN_WHOLE)
+        return apply_txn_whole(a, c, version, out);
     *out_code = check_key(a, c);
+    if (*out_code == HF_OK && txns_locks(&a->fsm->txns) > 0)
+        *out_code = apply_txn_free(a, c, out);
     if (*out_code != HF_OK)
         return HF_OK;
     struct slice prefix = vkey_prefix(&a->fsm->turn, VKEY_DATA, (uint8_t)c->space, pack_slice(c->key));
     switch ((int)c->op) {
     case HF__ENTRY__OP__PUT:
-        do_put(a, c, prefix, version);
+        apply_version(a, prefix, version,
+                      &(struct version_value[]){apply_value(pack_slice(c->value), c->ttl_ms, version)}[0]);
         return HF_OK;
     case HF__ENTRY__OP__DELETE:
-        put_version(a, prefix, version, &(struct version_value){.flags = VERSION_DELETE});
+        apply_version(a, prefix, version, &(struct version_value){.flags = VERSION_DELETE});
         return HF_OK;
     case HF__ENTRY__OP__CAS:
         return do_cas(a, c, prefix, version, out_code);
@@ -169,7 +189,7 @@ static int execute(struct applying *a, const Hf__Entry__Command *c, struct versi
 /* Refusals that say "not here" or "not now" are not outcomes: the request has not run and may still run. */
 static bool is_outcome(int code)
 {
-    return code != HF_E_LIMIT && code != HF_E_WRONG_SHARD;
+    return code != HF_E_LIMIT && code != HF_E_WRONG_SHARD && code != HF_E_KEY_LOCKED;
 }
 
 /* One command with its session: at most once per (session, seq). */
@@ -194,8 +214,12 @@ static int run(struct applying *a, const Hf__Entry__Command *c, struct version v
             out->code = rc;
             return HF_OK;
         }
+        if (apply_txn_prepared(a, c->session, c->seq)) { /* this number is that transaction's */
+            out->code = HF_E_INVALID;
+            return HF_OK;
+        }
     }
-    int rc = execute(a, c, version, &out->code);
+    int rc = execute(a, c, version, out);
     if (rc != HF_OK)
         return rc;
     if (out->code == HF_OK)
@@ -218,6 +242,22 @@ static void apply_restart(struct applying *a, struct hlc t)
     sum_add(&a->sum, slice_make(bytes, sizeof bytes));
 }
 
+/* Sequence numbers that a command takes. */
+static uint64_t stamps_of(const Hf__Entry__Command *c)
+{
+    return c->op == HF__ENTRY__OP__TXN_WHOLE && c->txn != NULL && c->txn->n_writes > 1 ? c->txn->n_writes : 1;
+}
+
+/* What a command of transactions needs of its group. */
+static void check_txn_command(const struct applying *a, const Hf__Entry__Command *c)
+{
+    bool txn = c->op == HF__ENTRY__OP__TXN_WHOLE || apply_is_txn(c);
+    if (txn && a->info.feature_level < FSM_FEATURE_TXN)
+        halt(a, "feature level below 4, operation", (unsigned)c->op);
+    if (txn && c->txn == NULL)
+        halt(a, "nothing in operation", (unsigned)c->op);
+}
+
 static int apply_commands(struct applying *a, const Hf__Entry__CommandBatch *batch)
 {
     size_t count = batch->n_commands;
@@ -226,17 +266,21 @@ static int apply_commands(struct applying *a, const Hf__Entry__CommandBatch *bat
     if (count == 0)
         return HF_OK;
     struct version version = {.t = {batch->timestamp}, .seq = batch->sequence};
-    must(batch->sequence <= UINT64_MAX - count && count <= UINT32_MAX);
+    must(batch->sequence <= UINT64_MAX - count * (LIMIT_TXN_KEYS + 1) && count <= UINT32_MAX);
     must(version_compare(version, a->info.newest) > 0 || planted_bug("clock.sequence_anew")); /* I8 */
     for (size_t i = 0; i < count; i++) {
-        struct fsm_result result;
-        int rc = run(a, batch->commands[i], version, &result);
+        const Hf__Entry__Command *c = batch->commands[i];
+        struct fsm_result result = {0};
+        check_txn_command(a, c);
+        int rc = apply_is_txn(c) ? apply_txn(a, c, version, &result) : run(a, c, version, &result);
         if (rc != HF_OK)
             return rc;
         add_result(a, (uint32_t)i, &result);
-        version.seq++;
+        version.seq += stamps_of(c);
     }
-    a->info.newest = (struct version){.t = version.t, .seq = version.seq - 1};
+    struct version last = {.t = version.t, .seq = version.seq - 1};
+    if (version_compare(last, a->info.newest) > 0) /* a commit in it may lie above */
+        a->info.newest = last;
     return HF_OK;
 }
 
@@ -255,13 +299,14 @@ static void apply_lease(struct applying *a, const Hf__Entry__LeaseEntry *lease)
 static void fence(struct applying *a, const Hf__Entry__SessionEntry *e, struct fsm_result *out)
 {
     struct session_outcome outcome = {.code = HF_E_FENCED};
+    bool committed = apply_txn_fence(a, e->fence_session, e->fence_seq, &outcome);
     struct session *session =
         sessions_use(&a->fsm->sessions, e->fence_session, (struct hlc){e->timestamp}, &a->fsm->turn);
-    if (session == NULL) {
+    if (session == NULL && !committed) {
         out->code = HF_E_SESSION_UNKNOWN;
         return;
     }
-    int rc = sessions_outcome(session, e->fence_seq, &outcome);
+    int rc = committed ? HF_OK : sessions_outcome(session, e->fence_seq, &outcome);
     if (rc == HF_E_SESSION_WINDOW) {
         out->code = rc;
         return;
@@ -416,11 +461,13 @@ static void commit(struct applying *a)
     }
     sessions_commit(&fsm->sessions);
     markers_commit(&fsm->markers);
+    txns_commit(&fsm->txns);
     if (a->new_members)
         fsm->members_at = 1 - fsm->members_at;
     fsm->info = a->info;
     fsm->info.sessions = fsm->sessions.by_id.count;
     fsm->info.markers = fsm->markers.count;
+    fsm_count_txns(fsm);
 }
 
 static void report_all(struct fsm *fsm, fsm_result_fn *report, void *ctx)
@@ -450,6 +497,7 @@ int fsm_apply(struct fsm *fsm, const struct log_entry *entries, size_t count, fs
     } else {
         sessions_rollback(&fsm->sessions);
         markers_rollback(&fsm->markers);
+        txns_rollback(&fsm->txns);
     }
     store_batch_clear(fsm->batch);
     overlay_clear(&fsm->overlay);

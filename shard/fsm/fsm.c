@@ -115,10 +115,17 @@ int fsm_open(const struct fsm_config *config, struct fsm **out, char where[256])
         if (rc != HF_OK)
             snprintf(where, 256, "sessions cannot be read: %.200s", store_where(fsm->store));
     }
+    if (rc == HF_OK) {
+        rc = txns_load(&fsm->txns, fsm->store, &fsm->info);
+        if (rc != HF_OK)
+            snprintf(where, 256, "transactions cannot be read: %.180s",
+                     *store_where(fsm->store) ? store_where(fsm->store) : "a record is malformed or out of range");
+    }
     if (rc != HF_OK) {
         fsm_close(&fsm);
         return rc;
     }
+    fsm_count_txns(fsm);
     fsm->info.sessions = fsm->sessions.by_id.count;
     fsm->info.markers = fsm->markers.count;
     where[0] = 0;
@@ -136,6 +143,7 @@ void fsm_close(struct fsm **fsm)
     store_close(&f->store);
     sessions_deinit(&f->sessions);
     markers_deinit(&f->markers);
+    txns_close(&f->txns);
     overlay_deinit(&f->overlay);
     recent_deinit(&f->recent);
     buf_deinit(&f->results);
@@ -238,7 +246,9 @@ int fsm_get(struct fsm *fsm, enum fsm_space space, struct slice key, struct hlc 
     struct version marker;
     struct version_found found;
     struct slice prefix = vkey_prefix(arena, VKEY_DATA, (uint8_t)space, key);
-    int rc = fsm_newest(fsm, prefix, at, &found);
+    int rc = fsm_key_free(fsm, space, key, at);
+    if (rc == HF_OK)
+        rc = fsm_newest(fsm, prefix, at, &found);
     if (rc == HF_OK)
         rc = fsm_marker(fsm, (uint8_t)space, key, at, &marker);
     if (rc != HF_OK)

@@ -1,4 +1,4 @@
-/* fsm_internal.h: the machine's own struct, for fsm.c, apply.c, checkpoint.c and scan.c only. */
+/* fsm_internal.h: the machine's own struct, for the files of this folder that work on it. */
 #pragma once
 
 #include "shard/fsm/fsm.h"
@@ -6,6 +6,7 @@
 #include "shard/fsm/overlay.h"
 #include "shard/fsm/recent.h"
 #include "shard/fsm/sessions.h"
+#include "shard/fsm/txns.h"
 #include "shard/store/store.h"
 
 struct fsm {
@@ -13,6 +14,8 @@ struct fsm {
     struct fsm_info info; /* as of the last batch written */
     struct markers markers;
     struct sessions sessions;
+    struct txns txns;
+    struct fsm_lock met;     /* by the last read that was refused */
     struct arena members[2]; /* info.members is in one; a configuration being applied goes into the other */
     unsigned members_at;
     struct arena range; /* info.range */
@@ -39,3 +42,10 @@ void fsm_drop_iterators(struct fsm *fsm);
 
 /* The newest marker over a key for a reader at `at` (0: the latest). */
 HF_CHECKED int fsm_marker(struct fsm *fsm, uint8_t space, struct slice key, struct hlc at, struct version *out);
+
+/* The numbers of transactions and locks in fsm->info. */
+void fsm_count_txns(struct fsm *fsm);
+/* HF_E_KEY_LOCKED, with fsm->met: a reader at `at` (0: the latest) may not look at the key, or at [start, end), now. */
+HF_CHECKED int fsm_key_free(struct fsm *fsm, enum fsm_space space, struct slice key, struct hlc at);
+HF_CHECKED int fsm_range_free(struct fsm *fsm, enum fsm_space space, struct slice start, struct slice end,
+                              struct hlc at);

@@ -253,6 +253,17 @@ static bool set_bounds(struct walk *w)
     return true;
 }
 
+/* No transaction may still change what the page says. */
+static int page_free(const struct walk *w)
+{
+    struct slice start = w->scan->start, end = w->scan->end;
+    if (w->page.more && w->scan->reverse)
+        start = w->page.next;
+    else if (w->page.more)
+        end = w->page.next;
+    return fsm_range_free(w->fsm, w->scan->space, start, end, w->scan->at);
+}
+
 int fsm_scan(struct fsm *fsm, const struct fsm_scan *scan, struct arena *arena, struct fsm_page *out)
 {
     if (scan->space == FSM_CATALOG && !fsm->info.range->catalog)
@@ -265,6 +276,8 @@ int fsm_scan(struct fsm *fsm, const struct fsm_scan *scan, struct arena *arena, 
         if (rc == HF_OK)
             rc = store_iterator_status(w.it);
     }
+    if (rc == HF_OK)
+        rc = page_free(&w);
     arena_deinit(&w.key);
     buf_deinit(&w.value);
     if (rc == HF_OK)

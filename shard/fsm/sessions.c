@@ -160,6 +160,11 @@ void sessions_done_below(struct session *session, uint64_t done_below)
         state->top = done_below;
 }
 
+uint64_t sessions_below(const struct session *session)
+{
+    return session->state.done_below;
+}
+
 int sessions_outcome(const struct session *session, uint64_t seq, struct session_outcome *out)
 {
     const struct session_state *state = &session->state;

@@ -47,6 +47,7 @@ void sessions_sweep(struct sessions *s, struct hlc now, struct sum *sum);
 
 /* The client has the answers of all seqs below. Never goes back. */
 void sessions_done_below(struct session *session, uint64_t done_below);
+uint64_t sessions_below(const struct session *session); /* the lowest seq whose outcome is kept */
 /* HF_E_NOT_FOUND: has not run, may run now. HF_OK: *out is how it ended. HF_E_SESSION_WINDOW: outside the window. */
 HF_CHECKED int sessions_outcome(const struct session *session, uint64_t seq, struct session_outcome *out);
 void sessions_record(struct session *session, uint64_t seq, const struct session_outcome *outcome); /* in the window */

@@ -31,7 +31,7 @@ struct txns {
     size_t undo_count, undo_cap;
 };
 
-void txns_close(struct txns *t); /* frees everything */
+void txns_close(struct txns *t);
 /* Reads all 't' records of the group. HF_E_CORRUPT, HF_E_IO. */
 HF_CHECKED int txns_load(struct txns *t, struct store *store, const struct fsm_info *info);
 

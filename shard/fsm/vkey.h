@@ -12,7 +12,7 @@
 #include "common/base/limits.h"
 #include "common/base/slice.h"
 
-enum vkey_kind { VKEY_DATA = 'd', VKEY_MARKER = 'p', VKEY_SESSION = 's', VKEY_META = 'm' };
+enum vkey_kind { VKEY_DATA = 'd', VKEY_MARKER = 'p', VKEY_SESSION = 's', VKEY_META = 'm', VKEY_TXN = 't' };
 
 #define VKEY_VERSION_BYTES ((size_t)16)
 #define VKEY_SESSION_BYTES ((size_t)9)

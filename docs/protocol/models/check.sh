@@ -2,7 +2,7 @@
 # check.sh: every model as it is, which must hold, and with each of its rules left out, which must fail. One line each.
 #
 # usage: check.sh              all
-#        check.sh MODEL        one: oracle, leaders or cut
+#        check.sh MODEL        one: oracle, leaders, cut, commit or resolve
 #        check.sh MODEL RULE   shows a run that breaks it without that rule
 # Needs spin and gcc; 700 MB of memory, a few minutes of one core. Exit 0 only if all is as it must be.
 set -u -o pipefail
@@ -38,7 +38,7 @@ judge() {
         verdict=ok
     fi
     [[ $verdict == ok ]] || failed=1
-    printf '%-6s  %-8s %-22s %-8s %9s states %4d s\n' "$verdict" "$1" "${2:+without $2}" \
+    printf '%-6s  %-8s %-27s %-8s %9s states %4d s\n' "$verdict" "$1" "${2:+without $2}" \
         "$([[ $errors == 0 ]] && echo holds || echo breaks)" "${states:-no}" $((SECONDS - begin))
 }
 
@@ -64,7 +64,7 @@ for tool in spin gcc; do
     command -v "$tool" >/dev/null || { echo "check.sh: $tool is missing: apt-get install $tool" >&2 && exit 2; }
 done
 case $# in
-0) for model in oracle leaders cut; do one "$model"; done ;;
+0) for model in oracle leaders cut commit resolve; do one "$model"; done ;;
 1) one "$1" ;;
 2) show "$1" "$2" ;;
 *) echo 'usage: check.sh [MODEL [RULE]]' >&2 && exit 2 ;;

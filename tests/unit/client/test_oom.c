@@ -175,6 +175,32 @@ static void read_keys(struct hf *h)
     hf_cursor_close(cursor);
 }
 
+static int transfer(struct hf_txn *t, void *ctx)
+{
+    struct hf_value value;
+    struct hf_future *page = NULL;
+    const struct hf_range range = {.end = text("n")};
+    (void)ctx;
+    int rc = hf_txn_put(t, text("b"), text("own"), 0);
+    if (rc == HF_OK)
+        rc = hf_txn_delete_prefix(t, text("c"));
+    if (rc == HF_OK)
+        rc = hf_txn_scan(t, &range, DEADLINE_MS, &page);
+    hf_future_free(page);
+    if (rc == HF_OK)
+        rc = hf_txn_get(t, text("z"), DEADLINE_MS, &value);
+    if (rc == HF_OK)
+        hf_value_free(&value);
+    return rc ? rc : hf_txn_del(t, text("z"));
+}
+
+static void use_transactions(struct hf *h)
+{
+    const struct hf_txn_options options = {.deadline_ms = 3 * DEADLINE_MS};
+    want_fair(hf_txn_run(h, transfer, NULL, &options, NULL));
+    want_fair(hf_delete_prefix(h, text(""), DEADLINE_MS, NULL)); /* over shards, unless routed by a fake of one */
+}
+
 static int start(struct hf *h, struct hf_queue *q)
 {
     struct hf_call call = {.deadline_ms = DEADLINE_MS, .queue = q, .tag = &called, .callback = called_back};
@@ -220,6 +246,7 @@ static bool nth_fails(long n, int routed)
     if (rc == HF_OK) {
         write_keys(h);
         read_keys(h);
+        use_transactions(h);
         use_futures(h, &q);
     }
     bool before_close = atomic_load(&countdown) < 0;
