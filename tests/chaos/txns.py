@@ -137,12 +137,6 @@ class Txns(ClusterTest):
     def test_canary_reads_unvalidated(self):
         self.canary("txn.reads_unvalidated")
 
-    def test_canary_read_only_unvalidated(self):
-        self.canary("txn.read_only_unvalidated")
-
-    def test_canary_no_min_commit(self):
-        self.canary("txn.no_min_commit")
-
 
 class Partitions(netns.NetTest):
     """Hosts that do not hear each other: leaders, the active coordinator, a client's way to either."""
