@@ -170,6 +170,7 @@ void store_close(struct store **s)
 {
     if (*s == NULL)
         return;
+    must((*s)->compaction == NULL); /* store_compact_end comes first */
     destroy(*s);
     *s = NULL;
 }

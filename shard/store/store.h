@@ -1,7 +1,7 @@
 /* store.h: RocksDB and nothing but RocksDB: bytes in, bytes out, one column family, write-ahead log off.
  *
  * Position: below shard/fsm, the only user. The only home of <rocksdb/c.h>.
- * Thread:   store_write and store_flush by the loop thread; reads and store_checkpoint by any thread.
+ * Thread:   store_write, store_flush and store_compact_* by the loop thread; reads and store_checkpoint by any thread.
  * A process never forks after store_open: the child would have no background threads. */
 #pragma once
 
@@ -16,6 +16,31 @@
 struct store;
 struct store_batch;
 struct store_iterator;
+struct store_compaction;
+
+/* What a compaction leaves out, by the caller's judgement. One judge is made for every job that writes compacted files;
+ * several jobs may run at once, each on one of RocksDB's own threads and beside the loop: what begin and drop read must
+ * bear that. They may be called from within store_open on, until store_close has returned, and must not call the store.
+ *
+ * What a job's judge gets: of every key in the job's input, and at most once, in ascending order, the newest record there,
+ * unless that is a deletion. The input is a contiguous range of keys in files of some levels, and all of it is durable.
+ * It is part of the truth only: the same key may have been overwritten or deleted above, that is in memory or in files not
+ * in the job, may have older records below, and any key may be missing that lies in another file. What was in the job
+ * before this key and is deleted above may still be met: it is no proof that the key before is there.
+ *
+ * A dropped record is as if deleted when it was written: nothing older of the same key comes back, something newer stays.
+ * A job may fail or be cancelled after all of its judgements: nothing was dropped then, and the next asks again.
+ * Iterators show what was there when they were made, whatever is dropped later (and its room comes back when they are
+ * freed); checkpoints are as of one moment. RocksDB's own snapshots would not be kept to: there are none here.
+ * Nothing is judged at a flush, nor when a file only moves to a deeper level; store_compact_begin judges all in its range.
+ */
+struct store_filter {
+    void *ctx;                 /* borrowed */
+    void *(*begin)(void *ctx); /* makes the judge of one job; NULL: this job drops nothing */
+    bool (*drop)(void *judge, int level, struct slice key,
+                 struct slice value); /* `level`: the upper one of the job's */
+    void (*end)(void *judge);         /* frees it */
+};
 
 struct store_config {
     const char *dir;
@@ -25,6 +50,7 @@ struct store_config {
     bool read_only;        /* changes nothing on disk, takes no lock: a copy that nobody has open, or an offline look */
     /* Length of the prefix of `key` under which point lookups are filtered (bloom), 0: the key has none. Pure. */
     size_t (*prefix)(struct slice key);
+    const struct store_filter *filter; /* borrowed until store_close; NULL: compactions drop nothing */
 };
 
 /* HF_E_ABSENT (create is false and nothing there), HF_E_CORRUPT, HF_E_IO, HF_E_NO_SPACE; where[] gets RocksDB's text.
@@ -83,3 +109,28 @@ const char *store_iterator_where(const struct store_iterator *it);
 const char *store_where(const struct store *s);
 
 uint64_t store_property(struct store *s, const char *name); /* RocksDB integer property; 0 when unknown */
+
+/* Compacts [start, end), down to the deepest level, on a thread of its own: what is deleted or dropped by the filter gives
+ * its room back. An empty `start` is the first key, an empty `end` is behind the last. It goes piece by piece, so that the
+ * compactions which writes depend on get their turn; the ends of pieces are ends of files, so more than the range may be
+ * rewritten. One at a time (HF_E_BUSY). From a loop: begin, look at store_compact_done in later turns, then end.
+ * HF_E_LIMIT: no thread. */
+HF_CHECKED int store_compact_begin(struct store *s, struct slice start, struct slice end,
+                                   struct store_compaction **out);
+bool store_compact_done(struct store_compaction *c);
+/* Cancels what is not done and waits for the thread: at once if store_compact_done, else for the record at hand, or for a
+ * flush. Pieces that were done stay so. To be called before store_close. HF_OK: all of it is compacted; HF_E_AGAIN:
+ * cancelled before; HF_E_NO_SPACE: no room for the next piece, which is not begun then; HF_E_IO: it failed, as
+ * compactions of RocksDB's own then do too. */
+int store_compact_end(struct store_compaction **c);
+
+/* Estimates, of what is in files: memory is not counted. */
+struct store_extent {
+    uint64_t bytes; /* as compressed */
+    uint64_t entries,
+        deletions; /* deletions are among the entries; of files with keys in the range, whole, and of those
+                                  * only that were written since the store was opened */
+};
+
+/* Of [start, end), as for store_compact_begin. May read indexes of files: nothing for every turn. HF_E_IO, HF_E_CORRUPT. */
+HF_CHECKED int store_compact_extent(struct store *s, struct slice start, struct slice end, struct store_extent *out);

@@ -18,9 +18,10 @@ struct store {
     rocksdb_readoptions_t *read_prefix;  /* iterators that stay inside one prefix */
     rocksdb_readoptions_t *read_total;   /* iterators in total order */
     rocksdb_flushoptions_t *flush, *flush_begin;
-    char *dir;       /* owned */
-    bool logged;     /* batches are synced into RocksDB's own log */
-    char where[256]; /* RocksDB's text of the last failure */
+    struct store_compaction *compaction; /* borrowed from who began it; NULL: none */
+    char *dir;                           /* owned */
+    bool logged;                         /* batches are synced into RocksDB's own log */
+    char where[256];                     /* RocksDB's text of the last failure */
 };
 
 /* The batch's records, instead of what `wb` holds. */
@@ -31,3 +32,6 @@ HF_CHECKED int store_error(char *text, char *where);
 
 /* The options a store is opened with; set_prefix and the cache become the options' own. */
 rocksdb_options_t *store_options(const struct store_config *config, rocksdb_cache_t *cache);
+
+/* Compactions ask `filter` (borrowed) from now on; NULL: nobody. */
+void store_filter_set(rocksdb_options_t *o, const struct store_filter *filter);

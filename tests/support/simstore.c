@@ -13,17 +13,12 @@
 
 #define FLUSH_OPERATIONS 6 /* a flush that was begun takes effect within so many */
 
-struct store {
-    struct simstore *medium;
-    struct store_config config;
-};
-
 struct store_iterator {
     struct simstore *medium;
     struct store_iterator *next;
     size_t (*prefix)(struct slice key); /* NULL: total order */
     struct buf wanted;                  /* prefix mode: what keys must begin with */
-    uint64_t batch;                     /* what it sees */
+    uint64_t batch, compactions;        /* what it sees */
     uint64_t inserts;                   /* as of `at` */
     size_t at;                          /* index of `entry` */
     struct entry *entry;                /* NULL: not valid */
@@ -36,18 +31,12 @@ static struct simstore *(*finder)(const char *dir); /* NULL: by the name alone *
 
 /* ---- keys and versions ---- */
 
-static struct slice key_of(const struct entry *e)
-{
-    return slice_make(e->key, e->size);
-}
-
-/* Index of the first key >= `key`. */
-static size_t find(const struct simstore *m, struct slice key)
+size_t simstore_find(const struct simstore *m, struct slice key)
 {
     size_t low = 0, high = m->count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (slice_compare(key_of(m->entries[middle]), key) < 0)
+        if (slice_compare(simstore_key(m->entries[middle]), key) < 0)
             low = middle + 1;
         else
             high = middle;
@@ -57,16 +46,16 @@ static size_t find(const struct simstore *m, struct slice key)
 
 static bool holds(const struct simstore *m, size_t at, struct slice key)
 {
-    return at < m->count && slice_equal(key_of(m->entries[at]), key);
+    return at < m->count && slice_equal(simstore_key(m->entries[at]), key);
 }
 
-/* The newest version as of a batch; NULL: none, or deleted. */
-static struct version_of *as_of(const struct entry *e, uint64_t batch)
+/* The newest version as of a batch and a compaction; NULL: none, or deleted or dropped. */
+static struct version_of *as_of(const struct entry *e, uint64_t batch, uint64_t compactions)
 {
     struct version_of *v = e->newest;
     while (v != NULL && v->batch > batch)
         v = v->older;
-    return v != NULL && !v->deleted ? v : NULL;
+    return v != NULL && !v->deleted && (v->dropped == 0 || v->dropped > compactions) ? v : NULL;
 }
 
 static uint64_t hash_of(struct slice key, struct slice value)
@@ -139,7 +128,7 @@ static struct entry *insert(struct simstore *m, size_t at, struct slice key)
 
 static void set(struct simstore *m, struct slice key, struct slice value, bool deleted)
 {
-    size_t at = find(m, key);
+    size_t at = simstore_find(m, key);
     bool known = holds(m, at, key);
     if (!known && deleted)
         return;
@@ -160,25 +149,30 @@ static void set(struct simstore *m, struct slice key, struct slice value, bool d
 
 /* ---- flushes ---- */
 
-static void flush_up_to(struct simstore *m, uint64_t batch)
+void simstore_flush(struct simstore *m, uint64_t batch)
 {
-    if (batch > m->durable_batch)
+    bool more = batch > m->durable_batch;
+    if (more)
         m->durable_batch = batch;
     if (m->flushing <= m->durable_batch)
         m->flushing = 0;
+    if (more)
+        simstore_compact_something(m);
 }
 
 /* One operation of the store passes: a flush in the background comes nearer to its end. */
 static void pass(struct simstore *m)
 {
     if (m->flushing != 0 && m->flush_left-- == 0)
-        flush_up_to(m, m->flushing);
+        simstore_flush(m, m->flushing);
+    if (m->open != NULL && m->open->compaction != NULL)
+        simstore_compact_pass(m->open->compaction);
 }
 
 static void begin_flush(struct simstore *m)
 {
     if (m->flushing != 0)
-        flush_up_to(m, m->flushing);
+        simstore_flush(m, m->flushing);
     if (m->batch == m->durable_batch)
         return;
     m->flushing = m->batch;
@@ -189,7 +183,7 @@ int store_flush(struct store *s)
 {
     if (s->medium->halted)
         return HF_E_IO;
-    flush_up_to(s->medium, s->medium->batch);
+    simstore_flush(s->medium, s->medium->batch);
     return HF_OK;
 }
 
@@ -244,7 +238,7 @@ static void empty(struct simstore *m)
     free(m->entries);
     m->entries = NULL;
     m->count = m->cap = 0;
-    m->batch = m->durable_batch = m->flushing = m->content = 0;
+    m->batch = m->durable_batch = m->flushing = m->content = m->compactions = 0;
     m->created = m->damaged = false;
     m->misread_times = 0;
 }
@@ -311,9 +305,9 @@ void simstore_copy(struct simstore *to, const struct simstore *from)
     to->batch = to->durable_batch = 1;
     for (size_t i = 0; i < from->count; i++) {
         const struct entry *e = from->entries[i];
-        const struct version_of *v = as_of(e, from->durable_batch);
+        const struct version_of *v = as_of(e, from->durable_batch, from->compactions);
         if (v != NULL)
-            set(to, key_of(e), slice_make(v->value, v->size), false);
+            set(to, simstore_key(e), slice_make(v->value, v->size), false);
     }
 }
 
@@ -353,9 +347,9 @@ void store_close(struct store **s)
     if (*s == NULL)
         return;
     struct simstore *m = (*s)->medium;
-    must(m->iterators == NULL);
+    must(m->iterators == NULL && (*s)->compaction == NULL);
     if (!m->halted)
-        flush_up_to(m, m->batch);
+        simstore_flush(m, m->batch);
     m->open = NULL;
     free(*s);
     *s = NULL;
@@ -399,7 +393,7 @@ int store_write(struct store *s, const struct store_batch *b)
         set(m, slice_make(b->bytes.data + c[i].key, c[i].key_size),
             slice_make(b->bytes.data + c[i].value, c[i].value_size), c[i].deleted);
     if (s->config.sync_writes)
-        flush_up_to(m, m->batch);
+        simstore_flush(m, m->batch);
     else if (m->flush_permille > 0 && random_below(&m->random, 1000) < m->flush_permille)
         begin_flush(m);
     return HF_OK;
@@ -407,8 +401,8 @@ int store_write(struct store *s, const struct store_batch *b)
 
 static int get(struct simstore *m, struct slice key, uint64_t batch, struct buf *out)
 {
-    size_t at = find(m, key);
-    const struct version_of *v = holds(m, at, key) ? as_of(m->entries[at], batch) : NULL;
+    size_t at = simstore_find(m, key);
+    const struct version_of *v = holds(m, at, key) ? as_of(m->entries[at], batch, m->compactions) : NULL;
     if (v == NULL)
         return HF_E_NOT_FOUND;
     if (v->size > 0)
@@ -452,8 +446,11 @@ struct store_iterator *store_iterator_new(struct store *s, bool prefix_mode)
     struct store_iterator *it = calloc(1, sizeof *it);
     must(it != NULL);
     struct simstore *m = s->medium;
-    *it = (struct store_iterator){
-        .medium = m, .batch = m->batch, .prefix = prefix_mode ? s->config.prefix : NULL, .next = m->iterators};
+    *it = (struct store_iterator){.medium = m,
+                                  .batch = m->batch,
+                                  .compactions = m->compactions,
+                                  .prefix = prefix_mode ? s->config.prefix : NULL,
+                                  .next = m->iterators};
     m->iterators = it;
     return it;
 }
@@ -481,7 +478,7 @@ static void settle(struct store_iterator *it, size_t at, int step)
         struct entry *e = m->entries[at];
         if (it->wanted.size > 0 && (e->size < it->wanted.size || memcmp(e->key, it->wanted.data, it->wanted.size) != 0))
             return;
-        it->version = as_of(e, it->batch);
+        it->version = as_of(e, it->batch, it->compactions);
         if (it->version == NULL)
             continue;
         if (m->misread_times > 0 && e->key[0] == 'd') {
@@ -507,13 +504,13 @@ static void want_prefix(struct store_iterator *it, struct slice key)
 void store_iterator_seek(struct store_iterator *it, struct slice key)
 {
     want_prefix(it, key);
-    settle(it, find(it->medium, key), 1);
+    settle(it, simstore_find(it->medium, key), 1);
 }
 
 void store_iterator_seek_for_prev(struct store_iterator *it, struct slice key)
 {
     want_prefix(it, key);
-    size_t at = find(it->medium, key);
+    size_t at = simstore_find(it->medium, key);
     settle(it, at - !holds(it->medium, at, key), -1);
 }
 
@@ -525,7 +522,7 @@ bool store_iterator_valid(const struct store_iterator *it)
 static size_t place(const struct store_iterator *it)
 {
     must(it->entry != NULL);
-    return it->inserts == it->medium->inserts ? it->at : find(it->medium, key_of(it->entry));
+    return it->inserts == it->medium->inserts ? it->at : simstore_find(it->medium, simstore_key(it->entry));
 }
 
 void store_iterator_next(struct store_iterator *it)
@@ -540,7 +537,7 @@ void store_iterator_prev(struct store_iterator *it)
 
 struct slice store_iterator_key(const struct store_iterator *it)
 {
-    return key_of(it->entry);
+    return simstore_key(it->entry);
 }
 
 struct slice store_iterator_value(const struct store_iterator *it)

@@ -1,4 +1,4 @@
-/* simstore_internal.h: what a medium is made of, for simstore.c and simstore_trouble.c. */
+/* simstore_internal.h: what a medium is made of, for simstore.c, simstore_compact.c and simstore_trouble.c. */
 #pragma once
 
 #include "common/base/random.h"
@@ -9,6 +9,7 @@ struct version_of {           /* of one key */
     uint64_t batch;
     uint64_t hash; /* of key and value; 0: deleted */
     size_t size;
+    uint64_t dropped; /* by which compaction; 0: by none */
     bool deleted;
     uint8_t value[];
 };
@@ -17,6 +18,12 @@ struct entry {
     struct version_of *newest; /* owned */
     size_t size;
     uint8_t key[];
+};
+
+struct store {
+    struct simstore *medium;
+    struct store_config config;
+    struct store_compaction *compaction; /* borrowed from who began it; NULL: none */
 };
 
 struct simstore {
@@ -35,5 +42,17 @@ struct simstore {
     int fail_code;
     uint64_t fail_times, misread_times;
     uint64_t content;
+    uint64_t compactions;             /* that a filter judged in: what one dropped, an older iterator still sees */
     struct store_iterator *iterators; /* borrowed: what is open */
 };
+
+static inline struct slice simstore_key(const struct entry *e)
+{
+    return slice_make(e->key, e->size);
+}
+
+size_t simstore_find(const struct simstore *m, struct slice key); /* index of the first key >= `key` */
+void simstore_flush(struct simstore *m, uint64_t batch);          /* is durable up to it */
+/* A flush took effect: with a filter, RocksDB may compact something now. */
+void simstore_compact_something(struct simstore *m);
+void simstore_compact_pass(struct store_compaction *c); /* one operation of the store has passed */
