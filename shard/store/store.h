@@ -32,14 +32,13 @@ struct store_compaction;
  * A job may fail or be cancelled after all of its judgements: nothing was dropped then, and the next asks again.
  * Iterators show what was there when they were made, whatever is dropped later (and its room comes back when they are
  * freed); checkpoints are as of one moment. RocksDB's own snapshots would not be kept to: there are none here.
- * Nothing is judged at a flush, nor when a file only moves to a deeper level; store_compact_begin judges all in its range.
- */
+ * Nothing is judged at a flush, nor when a file only moves to a deeper level. */
 struct store_filter {
     void *ctx;                 /* borrowed */
     void *(*begin)(void *ctx); /* makes the judge of one job; NULL: this job drops nothing */
-    bool (*drop)(void *judge, int level, struct slice key,
-                 struct slice value); /* `level`: the upper one of the job's */
-    void (*end)(void *judge);         /* frees it */
+    /* true: the record is dropped. `level`: the upper one of the job's. */
+    bool (*drop)(void *judge, int level, struct slice key, struct slice value);
+    void (*end)(void *judge); /* frees it */
 };
 
 struct store_config {
@@ -111,9 +110,10 @@ const char *store_where(const struct store *s);
 uint64_t store_property(struct store *s, const char *name); /* RocksDB integer property; 0 when unknown */
 
 /* Compacts [start, end), down to the deepest level, on a thread of its own: what is deleted or dropped by the filter gives
- * its room back. An empty `start` is the first key, an empty `end` is behind the last. It goes piece by piece, so that the
- * compactions which writes depend on get their turn; the ends of pieces are ends of files, so more than the range may be
- * rewritten. One at a time (HF_E_BUSY). From a loop: begin, look at store_compact_done in later turns, then end.
+ * its room back. An empty `start` is the first key, an empty `end` is behind the last. What is in memory
+ * is flushed first, if any of it is in the range. It goes piece by piece, so that the compactions which writes depend on
+ * get their turn; the ends of pieces are ends of files, so more than the range may be rewritten. What a compaction of
+ * RocksDB's own was writing when this began may be left as it is. One at a time (HF_E_BUSY). From a loop: begin, look at store_compact_done in later turns, then end.
  * HF_E_LIMIT: no thread. */
 HF_CHECKED int store_compact_begin(struct store *s, struct slice start, struct slice end,
                                    struct store_compaction **out);
@@ -127,9 +127,8 @@ int store_compact_end(struct store_compaction **c);
 /* Estimates, of what is in files: memory is not counted. */
 struct store_extent {
     uint64_t bytes; /* as compressed */
-    uint64_t entries,
-        deletions; /* deletions are among the entries; of files with keys in the range, whole, and of those
-                                  * only that were written since the store was opened */
+    /* Of files with keys in the range, whole; of those only that were written since the store was opened. */
+    uint64_t entries, deletions; /* deletions are entries too */
 };
 
 /* Of [start, end), as for store_compact_begin. May read indexes of files: nothing for every turn. HF_E_IO, HF_E_CORRUPT. */
