@@ -1,9 +1,11 @@
 /* test_store_compact.c: what a filter is asked and what becomes of what it drops; compactions on demand beside writes,
  * iterators and closing; how large a range is. */
+#include <fcntl.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "common/base/error.h"
@@ -14,6 +16,8 @@
 #define KEYS 2000
 #define VALUE_BYTES 1000
 #define WAIT_MS 20000
+#define SMALL_DISK "size=24m"
+#define BIG_KEYS 160000 /* several files of the deepest level, more than one piece */
 
 static char dir[64];
 static struct store *store;
@@ -336,6 +340,96 @@ static void cancelled(void)
     stop();
 }
 
+/* Takes all but `left` bytes of the disk. */
+static void fill_disk(const char *path, uint64_t left)
+{
+    static const uint8_t zeros[1 << 16];
+    int fd = open(path, O_CREAT | O_WRONLY | O_TRUNC, 0600);
+    must(fd >= 0);
+    off_t size = 0;
+    for (ssize_t n = 1; n > 0; size += n > 0 ? n : 0)
+        n = write(fd, zeros, sizeof zeros);
+    must(ftruncate(fd, size > (off_t)left ? size - (off_t)left : 0) == 0);
+    close(fd);
+}
+
+static bool write_works(void)
+{
+    char key[16];
+    struct store_batch *b = store_batch_new();
+    store_batch_put(b, key_of(6 * KEYS, key), slice_text("even"));
+    int rc = store_write(store, b);
+    store_batch_free(&b);
+    return rc == HF_OK && store_flush(store) == HF_OK;
+}
+
+/* Without room none is begun; when room runs out meanwhile, nothing is lost, and it goes on after room has come back. */
+static void no_room(void)
+{
+    char filler[80];
+    start(0);
+    store_close(&store);
+    if (mount("tmpfs", dir, "tmpfs", 0, SMALL_DISK) != 0) {
+        printf("(no disk of its own can be mounted: not tested) ");
+        open_store(0);
+        stop();
+        return;
+    }
+    snprintf(filler, sizeof filler, "%s/filler", dir);
+    open_store(0);
+    put_keys(0, 6 * KEYS / 2);
+    must(store_flush(store) == HF_OK);
+    fill_disk(filler, 3 << 20);
+    CU_ASSERT_EQUAL(compact_all(), HF_E_NO_SPACE);
+    CU_ASSERT_EQUAL(ctx.seen, 0);
+    must(unlink(filler) == 0);
+    struct store_compaction *c = begin_slowly();
+    fill_disk(filler, 0);
+    ctx.slow = false;
+    for (int i = 0; i < WAIT_MS && !store_compact_done(c); i++)
+        usleep(1000);
+    CU_ASSERT_EQUAL(store_compact_end(&c), HF_E_IO);
+    CU_ASSERT_EQUAL(count(), 6 * KEYS / 2);
+    must(unlink(filler) == 0);
+    for (int i = 0; i < WAIT_MS / 100 && !write_works(); i++)
+        usleep(100000);
+    int rc = HF_E_IO;
+    for (int i = 0; i < WAIT_MS / 100 && rc != HF_OK; i++) {
+        usleep(100000);
+        rc = compact_all();
+    }
+    CU_ASSERT_EQUAL(rc, HF_OK);
+    CU_ASSERT_EQUAL(count(), 6 * KEYS / 4 + 1);
+    store_close(&store);
+    must(umount(dir) == 0);
+    open_store(0);
+    stop();
+}
+
+/* A large range goes piece by piece, and what was done before it is cancelled stays so. */
+static void in_pieces(void)
+{
+    start(0);
+    ctx.on = false;
+    put_keys(0, BIG_KEYS);
+    CU_ASSERT_EQUAL(compact_all(), HF_OK);
+    unsigned begun = ctx.begun;
+    CU_ASSERT_EQUAL(compact_all(), HF_OK);
+    CU_ASSERT(ctx.begun >= begun + 3);
+    begun = ctx.begun;
+    ctx.on = true;
+    struct store_compaction *c = NULL;
+    CU_ASSERT_EQUAL_FATAL(store_compact_begin(store, slice_text(""), slice_text(""), &c), HF_OK);
+    for (int i = 0; i < WAIT_MS && ctx.begun < begun + 2; i++)
+        usleep(1000);
+    CU_ASSERT_EQUAL(store_compact_end(&c), HF_E_AGAIN);
+    unsigned left = count();
+    CU_ASSERT(left < BIG_KEYS && left > BIG_KEYS / 2);
+    CU_ASSERT_EQUAL(compact_all(), HF_OK);
+    CU_ASSERT_EQUAL(count(), BIG_KEYS / 2);
+    stop();
+}
+
 int main(void)
 {
     static const struct unit_case cases[] = {
@@ -346,6 +440,8 @@ int main(void)
         {"beside iterators", beside_iterators},
         {"beside writes", beside_writes},
         {"cancelled", cancelled},
+        {"no room", no_room},
+        {"in pieces", in_pieces},
     };
     return UNIT_MAIN("store_compact", cases);
 }
