@@ -84,7 +84,8 @@ static void start(uint64_t buffer_bytes)
 {
     snprintf(dir, sizeof dir, "/tmp/hf-compact-XXXXXX");
     must(mkdtemp(dir) != NULL);
-    memset(&ctx, 0, sizeof ctx);
+    ctx.begun = ctx.ended = ctx.seen = ctx.dropped = ctx.unordered = 0; /* each is atomic: a whole would not be */
+    ctx.slow = ctx.held = false;
     ctx.on = true;
     open_store(buffer_bytes);
 }
