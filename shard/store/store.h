@@ -110,11 +110,11 @@ const char *store_where(const struct store *s);
 uint64_t store_property(struct store *s, const char *name); /* RocksDB integer property; 0 when unknown */
 
 /* Compacts [start, end), down to the deepest level, on a thread of its own: what is deleted or dropped by the filter gives
- * its room back. An empty `start` is the first key, an empty `end` is behind the last. What is in memory
- * is flushed first, if any of it is in the range. It goes piece by piece, so that the compactions which writes depend on
- * get their turn; the ends of pieces are ends of files, so more than the range may be rewritten. What a compaction of
- * RocksDB's own was writing when this began may be left as it is. One at a time (HF_E_BUSY). From a loop: begin, look at store_compact_done in later turns, then end.
- * HF_E_LIMIT: no thread. */
+ * its room back. An empty `start` is the first key, an empty `end` is behind the last. What is in memory is flushed first,
+ * if any of it is in the range. It goes piece by piece, so that the compactions which writes depend on get their turn; the
+ * ends of pieces are ends of files, so more than the range may be rewritten. What a compaction of RocksDB's own was writing
+ * when this began may be left as it is. One at a time (HF_E_BUSY). From a loop: begin, look at store_compact_done in later
+ * turns, then end. HF_E_LIMIT: no thread. */
 HF_CHECKED int store_compact_begin(struct store *s, struct slice start, struct slice end,
                                    struct store_compaction **out);
 bool store_compact_done(struct store_compaction *c);

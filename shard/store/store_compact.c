@@ -4,12 +4,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "common/base/error.h"
 #include "common/sys/disk.h"
 #include "shard/store/store_internal.h"
 
 #define PIECE_BYTES ((uint64_t)64 << 20) /* of the deepest level: writes bear a compaction of that before theirs */
+
+#define FLUSH_POLL_US 10000
 
 /* As in rocksdb/options.h; c.h has no name for it: the deepest level too, but no file twice. */
 enum { BOTTOMMOST_FORCE_OPTIMIZED = 3 };
@@ -99,6 +102,13 @@ static int check_room(const struct store *s, uint64_t bytes)
     return rc == HF_OK && room < bytes + STORE_ROOM_BYTES ? HF_E_NO_SPACE : rc;
 }
 
+/* A flush that had to wait for others could not be cancelled. */
+static void wait_for_flushes(const struct store_compaction *c)
+{
+    while (store_flush_pending(c->store) && !atomic_load(&c->cancelled))
+        usleep(FLUSH_POLL_US);
+}
+
 static int compact(struct store_compaction *c, const rocksdb_compactoptions_t *how)
 {
     struct buf last = {0};
@@ -112,6 +122,8 @@ static int compact(struct store_compaction *c, const rocksdb_compactoptions_t *h
         more = last.size > 0;
         rc = check_room(c->store, bytes);
         if (rc == HF_OK)
+            wait_for_flushes(c);
+        if (rc == HF_OK && !atomic_load(&c->cancelled))
             rc = compact_piece(c->store, how, buf_slice(&c->start), buf_slice(more ? &last : &c->end));
         if (atomic_load(&c->cancelled))
             rc = HF_E_AGAIN;
