@@ -350,6 +350,7 @@ static void serve(struct fake *f, int server, const struct net_peer *peer, const
         bool right =
             server == FAKE_COORDINATOR && q->resolve->home == 1 && q->resolve->session == 2 && q->resolve->seq == 3;
         atomic_fetch_add(&f->resolves, right);
+        f->resolve_shard = q->shard;
     } else if (server == FAKE_COORDINATOR && q->op_case == HF__CLIENT__REQUEST__OP_TXN) {
         atomic_fetch_add(&f->txns_at_coordinator, 1);
         answered = transaction(f, q, &reply);
