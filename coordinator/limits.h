@@ -49,10 +49,12 @@
 #define TXNS_PIECES_MAX 262144u /* of one, after it is cut by the routes */
 #define TXNS_REDRAWS_MAX 8u     /* timestamps drawn anew because a shard reads nothing at the last */
 #define TXNS_CALL_MS 1000u      /* a question is given up after this, and asked again */
-#define TXNS_UNDO_MS 300u       /* of the client's time kept for the way back */
-#define TXNS_GRACE_MS 2000u     /* an answer of home is waited for so much longer than the client does, */
-#define TXNS_TELL_MS 3000u      /* and the others are told for so long */
-#define TXNS_TTL_MS "3000"      /* default of --txn-ttl-ms */
+#define TXNS_WORK_MS                                                                                                   \
+    10000u                /* not decided after so long: undone, whatever the client would wait: others meet its locks */
+#define TXNS_UNDO_MS 300u /* of the client's time kept for the way back */
+#define TXNS_GRACE_MS 2000u /* an answer of home is waited for so much longer than the client does, */
+#define TXNS_TELL_MS 3000u  /* and the others are told for so long */
+#define TXNS_TTL_MS "3000"  /* default of --txn-ttl-ms */
 
 /* Transactions that nobody drives, and locks in the way of requests. */
 #define RESOLVE_PERIOD_MS 500u      /* every shard is asked for its transactions so often */

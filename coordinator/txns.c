@@ -483,6 +483,8 @@ static void times(struct txns_one *one, uint64_t deadline_ns, uint64_t now_ns)
     uint64_t undo_ns = left_ns / 4 < TXNS_UNDO_MS * CLOCK_NS_PER_MS ? left_ns / 4 : TXNS_UNDO_MS * CLOCK_NS_PER_MS;
     one->deadline_ns = deadline_ns;
     one->work_ns = deadline_ns - undo_ns;
+    if (one->work_ns > now_ns + TXNS_WORK_MS * CLOCK_NS_PER_MS)
+        one->work_ns = now_ns + TXNS_WORK_MS * CLOCK_NS_PER_MS;
     one->end_ns = deadline_ns + TXNS_GRACE_MS * CLOCK_NS_PER_MS;
 }
 

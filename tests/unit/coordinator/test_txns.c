@@ -1,7 +1,11 @@
 /* test_txns.c: the driver of transactions: its order, how each ends for the client, and what repeats, what is
  * refused. test_txns_random.c runs schedules over a model of shards. */
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "common/base/error.h"
 #include "common/sys/clock.h"
@@ -9,13 +13,13 @@
 #include "coordinator/limits.h"
 #include "coordinator/txns.h"
 #include "proto/pack.h"
-#include "tests/unit/coordinator/txnmodel.h"
+#include "tests/unit/coordinator/txnmake.h"
 #include "tests/unit/unit.h"
 
 #define MS CLOCK_NS_PER_MS
 #define ASKED_MAX 256
 
-/* The places of the driver at which tests/integration/txns.py kills it. */
+/* The places at which the driver can be made to die. */
 static const char *const crash_points[] = {
     "txns.begun",        "txns.prepared_home",  "txns.prepared_rest", "txns.drawn",          "txns.validated",
     "txns.decide_asked", "txns.committed_home", "txns.answered",      "txns.committed_rest", "txns.forgotten"};
@@ -41,31 +45,12 @@ static struct {
     uint64_t now_ns;
 } f;
 
-static Hf__Catalog__Range ranges[MODEL_SHARDS];
-static Hf__Catalog__Route route_rows[MODEL_SHARDS], *route_list[MODEL_SHARDS];
 static Hf__Catalog__Routes routes;
 
 static const Hf__Catalog__Routes *port_routes(void *ctx)
 {
     (void)ctx;
     return &routes;
-}
-
-static void routes_make(void)
-{
-    static const char *const starts[MODEL_SHARDS + 1] = {"", "b", "c", ""};
-    hf__catalog__routes__init(&routes);
-    for (uint32_t i = 0; i < MODEL_SHARDS; i++) {
-        hf__catalog__range__init(&ranges[i]);
-        hf__catalog__route__init(&route_rows[i]);
-        ranges[i].start = pack_bytes(slice_text(starts[i]));
-        ranges[i].end = pack_bytes(slice_text(starts[i + 1]));
-        route_rows[i].range = &ranges[i];
-        route_rows[i].shard = i + 1;
-        route_list[i] = &route_rows[i];
-    }
-    routes.n_routes = MODEL_SHARDS;
-    routes.routes = route_list;
 }
 
 static bool port_active(void *ctx)
@@ -130,7 +115,7 @@ static void begin(void)
     memset(&f, 0, sizeof f);
     f.next = 100;
     f.now_ns = 1000 * MS;
-    routes_make();
+    txnmake_routes(&routes);
     const struct txns_port port = {.routes = port_routes,
                                    .active = port_active,
                                    .ask = port_ask,
@@ -148,75 +133,10 @@ static void end(void)
         protobuf_c_message_free_unpacked(&f.asked[i].request->base, NULL);
 }
 
-struct shape {                  /* of a transaction: keys, each its own text */
-    const char *writes, *reads; /* with spaces between; "b*" deletes a prefix, "a-c" reads a range */
-};
-
-struct made {
-    Hf__Client__Request request;
-    Hf__Client__Txn txn;
-    Hf__Entry__TxnWrite writes[8], *write_list[8];
-    Hf__Entry__TxnRead reads[8], *read_list[8];
-    char text[128];
-};
-
-static char *next_word(char **rest)
-{
-    char *word = strsep(rest, " ");
-    return word != NULL && *word != '\0' ? word : NULL;
-}
-
-static void make_writes(struct made *m, char *rest)
-{
-    for (char *word; (word = next_word(&rest)) != NULL;) {
-        Hf__Entry__TxnWrite *w = &m->writes[m->txn.n_writes];
-        hf__entry__txn_write__init(w);
-        bool prefix = word[strlen(word) - 1] == '*';
-        w->op = prefix ? HF__ENTRY__OP__DELETE_PREFIX : HF__ENTRY__OP__PUT;
-        w->key = pack_bytes(slice_make(word, strlen(word) - prefix));
-        m->write_list[m->txn.n_writes++] = w;
-    }
-}
-
-static void make_reads(struct made *m, char *rest)
-{
-    for (char *word; (word = next_word(&rest)) != NULL;) {
-        Hf__Entry__TxnRead *r = &m->reads[m->txn.n_reads];
-        hf__entry__txn_read__init(r);
-        char *dash = strchr(word, '-');
-        r->range = dash != NULL;
-        r->key = pack_bytes(slice_make(word, dash ? (size_t)(dash - word) : strlen(word)));
-        if (dash)
-            r->end = pack_bytes(slice_text(dash + 1));
-        m->read_list[m->txn.n_reads++] = r;
-    }
-}
-
-static void make(struct made *m, const struct shape *shape, uint32_t home, uint64_t session, uint64_t start)
-{
-    memset(m, 0, sizeof *m);
-    hf__client__request__init(&m->request);
-    hf__client__txn__init(&m->txn);
-    m->request.op_case = HF__CLIENT__REQUEST__OP_TXN;
-    m->request.txn = &m->txn;
-    m->request.shard = home;
-    m->request.session = session;
-    m->request.seq = session ? 1 : 0;
-    m->request.done_below = session ? 1 : 0;
-    m->txn.start = start;
-    m->txn.writes = m->write_list;
-    m->txn.reads = m->read_list;
-    snprintf(m->text, sizeof m->text, "%s", shape->writes);
-    size_t used = strlen(m->text) + 1;
-    snprintf(m->text + used, sizeof m->text - used, "%s", shape->reads);
-    make_writes(m, m->text);
-    make_reads(m, m->text + used);
-}
-
 static int try_begin(const char *writes, const char *reads, uint32_t home, uint64_t session)
 {
-    struct made m;
-    make(&m, &(struct shape){writes, reads}, home, session, 50);
+    struct txnmake m;
+    txnmake(&m, writes, reads, home, session, 50);
     return txns_begin(&f.txns, &(struct forward_client){.id = 7}, &m.request, f.now_ns + 5000 * MS, f.now_ns, f.text);
 }
 
@@ -580,10 +500,32 @@ static void what_is_no_transaction_is_refused_and_so_are_too_many(void)
     end();
 }
 
+/* One that passes every place. */
+static void whole(void)
+{
+    go("a0 b0", "c0");
+    lock_both();
+    say_code(3, HF_OK);
+    say_committed(1, 171);
+    say_code(2, HF_OK);
+    say_code(1, HF_OK);
+    end();
+}
+
 static void every_place_to_die_is_passed(void)
 {
-    for (size_t i = 0; i < sizeof crash_points / sizeof crash_points[0]; i++)
-        CU_ASSERT(strncmp(crash_points[i], "txns.", 5) == 0);
+    for (size_t i = 0; i < sizeof crash_points / sizeof crash_points[0]; i++) {
+        pid_t child = fork();
+        must(child >= 0);
+        if (child == 0) {
+            setenv("HOLDFAST_CRASH_POINT", crash_points[i], 1);
+            execl("/proc/self/exe", "test_coordinator_txns", "whole", (char *)NULL);
+            _exit(127);
+        }
+        int status = 0;
+        CU_ASSERT_EQUAL(waitpid(child, &status, 0), child);
+        CU_ASSERT(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    }
 }
 
 static void a_planted_bug_changes_the_order(void)
@@ -613,8 +555,12 @@ static void a_planted_bug_changes_the_order(void)
     failpoint_plant(NULL);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    static const struct unit_case child[] = {{"one that passes every place", whole}};
+    (void)argv;
+    if (argc > 1) /* a child of every_place_to_die_is_passed */
+        return UNIT_MAIN("coordinator/txns", child);
     static const struct unit_case cases[] = {
         {"home, the rest, a timestamp above, the reads, home", home_then_the_rest_then_above_then_reads_then_home},
         {"what reads only locks nothing", what_reads_only_locks_nothing},

@@ -2,6 +2,9 @@
  * and whoever looks after transactions that nobody drives. One session and one number per transaction: n. */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "proto/client.pb-c.h"
 
 #define MODEL_SHARDS 3
