@@ -106,14 +106,25 @@ void txns_book_answer(struct txns *t, struct txns_one *one)
     one->client_count = 0;
 }
 
+/* Every request is answered, also one that others of the same client took the place of. */
+static void answer_unknown(struct txns *t, const struct forward_client *client)
+{
+    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    reply.code = HF_E_OUTCOME_UNKNOWN;
+    reply.message = (char *)(uintptr_t)error_text(reply.code); /* packing only reads */
+    t->port.answer(t->port.ctx, client, &reply);
+}
+
 void txns_book_wait(struct txns *t, struct txns_one *one, const struct forward_client *client)
 {
     if (one->answered) {
         answer_one(t, one, client);
         return;
     }
-    if (one->client_count == TXNS_ONE_CLIENTS_MAX) /* the same client asked so often: the oldest is given up */
+    if (one->client_count == TXNS_ONE_CLIENTS_MAX) { /* the same client asked so often: the oldest is given up */
+        answer_unknown(t, &one->clients[0]);
         memmove(one->clients, one->clients + 1, --one->client_count * sizeof one->clients[0]);
+    }
     one->clients[one->client_count++] = *client;
 }
 

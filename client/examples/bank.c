@@ -1,7 +1,7 @@
 /* bank.c: money moves between accounts, and none is made or lost: each transfer is one transaction, over whichever shards its
  * accounts lie in.
  *
- * bank ENDPOINTS open N AMOUNT           opens the accounts account/0 … account/N-1 with so much in each
+ * bank ENDPOINTS open N AMOUNT           opens the accounts 0 … N-1 with so much in each: keys account/0, savings/1, account/2 …
  * bank ENDPOINTS move FROM TO AMOUNT     moves it, unless there is less in FROM
  * bank ENDPOINTS run N TIMES             moves 1 to 9 between accounts at random, so often
  * bank ENDPOINTS total                   adds all accounts up, as of one moment
@@ -123,9 +123,10 @@ static int move(struct transfer *m)
     return rc;
 }
 
+/* Of two kinds, which lie apart in the order of keys, and so in different shards. */
 static void name_account(char out[TEXT_BYTES], unsigned long i)
 {
-    snprintf(out, TEXT_BYTES, "account/%lu", i);
+    snprintf(out, TEXT_BYTES, "%s/%lu", i % 2 ? "savings" : "account", i);
 }
 
 struct opening {
@@ -138,6 +139,8 @@ static int open_all(struct hf_txn *t, void *ctx)
     const struct opening *o = ctx;
     char key[TEXT_BYTES];
     int rc = hf_txn_delete_prefix(t, text("account/"));
+    if (rc == HF_OK)
+        rc = hf_txn_delete_prefix(t, text("savings/"));
     for (unsigned long i = 0; rc == HF_OK && i < o->count; i++) {
         name_account(key, i);
         rc = write_number(t, key, o->amount);
@@ -145,12 +148,10 @@ static int open_all(struct hf_txn *t, void *ctx)
     return rc;
 }
 
-static int add_up(struct hf_txn *t, void *ctx)
+static int add_up_range(struct hf_txn *t, const char *start, const char *end, long *total)
 {
-    struct hf_range range = {.start = text("account/"), .end = text("account0")};
+    struct hf_range range = {.start = text(start), .end = text(end)};
     char next_start[TEXT_BYTES];
-    long *total = ctx;
-    *total = 0;
     for (int more = 1; more;) {
         struct hf_future *page;
         struct hf_bytes next;
@@ -170,6 +171,14 @@ static int add_up(struct hf_txn *t, void *ctx)
         hf_future_free(page);
     }
     return HF_OK;
+}
+
+static int add_up(struct hf_txn *t, void *ctx)
+{
+    long *total = ctx;
+    *total = 0;
+    int rc = add_up_range(t, "account/", "account0", total);
+    return rc == HF_OK ? add_up_range(t, "savings/", "savings0", total) : rc;
 }
 
 static int run_many(struct hf *h, unsigned long accounts, unsigned long times)
@@ -200,8 +209,8 @@ static int command(struct hf *h, int argc, char **argv)
     }
     if (argc == 6 && strcmp(name, "move") == 0) {
         struct transfer m = {.h = h, .amount = strtol(argv[5], NULL, 10), .step = 1};
-        snprintf(m.from, sizeof m.from, "account/%s", argv[3]);
-        snprintf(m.to, sizeof m.to, "account/%s", argv[4]);
+        name_account(m.from, strtoul(argv[3], NULL, 10));
+        name_account(m.to, strtoul(argv[4], NULL, 10));
         snprintf(m.counter, sizeof m.counter, "transfers/%lld.%ld", (long long)time(NULL), (long)clock());
         return move(&m);
     }

@@ -87,8 +87,10 @@ static void print_world_counts(const struct sim_result *r)
 {
     printf("worlds: pointers published %" PRIu64 "  logs cut %" PRIu64 "  states installed %" PRIu64
            "  timestamps drawn %" PRIu64 "  keys read at one %" PRIu64 "  refused for a restart %" PRIu64
-           "  cuts %" PRIu64 "\n",
-           r->published, r->trimmed, r->installs, r->timestamps, r->looks, r->restarts_above, r->cuts);
+           "  cuts %" PRIu64 "  transactions %" PRIu64 " (%" PRIu64 " over shards), refused %" PRIu64
+           ", orphaned %" PRIu64 "\n",
+           r->published, r->trimmed, r->installs, r->timestamps, r->looks, r->restarts_above, r->cuts, r->txns_done,
+           r->txns_wide, r->txns_refused, r->txns_orphaned);
 }
 
 /* So many worlds in which nothing is published, cut or installed prove less than they say. */
@@ -98,7 +100,7 @@ static bool worlds_idle(const struct seeds_summary *s, const struct sim_options 
     if (options->only != NULL || s->world_runs < WORLDS_TELLING)
         return false;
     if (r->published != 0 && r->trimmed != 0 && r->installs != 0 && r->looks != 0 && r->restarts_above != 0 &&
-        r->cuts != 0)
+        r->cuts != 0 && r->txns_wide != 0 && r->txns_refused != 0 && r->txns_orphaned != 0)
         return false;
     printf("FAILED: in %" PRIu64 " worlds something never happened that is to be tried\n", s->world_runs);
     return true;

@@ -125,6 +125,10 @@ static void add_counts(struct sim_result *to, const struct sim_result *r)
     to->published += r->published;
     to->trimmed += r->trimmed;
     to->timestamps += r->timestamps;
+    to->txns_done += r->txns_done;
+    to->txns_wide += r->txns_wide;
+    to->txns_refused += r->txns_refused;
+    to->txns_orphaned += r->txns_orphaned;
     to->looks += r->looks;
     to->cuts += r->cuts;
     to->restarts_above += r->restarts_above;

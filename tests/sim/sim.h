@@ -40,6 +40,8 @@ struct sim_result {
     uint64_t published, trimmed; /* of worlds */
     /* Likewise: timestamps drawn; keys read at one; reads refused for a restart mark; strict cuts. */
     uint64_t timestamps, looks, restarts_above, cuts;
+    /* Transactions of worlds: done; of them, over several shards; refused; left by a coordinator that died amid them. */
+    uint64_t txns_done, txns_wide, txns_refused, txns_orphaned;
 };
 
 enum sim_event_kind { EVENT_WAKE, EVENT_DELIVER, EVENT_CLIENT, EVENT_FAULT, EVENT_START, EVENT_FETCH };

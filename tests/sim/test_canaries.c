@@ -59,6 +59,13 @@ static const struct canary {
     {"cut.no_hold", "cut"},
     {"build.expiry_by_now", "expiry"},
     {"clock.hold_ignored", "cut"},
+    {"txn.lock_skipped", "txns"},
+    {"txn.validate_first", "txns"},
+    {"txn.reads_unvalidated", "txns"},
+    {"txn.rest_first", "txns"},
+    {"txn.rest_first", "once"},
+    {"txn.marker_unchecked", "txns"},
+    {"txn.commit_unobserved", "abort"},
     {"sim.stays_cut", "progress"},
     {"sim.votes_lost_after_healing", "liveness"},
 };

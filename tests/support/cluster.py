@@ -95,13 +95,14 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 class Cluster:
-    def __init__(self, name, shards=2, replicas=3, coordinators=1, learners=0, sets=(), splits=None, env=None):
+    def __init__(self, name, shards=2, replicas=3, coordinators=1, learners=0, sets=(), splits=None, env=None,
+                 coordinator_sets=()):
         self.ports = Ports()
         self.dir = os.path.join(BUILD, "run", f"{name}-{os.getpid()}-{self.ports.base}")
         shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(os.path.dirname(self.dir), exist_ok=True)
         self.shape = dict(shards=shards, replicas=replicas, coordinators=coordinators, learners=learners)
-        self.sets, self.splits = list(sets), splits
+        self.sets, self.coordinator_sets, self.splits = list(sets), list(coordinator_sets), splits
         self.hammers = []
         _open_clusters.append(self)
         self.env = dict(os.environ, HOLDFAST_BUILD_DIR=BUILD, HOLDFAST_SKIP_BUILD="1", HOLDFAST_START_SECONDS="120",
@@ -124,6 +125,8 @@ class Cluster:
             arguments += ["--" + key, str(value)]
         for pair in self.sets:
             arguments += ["--set", pair]
+        for pair in self.coordinator_sets:
+            arguments += ["--coordinator-set", pair]
         if self.splits:
             arguments += ["--splits", self.splits]
         self.script(*arguments, env=env)

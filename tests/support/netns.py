@@ -178,14 +178,14 @@ class NetCluster(cluster.Cluster):
 
     raft_endpoint(name) may be replaced before up(): what the members list says (a relay, a name)."""
 
-    def __init__(self, name, shards=1, replicas=3, coordinators=1, clients=1, hosts=(), sets=(), env=None):
+    def __init__(self, name, shards=1, replicas=3, coordinators=1, clients=1, hosts=(), sets=(), splits=None, env=None):
         self.ports = _NoPorts()
         self.dir = os.path.join(BUILD, "run", f"{name}-{os.getpid()}-net")
         shutil.rmtree(self.dir, ignore_errors=True)
         for folder in ("log", "run"):
             os.makedirs(os.path.join(self.dir, folder))
         self.shape = dict(shards=shards, replicas=replicas, coordinators=coordinators, learners=0)
-        self.sets, self.hammers, self.running, self.context = list(sets), [], {}, None
+        self.sets, self.splits, self.hammers, self.running, self.context = list(sets), splits, [], {}, None
         names = [f"{s}/{r}" for s in range(1, shards + 1) for r in range(1, replicas + 1)]
         names += [f"coordinator/{i}" for i in range(1, coordinators + 1)]
         self.net = Network(["tester", *names, *(f"client/{i}" for i in range(1, clients + 1)), *hosts])
@@ -213,6 +213,8 @@ class NetCluster(cluster.Cluster):
     # ---- life
 
     def _splits(self):
+        if self.splits:
+            return ["", *self.splits.split(","), ""]
         return ["", *[chr(ord("a") + 26 * i // self.shape["shards"]) for i in range(1, self.shape["shards"])], ""]
 
     def cluster_file(self):

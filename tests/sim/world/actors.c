@@ -532,6 +532,11 @@ void actors_act(struct world *w, uint32_t number)
                    w->now + (1 + world_below(w, 30)) * SIM_MS);
 }
 
+uint32_t actors_value(struct world *w)
+{
+    return ++w->actors->last_value;
+}
+
 void actors_last(struct world *w)
 {
     w->actors->last = true;

@@ -10,6 +10,7 @@
 #include "tests/sim/world/process.h"
 
 #define INBOX_MAX 4096
+#define ORPHANS_ONE_IN 80
 
 struct net { /* nothing to hold */
     int unused;
@@ -214,10 +215,15 @@ static bool once_only(const char *endpoint, struct slice data)
         return false; /* between replicas */
     Hf__Client__Request *q = hf__client__request__unpack(NULL, data.size, data.data);
     bool harmless =
-        q != NULL && (q->session != 0 || q->op_case == HF__CLIENT__REQUEST__OP_GET ||
-                      q->op_case == HF__CLIENT__REQUEST__OP_SCAN || q->op_case == HF__CLIENT__REQUEST__OP_BEAT ||
-                      q->op_case == HF__CLIENT__REQUEST__OP_LEASE || q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP ||
-                      q->op_case == HF__CLIENT__REQUEST__OP_CUT || q->op_case == HF__CLIENT__REQUEST__OP_HOLD);
+        q != NULL &&
+        (q->session != 0 || q->op_case == HF__CLIENT__REQUEST__OP_GET || q->op_case == HF__CLIENT__REQUEST__OP_SCAN ||
+         q->op_case == HF__CLIENT__REQUEST__OP_BEAT || q->op_case == HF__CLIENT__REQUEST__OP_LEASE ||
+         q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP || q->op_case == HF__CLIENT__REQUEST__OP_CUT ||
+         q->op_case == HF__CLIENT__REQUEST__OP_HOLD || q->op_case == HF__CLIENT__REQUEST__OP_TXN ||
+         q->op_case == HF__CLIENT__REQUEST__OP_PREPARE || q->op_case == HF__CLIENT__REQUEST__OP_VALIDATE ||
+         q->op_case == HF__CLIENT__REQUEST__OP_TXNS || q->op_case == HF__CLIENT__REQUEST__OP_DECIDE_COMMIT ||
+         q->op_case == HF__CLIENT__REQUEST__OP_ROLLBACK || q->op_case == HF__CLIENT__REQUEST__OP_FORGET ||
+         q->op_case == HF__CLIENT__REQUEST__OP_RESOLVE);
     if (q != NULL)
         hf__client__request__free_unpacked(q, NULL);
     return !harmless;
@@ -264,6 +270,22 @@ static bool gone(const struct net_socket *s)
     return p != NULL && p->dying;
 }
 
+/* A coordinator may die behind any step of a transaction that it drives, or resolves. */
+static bool dies_behind(const struct net_socket *s, struct slice data)
+{
+    struct world *w = world_now;
+    struct process *p = w->processes[s->process];
+    if (p == NULL || p->shard != 0 || w->healing || w->options.calm || strstr(s->endpoint, "/c") == NULL)
+        return false;
+    Hf__Client__Request *q = hf__client__request__unpack(NULL, data.size, data.data);
+    bool step = q != NULL &&
+                (q->op_case == HF__CLIENT__REQUEST__OP_PREPARE || q->op_case == HF__CLIENT__REQUEST__OP_VALIDATE ||
+                 q->op_case == HF__CLIENT__REQUEST__OP_DECIDE_COMMIT || q->op_case == HF__CLIENT__REQUEST__OP_ROLLBACK);
+    if (q != NULL)
+        hf__client__request__free_unpacked(q, NULL);
+    return step && random_below(&p->random, ORPHANS_ONE_IN) == 0;
+}
+
 int net_send(struct net_socket *s, struct slice data)
 {
     struct world *w = world_now;
@@ -272,6 +294,11 @@ int net_send(struct net_socket *s, struct slice data)
     if (listener(w, s->endpoint) == NULL && world_below(w, 2) == 0)
         return HF_E_BUSY; /* not connected, and known to be */
     post(w, s, 0, s->endpoint, data);
+    if (dies_behind(s, data)) {
+        w->result.txns_orphaned++;
+        world_trace(w, s->process, "orphan", 0, 0);
+        process_end(w->processes[s->process]);
+    }
     return HF_OK;
 }
 

@@ -17,6 +17,7 @@
 #include "tests/sim/world/process.h"
 #include "tests/sim/world/readers.h"
 #include "tests/sim/world/states.h"
+#include "tests/sim/world/traders.h"
 #include "tests/sim/world/trouble.h"
 #include "tests/sim/world/wire.h"
 
@@ -29,7 +30,7 @@ struct world *world_now;
 
 static const char *const checkers[] = {"world.state", "world.snapshots", "linear",   "once",     "sessions",
                                        "answers",     "oracle",          "progress", "versions", "fresh",
-                                       "cut",         "expiry",          "stable"};
+                                       "cut",         "expiry",          "stable",   "txns",     "locks"};
 
 bool world_knows(const char *checker)
 {
@@ -143,6 +144,9 @@ static void step(struct world *w)
     case WORLD_LAPSE:
         lapses_act(w);
         break;
+    case WORLD_TXN:
+        traders_act(w, e.who);
+        break;
     case WORLD_FAULT:
         if (!w->healing)
             trouble_some(w);
@@ -191,13 +195,18 @@ static void heal(struct world *w)
     }
 }
 
+static bool all_done(const struct world *w)
+{
+    return actors_done(w) && readers_done(w) && traders_done(w);
+}
+
 /* Until clients and readers have nothing open. */
 static bool quiet_by(struct world *w, uint64_t end, const char *else_)
 {
-    while (!(actors_done(w) && readers_done(w)) && w->now < end)
+    while (!all_done(w) && w->now < end)
         if (!world_run_until(w, w->now + STEP_MS * SIM_MS))
             return false;
-    bool quiet = actors_done(w) && readers_done(w);
+    bool quiet = all_done(w);
     if (!quiet)
         world_failed(w, "progress", "%d ms after everything was healed %s", HEAL_MS, else_);
     return quiet || !w->result.failed;
@@ -212,11 +221,14 @@ void world_finish(struct world *w)
     actors_last(w); /* whatever came before: writes are done, and timestamps issued at which all is read */
     if (!quiet_by(w, end + HEAL_MS * SIM_MS, "a write of each client is not done"))
         return;
+    traders_last(w);
+    if (!quiet_by(w, end + 2 * HEAL_MS * SIM_MS, "a transaction of each client is not done"))
+        return;
     readers_last(w);
-    if (!quiet_by(w, end + 2 * HEAL_MS * SIM_MS, "nothing can be read at a fresh timestamp"))
+    if (!quiet_by(w, end + 3 * HEAL_MS * SIM_MS, "nothing can be read at a fresh timestamp"))
         return;
     world_run_until(w, w->now + 3000 * SIM_MS); /* what a coordinator still has is over its deadline by then */
-    for (int i = 0; i < LEVEL_MS / 10 && !judge_level(w); i++)
+    for (int i = 0; i < LEVEL_MS / 10 && !(judge_level(w) && traders_forgotten(w)); i++)
         world_run_until(w, w->now + 10 * SIM_MS);
     if (!judge_level(w))
         world_failed(w, "progress", "the replicas of a shard do not come to the same applied index");
@@ -224,6 +236,8 @@ void world_finish(struct world *w)
         judge_end(w);
     if (!w->result.failed)
         history_end(w);
+    if (!w->result.failed)
+        traders_end(w);
 }
 
 static void draw(struct world *w)
@@ -266,6 +280,7 @@ struct world *world_new(const struct sim_options *options)
     w->actors = actors_new(w);
     w->readers = readers_new(w);
     w->lapses = lapses_new(w);
+    w->traders = traders_new(w);
     if (!options->calm)
         world_schedule(w, (struct world_event){.kind = WORLD_FAULT}, (SIM_ELECTION_MS + world_below(w, 1000)) * SIM_MS);
     return w;
@@ -284,6 +299,7 @@ void world_free(struct world **ww)
     actors_free(&w->actors);
     readers_free(&w->readers);
     lapses_free(&w->lapses);
+    traders_free(&w->traders);
     history_free(&w->history);
     judge_free(&w->judge);
     simstore_find_by(NULL);

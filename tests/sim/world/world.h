@@ -27,6 +27,7 @@ struct judge;
 struct actors;
 struct readers;
 struct lapses;
+struct traders;
 struct history;
 
 enum world_event_kind {
@@ -35,6 +36,7 @@ enum world_event_kind {
     WORLD_CLIENT,
     WORLD_READER,
     WORLD_LAPSE,
+    WORLD_TXN,
     WORLD_FAULT,
     WORLD_START,
     WORLD_STREAM
@@ -77,6 +79,7 @@ struct world {
     struct actors *actors;   /* owned */
     struct readers *readers; /* owned */
     struct lapses *lapses;   /* owned */
+    struct traders *traders; /* owned */
     struct judge *judge;     /* owned */
     struct history *history; /* owned */
     bool healing;

@@ -13,7 +13,7 @@ static char out[4096], err[4096];
 static void prepare(void)
 {
     static const char *const keys[] = {"a", "b", "y"};
-    fake_init(&fake, 21646);
+    fake_init(&fake, 21680);
     fake.split = true;
     fake.issued = 1000;
     memcpy(fake.keys, keys, sizeof keys);

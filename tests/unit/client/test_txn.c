@@ -26,7 +26,7 @@ static struct hf *begin(bool split, int routed)
 static void prepare(void)
 {
     static const char *const keys[] = {"a", "b", "c", "d", "y", "z"};
-    fake_init(&fake, 21640);
+    fake_init(&fake, 21670);
     memcpy(fake.keys, keys, sizeof keys);
     fake.keys_count = sizeof keys / sizeof keys[0];
     fake.issued = 1000;

@@ -59,7 +59,7 @@ static size_t element_bytes(field_type *f)
 
 static size_t elements(field_type *f) /* so many that each value of the element's enum comes up */
 {
-    return strcmp(f->name, "commands") == 0 ? 4 : strcmp(f->name, "entries") == 0 ? 3 : 2;
+    return strcmp(f->name, "commands") == 0 ? 9 : strcmp(f->name, "entries") == 0 ? 3 : 2;
 }
 
 static void fill_one(field_type *f, void *at, unsigned variant, struct arena *arena)

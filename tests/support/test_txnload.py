@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+# test_txnload.py: txnload on a store that is right (txnfake.c), which nothing may be said against; and on one that is not.
+import concurrent.futures
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from cluster import tool  # noqa: E402
+
+
+def run_load(bug):
+    """(what its workloads complained of, is txncheck content, what that said, its counts)."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "history")
+        done = subprocess.run([tool("txnload_fake"), "--out", path, "--seconds", "1", "--pause-us", "200"],
+                              env=dict(os.environ, TXNFAKE_BUG=bug), capture_output=True, text=True, timeout=60, check=True)
+        checked = subprocess.run([tool("txncheck"), path], capture_output=True, text=True, timeout=60)
+        words = done.stdout.splitlines()[-1].split()
+        return done.stderr, checked.returncode == 0, checked.stdout + checked.stderr, dict(zip(words[::2], map(int, words[1::2])))
+
+
+class TxnLoad(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        bugs = ["", "reads", "half", "late", "stale"]
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            cls.runs = dict(zip(bugs, pool.map(run_load, bugs)))
+
+    def test_right(self):
+        said, good, checked, counts = self.runs[""]
+        self.assertEqual(said, "")
+        self.assertTrue(good, checked)
+        for what in ("acked", "unknown", "conflicts", "lists", "slots", "bank", "skew", "prefix"):
+            self.assertGreater(counts[what], 0, what)
+
+    def test_what_was_read_is_not_validated(self):
+        said, good, checked, _ = self.runs["reads"]
+        self.assertIn("skew:", said)
+        self.assertFalse(good, checked)
+
+    def test_half(self):
+        said, good, checked, _ = self.runs["half"]
+        for what in ("bank:", "prefix:"):
+            self.assertIn(what, said)
+        self.assertFalse(good, checked)
+
+    def test_lost(self):
+        self.assertFalse(self.runs["late"][1])
+
+    def test_stale(self):
+        self.assertFalse(self.runs["stale"][1])
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
