@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/error.h"
+#include "common/base/must.h"
 #include "proto/pack.h"
 
 #define WINDOW 1024
@@ -115,7 +116,7 @@ static bool write_at_leader(struct fake *f, uint32_t shard, const Hf__Client__Re
 
 /* ---- transactions ---- */
 
-static void note(struct fake *f, const char *format, ...)
+HF_PRINTF(2, 3) static void note(struct fake *f, const char *format, ...)
 {
     size_t size = strlen(f->txn_text);
     va_list arguments;
