@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/error.h"
+#include "common/base/must.h"
 #include "proto/pack.h"
 
 #define WINDOW 1024
