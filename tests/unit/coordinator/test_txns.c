@@ -489,11 +489,12 @@ static void the_same_one_is_driven_once(void)
     for (size_t i = 0; i < 2 * TXNS_ONE_CLIENTS_MAX; i++)
         CU_ASSERT_EQUAL(try_begin("a0 b0", "", 1, 9), HF_OK);
     CU_ASSERT(f.txns.count == 1 && f.count == 1);
+    CU_ASSERT(f.answers == TXNS_ONE_CLIENTS_MAX + 1 && f.code == HF_E_OUTCOME_UNKNOWN); /* those that asked first */
     lock_both();
     say_committed(1, 171);
-    CU_ASSERT_EQUAL(f.answers, TXNS_ONE_CLIENTS_MAX);
+    CU_ASSERT_EQUAL(f.answers, 2 * TXNS_ONE_CLIENTS_MAX + 1);
     CU_ASSERT_EQUAL(try_begin("a0 b0", "", 1, 9), HF_OK);
-    CU_ASSERT(f.answers == TXNS_ONE_CLIENTS_MAX + 1 && f.code == HF_OK && f.timestamp == 171);
+    CU_ASSERT(f.answers == 2 * TXNS_ONE_CLIENTS_MAX + 2 && f.code == HF_OK && f.timestamp == 171);
     end();
 }
 

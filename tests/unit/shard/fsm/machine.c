@@ -106,6 +106,11 @@ void machine_report(void *ctx, uint64_t index, uint64_t term, uint32_t position,
     one.r.session = r->session;
     one.r.outcome = r->outcome;
     one.r.outcome_version = r->outcome_version;
+    one.r.state = r->state;
+    one.r.min_commit = r->min_commit;
+    one.r.commit = r->commit;
+    m->conflict = r->conflict != NULL ? *r->conflict : (struct fsm_conflict){0};
+    m->conflict.key = m->conflict.lock.key = (struct slice){0}; /* borrowed until here */
     buf_append(&m->results, &one, sizeof one);
 }
 
@@ -229,9 +234,11 @@ void machine_apply_silent(struct machine *m, struct slice data)
 
 const struct fsm_result *machine_run_many(struct machine *m, const Hf__Entry__Command *c, size_t n)
 {
+    uint64_t first = m->sequence + 1;
     arena_reset(&m->arena);
-    m->sequence += n;
-    return machine_apply(m, LOG_COMMAND, machine_batch(&m->arena, m->t, m->sequence - n + 1, c, n));
+    for (size_t i = 0; i < n; i++)
+        m->sequence += c[i].op == HF__ENTRY__OP__TXN_WHOLE && c[i].txn->n_writes > 1 ? c[i].txn->n_writes : 1;
+    return machine_apply(m, LOG_COMMAND, machine_batch(&m->arena, m->t, first, c, n));
 }
 
 const struct fsm_result *machine_run(struct machine *m, Hf__Entry__Command c)

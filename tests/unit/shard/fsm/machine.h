@@ -16,10 +16,11 @@ struct machine {
     char dir[64];
     struct fsm_config config;
     struct fsm *fsm;
-    struct arena arena;          /* entries */
-    uint32_t feature_level;      /* of a machine that is created; 0: the program's */
-    uint64_t index, sequence, t; /* of the last entry made by hand */
-    struct buf results;          /* struct machine_result, all so far */
+    struct arena arena;           /* entries */
+    uint32_t feature_level;       /* of a machine that is created; 0: the program's */
+    uint64_t index, sequence, t;  /* of the last entry made by hand */
+    struct buf results;           /* struct machine_result, all so far */
+    struct fsm_conflict conflict; /* of the last of them; without keys */
 };
 
 /* Range [start, end), "" = open. Directory below /tmp, created and opened. */
