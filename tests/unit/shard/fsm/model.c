@@ -29,8 +29,16 @@ struct client {
     struct outcome *outcomes;
 };
 
+struct record { /* of a transaction */
+    struct record *next;
+    Hf__Entry__Txn *txn;
+    bool committed;
+    uint64_t min_commit, expires, commit;
+};
+
 struct model {
     struct arena arena;
+    struct record *records;
     struct row *rows; /* newest first */
     struct client *clients;
     bool catalog;
@@ -76,9 +84,147 @@ static struct row *add(struct model *model, const Hf__Entry__Command *c, struct 
     return row;
 }
 
+/* ---- transactions ---- */
+
+#define GROUP 3u
+
+static bool overlap(const Hf__Entry__TxnWrite *w, struct slice key, bool prefix)
+{
+    bool deletes = w->op == HF__ENTRY__OP__DELETE_PREFIX;
+    struct slice own = pack_slice(w->key);
+    return (prefix && slice_has_prefix(own, key)) || (deletes && slice_has_prefix(key, own)) || slice_equal(own, key);
+}
+
+static bool same_id(const Hf__Entry__TxnId *a, const Hf__Entry__TxnId *b)
+{
+    return a->home == b->home && a->session == b->session && a->seq == b->seq;
+}
+
+/* Is a key, or a prefix, locked by another than `own`, with a min_commit below `below` (0: any)? */
+static bool locked(const struct model *model, struct slice key, bool prefix, const Hf__Entry__TxnId *own,
+                   uint64_t below)
+{
+    for (const struct record *r = model->records; r != NULL; r = r->next)
+        for (size_t i = 0; !r->committed && i < r->txn->n_writes; i++)
+            if ((own == NULL || !same_id(own, r->txn->id)) && (below == 0 || r->min_commit < below) &&
+                overlap(r->txn->writes[i], key, prefix))
+                return true;
+    return false;
+}
+
+static bool within(struct slice key, struct slice start, struct slice end)
+{
+    return slice_compare(key, start) >= 0 && (end.size == 0 || slice_compare(key, end) < 0);
+}
+
+/* A prefix reaches into a range if it begins in it, or the range begins under it. */
+static bool range_locked(const struct model *model, struct slice start, struct slice end, uint64_t below)
+{
+    if (end.size > 0 && slice_compare(start, end) >= 0)
+        return false;
+    for (const struct record *r = model->records; r != NULL; r = r->next)
+        for (size_t i = 0; !r->committed && i < r->txn->n_writes; i++) {
+            const Hf__Entry__TxnWrite *w = r->txn->writes[i];
+            bool over = w->op == HF__ENTRY__OP__DELETE_PREFIX && slice_has_prefix(start, pack_slice(w->key));
+            if ((below == 0 || r->min_commit < below) && (over || within(pack_slice(w->key), start, end)))
+                return true;
+        }
+    return false;
+}
+
+/* Rows are newest first. `at` 0: what expired does not matter. */
+static bool key_changed(const struct model *model, struct slice key, uint64_t start, uint64_t at)
+{
+    const struct row *found = NULL, *over = NULL;
+    bool covered = false; /* `over` is the newer one */
+    for (const struct row *row = model->rows; row != NULL && found == NULL; row = row->next) {
+        if (row->space != HF__ENTRY__SPACE__USER)
+            continue;
+        if (!row->prefix && slice_equal(row->key, key))
+            found = row;
+        else if (row->prefix && over == NULL && slice_has_prefix(key, row->key))
+            over = row;
+    }
+    if (found == NULL)
+        return false;
+    covered = over != NULL;
+    if (found->version.t.t >= start)
+        return true;
+    if (found->deleted)
+        return false;
+    if (covered)
+        return over->version.t.t >= start;
+    return at != 0 && found->expiry > start && found->expiry <= at;
+}
+
+static bool range_changed(const struct model *model, struct slice start, struct slice end, uint64_t since, uint64_t at)
+{
+    for (const struct row *row = model->rows; row != NULL; row = row->next)
+        if (!row->prefix && row->space == HF__ENTRY__SPACE__USER && within(row->key, start, end) &&
+            key_changed(model, row->key, since, at))
+            return true;
+    return false;
+}
+
+static int check_txn(const struct model *model, const Hf__Entry__Txn *t, const Hf__Entry__TxnId *own, uint64_t at)
+{
+    for (size_t i = 0; i < t->n_writes; i++)
+        if (t->writes[i]->key.len == 0 && t->writes[i]->op != HF__ENTRY__OP__DELETE_PREFIX)
+            return HF_E_INVALID;
+    for (size_t i = 0; i < t->n_writes; i++)
+        if (t->writes[i]->op != HF__ENTRY__OP__DELETE_PREFIX &&
+            key_changed(model, pack_slice(t->writes[i]->key), t->start, 0))
+            return HF_E_CONFLICT;
+    for (size_t i = 0; i < t->n_reads; i++) {
+        struct slice key = pack_slice(t->reads[i]->key), end = pack_slice(t->reads[i]->end);
+        if (t->reads[i]->range ? range_changed(model, key, end, t->start, at) : key_changed(model, key, t->start, at))
+            return HF_E_CONFLICT;
+    }
+    for (size_t i = 0; i < t->n_writes; i++)
+        if (locked(model, pack_slice(t->writes[i]->key), t->writes[i]->op == HF__ENTRY__OP__DELETE_PREFIX, own, 0))
+            return HF_E_KEY_LOCKED;
+    for (size_t i = 0; i < t->n_reads; i++) {
+        struct slice key = pack_slice(t->reads[i]->key), end = pack_slice(t->reads[i]->end);
+        if (t->reads[i]->range ? range_locked(model, key, end, 0) : locked(model, key, false, own, 0))
+            return HF_E_KEY_LOCKED;
+    }
+    return HF_OK;
+}
+
+static void write_txn(struct model *model, const Hf__Entry__Txn *t, struct version version)
+{
+    for (size_t i = 0; i < t->n_writes; i++, version.seq++) {
+        const Hf__Entry__TxnWrite *w = t->writes[i];
+        Hf__Entry__Command c = HF__ENTRY__COMMAND__INIT;
+        c.key = w->key;
+        struct row *row = add(model, &c, version);
+        row->prefix = w->op == HF__ENTRY__OP__DELETE_PREFIX;
+        row->deleted = w->op == HF__ENTRY__OP__DELETE;
+        row->value = arena_copy(&model->arena, pack_slice(w->value));
+        row->expiry = w->ttl_ms > 0 ? version.t.t + (w->ttl_ms << 16) : 0;
+    }
+}
+
+static struct record **record_of(struct model *model, const Hf__Entry__TxnId *id)
+{
+    struct record **at = &model->records;
+    while (*at != NULL && !same_id((*at)->txn->id, id))
+        at = &(*at)->next;
+    return at;
+}
+
 static int execute(struct model *model, const Hf__Entry__Command *c, struct version version)
 {
     bool user = c->space == HF__ENTRY__SPACE__USER;
+    if (c->op == HF__ENTRY__OP__TXN_WHOLE) {
+        int code = check_txn(model, c->txn, NULL, version.t.t);
+        if (code == HF_OK)
+            write_txn(model, c->txn, version);
+        return code;
+    }
+    if ((user && c->key.len > 0) || c->op == HF__ENTRY__OP__DELETE_PREFIX)
+        if (user && locked(model, pack_slice(c->key), c->op == HF__ENTRY__OP__DELETE_PREFIX, NULL, 0))
+            return HF_E_KEY_LOCKED;
     if (c->op == HF__ENTRY__OP__DELETE_PREFIX) {
         if (!user && c->key.len == 0)
             return HF_E_INVALID;
@@ -163,13 +309,182 @@ static struct fsm_result run(struct model *model, const Hf__Entry__Command *c, s
         struct outcome *o = outcome_of(client, c->seq);
         if (o != NULL)
             return (struct fsm_result){.code = o->code, .version = o->version};
+        Hf__Entry__TxnId id = HF__ENTRY__TXN_ID__INIT;
+        id.home = GROUP;
+        id.session = c->session;
+        id.seq = c->seq;
+        const struct record *prepared = *record_of(model, &id);
+        if (prepared != NULL && !prepared->committed)
+            return (struct fsm_result){.code = HF_E_INVALID};
     }
     r.code = execute(model, c, version);
     if (r.code == HF_OK)
         r.version = version;
-    if (client != NULL && r.code != HF_E_WRONG_SHARD)
+    if (client != NULL && r.code != HF_E_WRONG_SHARD && r.code != HF_E_KEY_LOCKED)
         record(model, client, c->seq, r.code, r.version);
     return r;
+}
+
+/* What home's session says of a number; *out_open: it has not run and may. */
+static struct fsm_result home_says(struct model *model, const Hf__Entry__TxnId *id, uint64_t now, uint64_t done_below,
+                                   struct client **out_open)
+{
+    struct client *client = client_of(model, id->session, now);
+    *out_open = NULL;
+    if (client == NULL)
+        return (struct fsm_result){.code = HF_E_SESSION_UNKNOWN, .state = FSM_TXN_ROLLED_BACK};
+    if (done_below > client->done_below)
+        client->done_below = done_below;
+    if (id->seq < client->done_below)
+        return (struct fsm_result){.code = HF_E_SESSION_WINDOW, .state = FSM_TXN_ROLLED_BACK};
+    if (id->seq >= client->done_below + LIMIT_SESSION_WINDOW)
+        return (struct fsm_result){.code = HF_E_SESSION_WINDOW};
+    const struct outcome *o = outcome_of(client, id->seq);
+    if (o == NULL) {
+        *out_open = client;
+        return (struct fsm_result){.state = FSM_TXN_ROLLED_BACK};
+    }
+    if (o->code != HF_OK)
+        return (struct fsm_result){.code = o->code, .version = o->version, .state = FSM_TXN_ROLLED_BACK};
+    return (struct fsm_result){.version = o->version, .state = FSM_TXN_COMMITTED, .commit = o->version.t};
+}
+
+static struct fsm_result record_says(const struct record *r)
+{
+    if (!r->committed)
+        return (struct fsm_result){.state = FSM_TXN_PREPARED, .min_commit = {r->min_commit}};
+    return (struct fsm_result){.version = {.t = {r->commit}},
+                               .state = FSM_TXN_COMMITTED,
+                               .min_commit = {r->min_commit},
+                               .commit = {r->commit}};
+}
+
+static struct fsm_result prepare(struct model *model, const Hf__Entry__Command *c, uint64_t now)
+{
+    const Hf__Entry__Txn *t = c->txn;
+    const struct record *there = *record_of(model, t->id);
+    struct client *open = NULL;
+    bool home = t->id->home == GROUP;
+    if (there != NULL)
+        return record_says(there);
+    if (home) {
+        struct fsm_result r = home_says(model, t->id, now, c->done_below, &open);
+        if (r.code == HF_E_SESSION_UNKNOWN || r.code == HF_E_SESSION_WINDOW)
+            r.state = FSM_TXN_NONE;
+        if (open == NULL)
+            return r;
+    }
+    struct fsm_result r = {.code = t->n_writes == 0 ? HF_E_INVALID : check_txn(model, t, t->id, 0)};
+    if (r.code == HF_E_CONFLICT && home) {
+        record(model, open, t->id->seq, HF_E_CONFLICT, (struct version){0});
+        r.state = FSM_TXN_ROLLED_BACK;
+    }
+    if (r.code != HF_OK)
+        return r;
+    struct buf packed = {0};
+    struct record *made = arena_zalloc(&model->arena, sizeof *made);
+    pack_append(&t->base, &packed);
+    made->txn = pack_unpack(&hf__entry__txn__descriptor, arena_copy(&model->arena, buf_slice(&packed)), &model->arena);
+    buf_deinit(&packed);
+    made->min_commit = now;
+    made->expires = now + (t->ttl_ms << 16);
+    made->next = model->records;
+    model->records = made;
+    return record_says(made);
+}
+
+/* The session's number of a transaction that was prepared is decided now, if the session still has it. */
+static void decide(struct model *model, const Hf__Entry__TxnId *id, uint64_t now, int code, struct version version)
+{
+    struct client *open;
+    (void)home_says(model, id, now, 0, &open);
+    if (open != NULL)
+        record(model, open, id->seq, code, version);
+}
+
+static struct fsm_result undecided(struct model *model, const Hf__Entry__TxnId *id, uint64_t now)
+{
+    struct client *open;
+    struct fsm_result r = home_says(model, id, now, 0, &open);
+    if (open != NULL)
+        record(model, open, id->seq, HF_E_CONFLICT, (struct version){0});
+    if (r.code != HF_E_SESSION_UNKNOWN && r.code != HF_E_SESSION_WINDOW)
+        r.code = HF_OK;
+    return r;
+}
+
+static struct fsm_result commit(struct model *model, const Hf__Entry__Txn *t, uint64_t now)
+{
+    struct record **at = record_of(model, t->id), *found = *at;
+    bool home = t->id->home == GROUP;
+    struct version first = {.t = {t->commit}};
+    if (found == NULL && !home)
+        return (struct fsm_result){.code = HF_E_ABSENT};
+    if (found == NULL) {
+        struct fsm_result r = undecided(model, t->id, now);
+        if (r.code == HF_OK && r.state == FSM_TXN_ROLLED_BACK)
+            r.code = HF_E_FENCED;
+        return r;
+    }
+    struct fsm_result done = {.state = FSM_TXN_COMMITTED, .commit = {found->commit}, .version = {.t = {found->commit}}};
+    if (found->committed)
+        return done;
+    bool late = t->commit <= found->min_commit;
+    if (late && home)
+        return (struct fsm_result){.code = HF_E_INVALID, .state = FSM_TXN_PREPARED};
+    done.commit = first.t;
+    done.version = late ? (struct version){0} : first;
+    if (!late)
+        write_txn(model, found->txn, first);
+    if (home)
+        decide(model, t->id, now, HF_OK, first);
+    found->committed = home;
+    found->commit = t->commit;
+    if (!home || found->txn->n_others == 0)
+        *at = found->next;
+    return done;
+}
+
+static struct fsm_result rollback(struct model *model, const Hf__Entry__Txn *t, uint64_t now)
+{
+    struct record **at = record_of(model, t->id), *found = *at;
+    bool home = t->id->home == GROUP;
+    if (found == NULL)
+        return home ? undecided(model, t->id, now) : (struct fsm_result){.state = FSM_TXN_ROLLED_BACK};
+    if (found->committed)
+        return (struct fsm_result){.state = FSM_TXN_COMMITTED, .commit = {found->commit}};
+    if (home && !t->force && now < found->expires)
+        return record_says(found);
+    *at = found->next;
+    if (home)
+        decide(model, t->id, now, HF_E_CONFLICT, (struct version){0});
+    return (struct fsm_result){.state = FSM_TXN_ROLLED_BACK};
+}
+
+static struct fsm_result forget(struct model *model, const Hf__Entry__Txn *t)
+{
+    struct record **at = record_of(model, t->id);
+    if (*at != NULL && !(*at)->committed)
+        return (struct fsm_result){.code = HF_E_INVALID};
+    if (*at != NULL)
+        *at = (*at)->next;
+    return (struct fsm_result){0};
+}
+
+static struct fsm_result run_any(struct model *model, const Hf__Entry__Command *c, struct version version)
+{
+    switch ((int)c->op) {
+    case HF__ENTRY__OP__TXN_PREPARE:
+        return prepare(model, c, version.t.t);
+    case HF__ENTRY__OP__TXN_COMMIT:
+        return commit(model, c->txn, version.t.t);
+    case HF__ENTRY__OP__TXN_ROLLBACK:
+        return rollback(model, c->txn, version.t.t);
+    case HF__ENTRY__OP__TXN_FORGET:
+        return forget(model, c->txn);
+    default:
+        return run(model, c, version);
+    }
 }
 
 static struct fsm_result session_entry(struct model *model, uint64_t index, const Hf__Entry__SessionEntry *e)
@@ -182,7 +497,16 @@ static struct fsm_result session_entry(struct model *model, uint64_t index, cons
         r.session = index;
         return r;
     }
+    Hf__Entry__TxnId id = HF__ENTRY__TXN_ID__INIT;
+    id.home = GROUP;
+    id.session = e->fence_session;
+    id.seq = e->fence_seq;
+    struct record **at = record_of(model, &id);
     struct client *client = client_of(model, e->fence_session, e->timestamp);
+    if (*at != NULL && (*at)->committed)
+        return (struct fsm_result){.outcome_version = {.t = {(*at)->commit}}};
+    if (*at != NULL)
+        *at = (*at)->next;
     if (client == NULL)
         r.code = HF_E_SESSION_UNKNOWN;
     else if (e->fence_seq < client->done_below || e->fence_seq >= client->done_below + LIMIT_SESSION_WINDOW)
@@ -222,9 +546,12 @@ void model_apply(struct model *model, const struct log_entry *entry, struct buf 
                session_entry(model, entry->index, pack_unpack(&hf__entry__session_entry__descriptor, body, &arena)));
     } else {
         Hf__Entry__CommandBatch *batch = pack_unpack(&hf__entry__command_batch__descriptor, body, &arena);
-        for (size_t i = 0; i < batch->n_commands; i++)
-            report(results, entry, (uint32_t)i,
-                   run(model, batch->commands[i], (struct version){{batch->timestamp}, batch->sequence + i}));
+        struct version version = {{batch->timestamp}, batch->sequence};
+        for (size_t i = 0; i < batch->n_commands; i++) {
+            const Hf__Entry__Command *c = batch->commands[i];
+            report(results, entry, (uint32_t)i, run_any(model, c, version));
+            version.seq += c->op == HF__ENTRY__OP__TXN_WHOLE && c->txn->n_writes > 1 ? c->txn->n_writes : 1;
+        }
     }
     arena_deinit(&arena);
 }
@@ -270,14 +597,20 @@ static bool same_item(const struct fsm_item *a, const struct fsm_item *b)
            version_compare(a->version, b->version) == 0;
 }
 
-/* All pages of a scan, joined; what the page bounds are makes no difference. */
-static bool pages_agree(const struct fsm_item *items, size_t count, struct fsm *fsm, struct fsm_scan scan,
-                        struct arena *arena)
+/* All pages of a scan, joined; what the page bounds are makes no difference. Or as far as nothing is locked. */
+static bool pages_agree(const struct model *model, const struct fsm_item *items, size_t count, struct fsm *fsm,
+                        struct fsm_scan scan, struct arena *arena)
 {
     size_t got = 0;
     struct fsm_page page = {.more = true};
     while (page.more) {
-        if (fsm_scan(fsm, &scan, arena, &page) != HF_OK || got + page.count > count)
+        int rc = fsm_scan(fsm, &scan, arena, &page);
+        bool user = scan.space == FSM_USER;
+        if (rc == HF_E_KEY_LOCKED)
+            return user && range_locked(model, scan.start, scan.end, scan.at.t);
+        struct slice from = scan.reverse && page.more ? page.next : scan.start,
+                     to = !scan.reverse && page.more ? page.next : scan.end;
+        if (rc != HF_OK || got + page.count > count || (user && range_locked(model, from, to, scan.at.t)))
             return false;
         for (size_t i = 0; i < page.count; i++, got++)
             if (!same_item(&page.items[i], &items[scan.reverse ? count - 1 - got : got]))
@@ -307,11 +640,15 @@ bool model_agrees(const struct model *model, struct fsm *fsm, struct random *ran
                             ((uint64_t)1 << 16);
         struct fsm_item *items;
         size_t count = model_scan(model, (uint8_t)scan.space, scan.at, now, &arena, &items);
-        same = pages_agree(items, count, fsm, scan, &arena);
+        same = pages_agree(model, items, count, fsm, scan, &arena);
         for (size_t i = 0; i < count && same; i++) {
             struct fsm_value v;
-            same = fsm_get(fsm, scan.space, items[i].key, scan.at, now, &arena, &v) == HF_OK &&
-                   slice_equal(v.value, items[i].value) && version_compare(v.version, items[i].version) == 0;
+            int rc = fsm_get(fsm, scan.space, items[i].key, scan.at, now, &arena, &v);
+            if (scan.space == FSM_USER && locked(model, items[i].key, false, NULL, scan.at.t))
+                same = rc == HF_E_KEY_LOCKED;
+            else
+                same = rc == HF_OK && slice_equal(v.value, items[i].value) &&
+                       version_compare(v.version, items[i].version) == 0;
         }
         if (!same)
             fprintf(stderr, "differs: at=%llu now=%llu space=%d reverse=%d\n", (unsigned long long)scan.at.t,
