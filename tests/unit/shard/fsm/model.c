@@ -1,48 +1,11 @@
 /* model.c: see model.h. */
-#include "tests/unit/shard/fsm/model.h"
+#include "tests/unit/shard/fsm/model_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/limits.h"
 #include "proto/pack.h"
-
-struct row { /* a version, or with `prefix` a prefix delete */
-    struct row *next;
-    struct slice key, value;
-    struct version version;
-    uint64_t expiry;
-    uint8_t space;
-    bool prefix, deleted;
-};
-
-struct outcome {
-    struct outcome *next;
-    uint64_t seq;
-    int code;
-    struct version version;
-};
-
-struct client {
-    struct client *next;
-    uint64_t id, last_used, done_below;
-    struct outcome *outcomes;
-};
-
-struct record { /* of a transaction */
-    struct record *next;
-    Hf__Entry__Txn *txn;
-    bool committed;
-    uint64_t min_commit, expires, commit;
-};
-
-struct model {
-    struct arena arena;
-    struct record *records;
-    struct row *rows; /* newest first */
-    struct client *clients;
-    bool catalog;
-};
 
 struct model *model_new(bool catalog)
 {
@@ -73,7 +36,7 @@ static const struct row *seen(const struct model *model, uint8_t space, struct s
     return NULL;
 }
 
-static struct row *add(struct model *model, const Hf__Entry__Command *c, struct version version)
+struct row *model_add(struct model *model, const Hf__Entry__Command *c, struct version version)
 {
     struct row *row = arena_zalloc(&model->arena, sizeof *row);
     row->next = model->rows;
@@ -84,153 +47,20 @@ static struct row *add(struct model *model, const Hf__Entry__Command *c, struct 
     return row;
 }
 
-/* ---- transactions ---- */
-
-#define GROUP 3u
-
-static bool overlap(const Hf__Entry__TxnWrite *w, struct slice key, bool prefix)
-{
-    bool deletes = w->op == HF__ENTRY__OP__DELETE_PREFIX;
-    struct slice own = pack_slice(w->key);
-    return (prefix && slice_has_prefix(own, key)) || (deletes && slice_has_prefix(key, own)) || slice_equal(own, key);
-}
-
-static bool same_id(const Hf__Entry__TxnId *a, const Hf__Entry__TxnId *b)
-{
-    return a->home == b->home && a->session == b->session && a->seq == b->seq;
-}
-
-/* Is a key, or a prefix, locked by another than `own`, with a min_commit below `below` (0: any)? */
-static bool locked(const struct model *model, struct slice key, bool prefix, const Hf__Entry__TxnId *own,
-                   uint64_t below)
-{
-    for (const struct record *r = model->records; r != NULL; r = r->next)
-        for (size_t i = 0; !r->committed && i < r->txn->n_writes; i++)
-            if ((own == NULL || !same_id(own, r->txn->id)) && (below == 0 || r->min_commit < below) &&
-                overlap(r->txn->writes[i], key, prefix))
-                return true;
-    return false;
-}
-
-static bool within(struct slice key, struct slice start, struct slice end)
-{
-    return slice_compare(key, start) >= 0 && (end.size == 0 || slice_compare(key, end) < 0);
-}
-
-/* A prefix reaches into a range if it begins in it, or the range begins under it. */
-static bool range_locked(const struct model *model, struct slice start, struct slice end, uint64_t below)
-{
-    if (end.size > 0 && slice_compare(start, end) >= 0)
-        return false;
-    for (const struct record *r = model->records; r != NULL; r = r->next)
-        for (size_t i = 0; !r->committed && i < r->txn->n_writes; i++) {
-            const Hf__Entry__TxnWrite *w = r->txn->writes[i];
-            bool over = w->op == HF__ENTRY__OP__DELETE_PREFIX && slice_has_prefix(start, pack_slice(w->key));
-            if ((below == 0 || r->min_commit < below) && (over || within(pack_slice(w->key), start, end)))
-                return true;
-        }
-    return false;
-}
-
-/* Rows are newest first. `at` 0: what expired does not matter. */
-static bool key_changed(const struct model *model, struct slice key, uint64_t start, uint64_t at)
-{
-    const struct row *found = NULL, *over = NULL;
-    bool covered = false; /* `over` is the newer one */
-    for (const struct row *row = model->rows; row != NULL && found == NULL; row = row->next) {
-        if (row->space != HF__ENTRY__SPACE__USER)
-            continue;
-        if (!row->prefix && slice_equal(row->key, key))
-            found = row;
-        else if (row->prefix && over == NULL && slice_has_prefix(key, row->key))
-            over = row;
-    }
-    if (found == NULL)
-        return false;
-    covered = over != NULL;
-    if (found->version.t.t >= start)
-        return true;
-    if (found->deleted)
-        return false;
-    if (covered)
-        return over->version.t.t >= start;
-    return at != 0 && found->expiry > start && found->expiry <= at;
-}
-
-static bool range_changed(const struct model *model, struct slice start, struct slice end, uint64_t since, uint64_t at)
-{
-    for (const struct row *row = model->rows; row != NULL; row = row->next)
-        if (!row->prefix && row->space == HF__ENTRY__SPACE__USER && within(row->key, start, end) &&
-            key_changed(model, row->key, since, at))
-            return true;
-    return false;
-}
-
-static int check_txn(const struct model *model, const Hf__Entry__Txn *t, const Hf__Entry__TxnId *own, uint64_t at)
-{
-    for (size_t i = 0; i < t->n_writes; i++)
-        if (t->writes[i]->key.len == 0 && t->writes[i]->op != HF__ENTRY__OP__DELETE_PREFIX)
-            return HF_E_INVALID;
-    for (size_t i = 0; i < t->n_writes; i++)
-        if (t->writes[i]->op != HF__ENTRY__OP__DELETE_PREFIX &&
-            key_changed(model, pack_slice(t->writes[i]->key), t->start, 0))
-            return HF_E_CONFLICT;
-    for (size_t i = 0; i < t->n_reads; i++) {
-        struct slice key = pack_slice(t->reads[i]->key), end = pack_slice(t->reads[i]->end);
-        if (t->reads[i]->range ? range_changed(model, key, end, t->start, at) : key_changed(model, key, t->start, at))
-            return HF_E_CONFLICT;
-    }
-    for (size_t i = 0; i < t->n_writes; i++)
-        if (locked(model, pack_slice(t->writes[i]->key), t->writes[i]->op == HF__ENTRY__OP__DELETE_PREFIX, own, 0))
-            return HF_E_KEY_LOCKED;
-    for (size_t i = 0; i < t->n_reads; i++) {
-        struct slice key = pack_slice(t->reads[i]->key), end = pack_slice(t->reads[i]->end);
-        if (t->reads[i]->range ? range_locked(model, key, end, 0) : locked(model, key, false, own, 0))
-            return HF_E_KEY_LOCKED;
-    }
-    return HF_OK;
-}
-
-static void write_txn(struct model *model, const Hf__Entry__Txn *t, struct version version)
-{
-    for (size_t i = 0; i < t->n_writes; i++, version.seq++) {
-        const Hf__Entry__TxnWrite *w = t->writes[i];
-        Hf__Entry__Command c = HF__ENTRY__COMMAND__INIT;
-        c.key = w->key;
-        struct row *row = add(model, &c, version);
-        row->prefix = w->op == HF__ENTRY__OP__DELETE_PREFIX;
-        row->deleted = w->op == HF__ENTRY__OP__DELETE;
-        row->value = arena_copy(&model->arena, pack_slice(w->value));
-        row->expiry = w->ttl_ms > 0 ? version.t.t + (w->ttl_ms << 16) : 0;
-    }
-}
-
-static struct record **record_of(struct model *model, const Hf__Entry__TxnId *id)
-{
-    struct record **at = &model->records;
-    while (*at != NULL && !same_id((*at)->txn->id, id))
-        at = &(*at)->next;
-    return at;
-}
-
 static int execute(struct model *model, const Hf__Entry__Command *c, struct version version)
 {
     bool user = c->space == HF__ENTRY__SPACE__USER;
-    if (c->op == HF__ENTRY__OP__TXN_WHOLE) {
-        int code = check_txn(model, c->txn, NULL, version.t.t);
-        if (code == HF_OK)
-            write_txn(model, c->txn, version);
-        return code;
-    }
+    if (c->op == HF__ENTRY__OP__TXN_WHOLE)
+        return model_whole(model, c->txn, version);
     if ((user && c->key.len > 0) || c->op == HF__ENTRY__OP__DELETE_PREFIX)
-        if (user && locked(model, pack_slice(c->key), c->op == HF__ENTRY__OP__DELETE_PREFIX, NULL, 0))
+        if (user && model_locked(model, pack_slice(c->key), c->op == HF__ENTRY__OP__DELETE_PREFIX, NULL, 0))
             return HF_E_KEY_LOCKED;
     if (c->op == HF__ENTRY__OP__DELETE_PREFIX) {
         if (!user && c->key.len == 0)
             return HF_E_INVALID;
         if (!user && !model->catalog)
             return HF_E_WRONG_SHARD;
-        add(model, c, version)->prefix = true;
+        model_add(model, c, version)->prefix = true;
         return HF_OK;
     }
     if (c->key.len == 0)
@@ -243,7 +73,7 @@ static int execute(struct model *model, const Hf__Entry__Command *c, struct vers
         if (c->has_expected ? !holds : row != NULL)
             return HF_E_COMPARE_FAILED;
     }
-    struct row *row = add(model, c, version);
+    struct row *row = model_add(model, c, version);
     row->value = arena_copy(&model->arena, pack_slice(c->value));
     row->deleted = c->op == HF__ENTRY__OP__DELETE || (c->op == HF__ENTRY__OP__CAS && c->becomes_absent);
     if (c->op == HF__ENTRY__OP__PUT && c->ttl_ms > 0)
@@ -262,7 +92,7 @@ static void expire(struct model *model, uint64_t now)
 }
 
 /* Only this client is looked at for expiry, as the entry names only this one. */
-static struct client *client_of(struct model *model, uint64_t id, uint64_t now)
+struct client *model_client(struct model *model, uint64_t id, uint64_t now)
 {
     for (struct client **at = &model->clients; *at != NULL; at = &(*at)->next) {
         struct client *client = *at;
@@ -279,7 +109,7 @@ static struct client *client_of(struct model *model, uint64_t id, uint64_t now)
     return NULL;
 }
 
-static struct outcome *outcome_of(struct client *client, uint64_t seq)
+struct outcome *model_outcome(struct client *client, uint64_t seq)
 {
     struct outcome *o = client->outcomes;
     while (o != NULL && o->seq != seq)
@@ -287,7 +117,7 @@ static struct outcome *outcome_of(struct client *client, uint64_t seq)
     return o;
 }
 
-static void record(struct model *model, struct client *client, uint64_t seq, int code, struct version version)
+void model_record(struct model *model, struct client *client, uint64_t seq, int code, struct version version)
 {
     struct outcome *o = arena_zalloc(&model->arena, sizeof *o);
     *o = (struct outcome){.next = client->outcomes, .seq = seq, .code = code, .version = version};
@@ -299,21 +129,21 @@ static struct fsm_result run(struct model *model, const Hf__Entry__Command *c, s
     struct fsm_result r = {0};
     struct client *client = NULL;
     if (c->session != 0) {
-        client = client_of(model, c->session, version.t.t);
+        client = model_client(model, c->session, version.t.t);
         if (client == NULL)
             return (struct fsm_result){.code = HF_E_SESSION_UNKNOWN};
         if (c->done_below > client->done_below)
             client->done_below = c->done_below;
         if (c->seq < client->done_below || c->seq >= client->done_below + LIMIT_SESSION_WINDOW)
             return (struct fsm_result){.code = HF_E_SESSION_WINDOW};
-        struct outcome *o = outcome_of(client, c->seq);
+        struct outcome *o = model_outcome(client, c->seq);
         if (o != NULL)
             return (struct fsm_result){.code = o->code, .version = o->version};
         Hf__Entry__TxnId id = HF__ENTRY__TXN_ID__INIT;
-        id.home = GROUP;
+        id.home = MODEL_GROUP;
         id.session = c->session;
         id.seq = c->seq;
-        const struct record *prepared = *record_of(model, &id);
+        const struct record *prepared = *model_txn(model, &id);
         if (prepared != NULL && !prepared->committed)
             return (struct fsm_result){.code = HF_E_INVALID};
     }
@@ -321,170 +151,8 @@ static struct fsm_result run(struct model *model, const Hf__Entry__Command *c, s
     if (r.code == HF_OK)
         r.version = version;
     if (client != NULL && r.code != HF_E_WRONG_SHARD && r.code != HF_E_KEY_LOCKED)
-        record(model, client, c->seq, r.code, r.version);
+        model_record(model, client, c->seq, r.code, r.version);
     return r;
-}
-
-/* What home's session says of a number; *out_open: it has not run and may. */
-static struct fsm_result home_says(struct model *model, const Hf__Entry__TxnId *id, uint64_t now, uint64_t done_below,
-                                   struct client **out_open)
-{
-    struct client *client = client_of(model, id->session, now);
-    *out_open = NULL;
-    if (client == NULL)
-        return (struct fsm_result){.code = HF_E_SESSION_UNKNOWN, .state = FSM_TXN_ROLLED_BACK};
-    if (done_below > client->done_below)
-        client->done_below = done_below;
-    if (id->seq < client->done_below)
-        return (struct fsm_result){.code = HF_E_SESSION_WINDOW, .state = FSM_TXN_ROLLED_BACK};
-    if (id->seq >= client->done_below + LIMIT_SESSION_WINDOW)
-        return (struct fsm_result){.code = HF_E_SESSION_WINDOW};
-    const struct outcome *o = outcome_of(client, id->seq);
-    if (o == NULL) {
-        *out_open = client;
-        return (struct fsm_result){.state = FSM_TXN_ROLLED_BACK};
-    }
-    if (o->code != HF_OK)
-        return (struct fsm_result){.code = o->code, .version = o->version, .state = FSM_TXN_ROLLED_BACK};
-    return (struct fsm_result){.version = o->version, .state = FSM_TXN_COMMITTED, .commit = o->version.t};
-}
-
-static struct fsm_result record_says(const struct record *r)
-{
-    if (!r->committed)
-        return (struct fsm_result){.state = FSM_TXN_PREPARED, .min_commit = {r->min_commit}};
-    return (struct fsm_result){.version = {.t = {r->commit}},
-                               .state = FSM_TXN_COMMITTED,
-                               .min_commit = {r->min_commit},
-                               .commit = {r->commit}};
-}
-
-static struct fsm_result prepare(struct model *model, const Hf__Entry__Command *c, uint64_t now)
-{
-    const Hf__Entry__Txn *t = c->txn;
-    const struct record *there = *record_of(model, t->id);
-    struct client *open = NULL;
-    bool home = t->id->home == GROUP;
-    if (there != NULL)
-        return record_says(there);
-    if (home) {
-        struct fsm_result r = home_says(model, t->id, now, c->done_below, &open);
-        if (r.code == HF_E_SESSION_UNKNOWN || r.code == HF_E_SESSION_WINDOW)
-            r.state = FSM_TXN_NONE;
-        if (open == NULL)
-            return r;
-    }
-    struct fsm_result r = {.code = t->n_writes == 0 ? HF_E_INVALID : check_txn(model, t, t->id, 0)};
-    if (r.code == HF_E_CONFLICT && home) {
-        record(model, open, t->id->seq, HF_E_CONFLICT, (struct version){0});
-        r.state = FSM_TXN_ROLLED_BACK;
-    }
-    if (r.code != HF_OK)
-        return r;
-    struct buf packed = {0};
-    struct record *made = arena_zalloc(&model->arena, sizeof *made);
-    pack_append(&t->base, &packed);
-    made->txn = pack_unpack(&hf__entry__txn__descriptor, arena_copy(&model->arena, buf_slice(&packed)), &model->arena);
-    buf_deinit(&packed);
-    made->min_commit = now;
-    made->expires = now + (t->ttl_ms << 16);
-    made->next = model->records;
-    model->records = made;
-    return record_says(made);
-}
-
-/* The session's number of a transaction that was prepared is decided now, if the session still has it. */
-static void decide(struct model *model, const Hf__Entry__TxnId *id, uint64_t now, int code, struct version version)
-{
-    struct client *open;
-    (void)home_says(model, id, now, 0, &open);
-    if (open != NULL)
-        record(model, open, id->seq, code, version);
-}
-
-static struct fsm_result undecided(struct model *model, const Hf__Entry__TxnId *id, uint64_t now)
-{
-    struct client *open;
-    struct fsm_result r = home_says(model, id, now, 0, &open);
-    if (open != NULL)
-        record(model, open, id->seq, HF_E_CONFLICT, (struct version){0});
-    if (r.code != HF_E_SESSION_UNKNOWN && r.code != HF_E_SESSION_WINDOW)
-        r.code = HF_OK;
-    return r;
-}
-
-static struct fsm_result commit(struct model *model, const Hf__Entry__Txn *t, uint64_t now)
-{
-    struct record **at = record_of(model, t->id), *found = *at;
-    bool home = t->id->home == GROUP;
-    struct version first = {.t = {t->commit}};
-    if (found == NULL && !home)
-        return (struct fsm_result){.code = HF_E_ABSENT};
-    if (found == NULL) {
-        struct fsm_result r = undecided(model, t->id, now);
-        if (r.code == HF_OK && r.state == FSM_TXN_ROLLED_BACK)
-            r.code = HF_E_FENCED;
-        return r;
-    }
-    struct fsm_result done = {.state = FSM_TXN_COMMITTED, .commit = {found->commit}, .version = {.t = {found->commit}}};
-    if (found->committed)
-        return done;
-    bool late = t->commit <= found->min_commit;
-    if (late && home)
-        return (struct fsm_result){.code = HF_E_INVALID, .state = FSM_TXN_PREPARED};
-    done.commit = first.t;
-    done.version = late ? (struct version){0} : first;
-    if (!late)
-        write_txn(model, found->txn, first);
-    if (home)
-        decide(model, t->id, now, HF_OK, first);
-    found->committed = home;
-    found->commit = t->commit;
-    if (!home || found->txn->n_others == 0)
-        *at = found->next;
-    return done;
-}
-
-static struct fsm_result rollback(struct model *model, const Hf__Entry__Txn *t, uint64_t now)
-{
-    struct record **at = record_of(model, t->id), *found = *at;
-    bool home = t->id->home == GROUP;
-    if (found == NULL)
-        return home ? undecided(model, t->id, now) : (struct fsm_result){.state = FSM_TXN_ROLLED_BACK};
-    if (found->committed)
-        return (struct fsm_result){.state = FSM_TXN_COMMITTED, .commit = {found->commit}};
-    if (home && !t->force && now < found->expires)
-        return record_says(found);
-    *at = found->next;
-    if (home)
-        decide(model, t->id, now, HF_E_CONFLICT, (struct version){0});
-    return (struct fsm_result){.state = FSM_TXN_ROLLED_BACK};
-}
-
-static struct fsm_result forget(struct model *model, const Hf__Entry__Txn *t)
-{
-    struct record **at = record_of(model, t->id);
-    if (*at != NULL && !(*at)->committed)
-        return (struct fsm_result){.code = HF_E_INVALID};
-    if (*at != NULL)
-        *at = (*at)->next;
-    return (struct fsm_result){0};
-}
-
-static struct fsm_result run_any(struct model *model, const Hf__Entry__Command *c, struct version version)
-{
-    switch ((int)c->op) {
-    case HF__ENTRY__OP__TXN_PREPARE:
-        return prepare(model, c, version.t.t);
-    case HF__ENTRY__OP__TXN_COMMIT:
-        return commit(model, c->txn, version.t.t);
-    case HF__ENTRY__OP__TXN_ROLLBACK:
-        return rollback(model, c->txn, version.t.t);
-    case HF__ENTRY__OP__TXN_FORGET:
-        return forget(model, c->txn);
-    default:
-        return run(model, c, version);
-    }
 }
 
 static struct fsm_result session_entry(struct model *model, uint64_t index, const Hf__Entry__SessionEntry *e)
@@ -498,11 +166,11 @@ static struct fsm_result session_entry(struct model *model, uint64_t index, cons
         return r;
     }
     Hf__Entry__TxnId id = HF__ENTRY__TXN_ID__INIT;
-    id.home = GROUP;
+    id.home = MODEL_GROUP;
     id.session = e->fence_session;
     id.seq = e->fence_seq;
-    struct record **at = record_of(model, &id);
-    struct client *client = client_of(model, e->fence_session, e->timestamp);
+    struct record **at = model_txn(model, &id);
+    struct client *client = model_client(model, e->fence_session, e->timestamp);
     if (*at != NULL && (*at)->committed)
         return (struct fsm_result){.outcome_version = {.t = {(*at)->commit}}};
     if (*at != NULL)
@@ -513,10 +181,10 @@ static struct fsm_result session_entry(struct model *model, uint64_t index, cons
         r.code = HF_E_SESSION_WINDOW;
     if (r.code != HF_OK)
         return r;
-    if (outcome_of(client, e->fence_seq) == NULL)
-        record(model, client, e->fence_seq, HF_E_FENCED, (struct version){0});
-    r.outcome = outcome_of(client, e->fence_seq)->code;
-    r.outcome_version = outcome_of(client, e->fence_seq)->version;
+    if (model_outcome(client, e->fence_seq) == NULL)
+        model_record(model, client, e->fence_seq, HF_E_FENCED, (struct version){0});
+    r.outcome = model_outcome(client, e->fence_seq)->code;
+    r.outcome_version = model_outcome(client, e->fence_seq)->version;
     return r;
 }
 
@@ -549,7 +217,9 @@ void model_apply(struct model *model, const struct log_entry *entry, struct buf 
         struct version version = {{batch->timestamp}, batch->sequence};
         for (size_t i = 0; i < batch->n_commands; i++) {
             const Hf__Entry__Command *c = batch->commands[i];
-            report(results, entry, (uint32_t)i, run_any(model, c, version));
+            report(results, entry, (uint32_t)i,
+                   c->txn != NULL && c->op != HF__ENTRY__OP__TXN_WHOLE ? model_run_txn(model, c, version)
+                                                                       : run(model, c, version));
             version.seq += c->op == HF__ENTRY__OP__TXN_WHOLE && c->txn->n_writes > 1 ? c->txn->n_writes : 1;
         }
     }
@@ -607,10 +277,10 @@ static bool pages_agree(const struct model *model, const struct fsm_item *items,
         int rc = fsm_scan(fsm, &scan, arena, &page);
         bool user = scan.space == FSM_USER;
         if (rc == HF_E_KEY_LOCKED)
-            return user && range_locked(model, scan.start, scan.end, scan.at.t);
+            return user && model_range_locked(model, scan.start, scan.end, scan.at.t);
         struct slice from = scan.reverse && page.more ? page.next : scan.start,
                      to = !scan.reverse && page.more ? page.next : scan.end;
-        if (rc != HF_OK || got + page.count > count || (user && range_locked(model, from, to, scan.at.t)))
+        if (rc != HF_OK || got + page.count > count || (user && model_range_locked(model, from, to, scan.at.t)))
             return false;
         for (size_t i = 0; i < page.count; i++, got++)
             if (!same_item(&page.items[i], &items[scan.reverse ? count - 1 - got : got]))
@@ -644,7 +314,7 @@ bool model_agrees(const struct model *model, struct fsm *fsm, struct random *ran
         for (size_t i = 0; i < count && same; i++) {
             struct fsm_value v;
             int rc = fsm_get(fsm, scan.space, items[i].key, scan.at, now, &arena, &v);
-            if (scan.space == FSM_USER && locked(model, items[i].key, false, NULL, scan.at.t))
+            if (scan.space == FSM_USER && model_locked(model, items[i].key, false, NULL, scan.at.t))
                 same = rc == HF_E_KEY_LOCKED;
             else
                 same = rc == HF_OK && slice_equal(v.value, items[i].value) &&

@@ -304,6 +304,10 @@ static void history_is_rich(struct slice results)
         if (count <= 10)
             fprintf(stderr, "%s occurs %zu times only\n", error_name(codes[c]), count);
     }
+    size_t states[FSM_TXN_ROLLED_BACK + 1] = {0};
+    for (size_t i = 0; i < results.size / sizeof *r; i++)
+        states[r[i].r.state] += r[i].r.code == HF_OK;
+    CU_ASSERT(states[FSM_TXN_PREPARED] > 10 && states[FSM_TXN_COMMITTED] > 10 && states[FSM_TXN_ROLLED_BACK] > 10);
 }
 
 static void agrees_with_the_model(void)
@@ -347,6 +351,17 @@ static void planted_bugs_are_found(void)
     failpoint_plant("fsm.apply_twice");
     struct outcome twice = history(&one_by_one, NULL);
     failpoint_plant(NULL);
+    static const char *const planted[] = {"txn.prewrite_again", "txn.marker_unchecked", "txn.absent_is_success",
+                                          "txn.reads_unvalidated"};
+    for (size_t i = 0; i < sizeof planted / sizeof planted[0]; i++) {
+        failpoint_plant(planted[i]);
+        struct outcome wrong = history(&one_by_one, NULL);
+        failpoint_plant(NULL);
+        CU_ASSERT(!outcome_equal(&right, &wrong));
+        if (outcome_equal(&right, &wrong))
+            fprintf(stderr, "%s makes no difference\n", planted[i]);
+        outcome_deinit(&wrong);
+    }
     CU_ASSERT(!outcome_equal(&right, &no_overlay));
     CU_ASSERT(!outcome_equal(&right, &twice));
     outcome_deinit(&right);
