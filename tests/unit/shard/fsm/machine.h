@@ -58,6 +58,8 @@ const struct fsm_result *machine_apply(struct machine *m, enum log_kind kind, st
 /* Compares a latest get with `value` (NULL: not found). */
 bool machine_holds(struct machine *m, const char *key, const char *value);
 
+/* Whether there are transactions in the random histories; else they are what they were before there were any. */
+extern bool machine_random_txns;
 /* Entry `index` of the random history `seed`: a pure function of the two. */
 struct log_entry machine_random(uint64_t seed, uint64_t index, struct arena *arena);
 
