@@ -416,6 +416,43 @@ static void records_are_bounded(void)
     stop();
 }
 
+static void write_record(uint64_t seq, Hf__Entry__TxnRecord *record, size_t cut)
+{
+    const struct fsm_txn_id id = {TRANSACT_OTHER, 900, seq};
+    uint8_t key[1 + TXNS_ID_BYTES];
+    struct buf packed = {0};
+    struct store_batch *batch = store_batch_new();
+    txns_key(&id, key);
+    pack_append(&record->base, &packed);
+    store_batch_put(batch, slice_make(key, sizeof key), slice_make(packed.data, packed.size - cut));
+    CU_ASSERT_EQUAL(store_write(m.fsm->store, batch), HF_OK);
+    store_batch_free(&batch);
+    buf_deinit(&packed);
+}
+
+/* Records that no apply has written are not taken for what they say. */
+static void damaged_records(void)
+{
+    for (int n = 0; n < 7; n++) {
+        start();
+        Hf__Entry__Txn *there = foreign(1), *t = foreign(2);
+        transact_put(there, "dir/a", "1");
+        CU_ASSERT_EQUAL(run(transact_prepare(there)), HF_OK);
+        if (n != 1)
+            transact_put(t, n == 2 ? "dir/a" : "b", "1");
+        if (n == 3)
+            transact_delete_prefix(t, "d");
+        Hf__Entry__TxnRecord record = HF__ENTRY__TXN_RECORD__INIT;
+        record.state = n == 4 ? HF__ENTRY__TXN_STATE__COMMITTED : HF__ENTRY__TXN_STATE__PREPARED;
+        record.txn = t;
+        record.min_commit = 1;
+        write_record(n == 5 ? 3 : 2, &record, n == 6 ? 1 : 0);
+        machine_close(&m);
+        CU_ASSERT_EQUAL(machine_try_open(&m), n == 0); /* the first is sound */
+        stop();
+    }
+}
+
 extern char **environ;
 static char *self;
 
@@ -471,6 +508,7 @@ int main(int argc, char **argv)
         {"markers are promised", markers_are_promised},
         {"ranges are bounded", ranges_are_bounded},
         {"records are bounded", records_are_bounded},
+        {"damaged records", damaged_records},
         {"level 3 and nothing in it", halts},
     };
     return UNIT_MAIN("fsm transactions at the edges", cases);
