@@ -527,6 +527,7 @@ void attempt_answer(struct hf *h, struct peer *p, Hf__Client__Reply *reply)
     bool current = attempt == r->attempts && r->state == REQUEST_IN_FLIGHT;
     switch (outcome_judge(r, attempt, current, reply)) {
     case OUTCOME_FINAL:
+        outcome_note_away(r, reply);
         if (!goes_on(h, r, reply))
             finish(h, r, reply->code, reply);
         break;

@@ -68,7 +68,8 @@ class Examples(ClusterTest):
         self.assertEqual((rows[b"account/0"], rows[b"savings/1"], rows[b"account/2"]), (b"0", b"200", b"100"))
         self.assertIn("there is too little", self.fails([*bank, "move", "0", "3", "1"], 1))
         self.fails(bank[:1], 2)
-        self.fails([*bank, "nonsense"], 1)
+        for wrong in (["nonsense"], ["move", "0", "1", "-500"], ["move", "0", "99", "1"], ["open", "0", "5"], ["run", "0", "5"]):
+            self.fails([*bank, *wrong], 1)
         running = [subprocess.Popen([*bank, "run", str(accounts), str(times)], stderr=subprocess.PIPE, text=True) for _ in range(3)]
         self.addCleanup(lambda: [p.kill() for p in running])
         looks = 0

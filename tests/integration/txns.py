@@ -518,6 +518,22 @@ class Command(TxnTest):
         self.assertEqual(c.cli("get", keys[0]).stdout.strip(), keys[0])
         self.await_nothing_kept()
 
+    def test_a_shard_without_a_leader(self):
+        """It is said as such: nobody was first."""
+        c = self.begin()
+        c.kill(c.leader(OTHER))
+        done = c.cli("txn", "--timeout", "3000", stdin="put a-1 x\nput m-1 x\n", code=None)
+        self.assertIn(done.returncode, (3, 4, 5), done.stderr)  # 5: the machine is so slow that no answer came in time
+        self.assertRegex(done.stderr, "away|has no leader|unknown")
+        self.assertNotIn("was first", done.stderr)
+        done = c.cli("delprefix", "--timeout", "4000", "h", code=None)
+        self.assertIn(done.returncode, (3, 5), done.stderr)
+        self.assertNotIn("was first", done.stderr)
+        self.assertRegex(self.txn("put a-1 y\nput z-1 y\n").stdout, "committed")
+        c.start(c.names(OTHER)[0])
+        self.assertEqual(self.shown([b"a-1", b"m-1", b"z-1"]), [b"y", None, b"y"])
+        self.await_nothing_kept()
+
     def test_prefix_over_shards(self):
         c = self.begin()
         for i in range(10):
