@@ -384,13 +384,16 @@ bool attempt_ask(struct hf *h, struct peer *p, enum request_kind kind, struct sh
     return ask(h, p, r);
 }
 
-/* A coordinator is to look at the transaction; whatever it answers, the request that met the lock tries again. */
-static void ask_resolve(struct hf *h, struct lock_id id)
+/* A coordinator is to look at the transaction, and to tell `met`, which has the lock; whatever it answers, the request that
+ * met it tries again. `met` NULL: it is not known where the lock is. */
+static void ask_resolve(struct hf *h, struct lock_id id, struct shard *met)
 {
     struct peer *p = oracle_peer(h);
     struct hf_future *r = p ? future_new(h, NULL, REQUEST_RESOLVE, 0) : NULL;
-    if (r)
+    if (r) {
         r->lock = id;
+        r->shard = met;
+    }
     (void)ask(h, p, r); /* not sent: the next one that is met by the lock asks */
 }
 
@@ -439,7 +442,7 @@ static void locked(struct hf *h, struct hf_future *r, const Hf__Client__Reply *r
     const Hf__Entry__TxnId *id = reply->lock ? reply->lock->id : NULL;
     r->locks++;
     if (!h->routed && id && r->locks % 2 == 0)
-        ask_resolve(h, (struct lock_id){id->home, id->session, id->seq});
+        ask_resolve(h, (struct lock_id){id->home, id->session, id->seq}, r->spread ? NULL : r->shard);
     back_after(h, r, earlier((uint64_t)LOCKED_MS_MIN << (r->locks < 6 ? r->locks - 1 : 5), LOCKED_MS_MAX));
 }
 
@@ -524,6 +527,7 @@ void attempt_answer(struct hf *h, struct peer *p, Hf__Client__Reply *reply)
     bool current = attempt == r->attempts && r->state == REQUEST_IN_FLIGHT;
     switch (outcome_judge(r, attempt, current, reply)) {
     case OUTCOME_FINAL:
+        outcome_note_away(r, reply);
         if (!goes_on(h, r, reply))
             finish(h, r, reply->code, reply);
         break;

@@ -141,6 +141,7 @@ struct hf_future {
     /* Written before `done` under the meeting's lock, constant afterwards. */
     int code;
     enum hf_class class_;
+    bool away;                /* a transaction's conflict: outcome_note_away */
     const char *message;      /* static; NULL: the reply's or the code's text */
     Hf__Client__Reply *reply; /* owned; NULL: none */
     bool clipped;             /* scan: more follows in the next shard */

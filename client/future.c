@@ -205,6 +205,8 @@ const char *hf_future_message(const struct hf_future *f)
 {
     if (f->message)
         return f->message;
+    if (f->away && f->code == HF_E_CONFLICT)
+        return "conflict: a shard or a coordinator was away, and what was locked meanwhile was given up; begin again";
     if (f->reply && f->reply->code == f->code && f->reply->message && f->reply->message[0])
         return f->reply->message;
     return error_text(f->code);

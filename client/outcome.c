@@ -103,6 +103,13 @@ enum outcome outcome_judge(struct hf_future *r, uint32_t attempt, bool current, 
     return OUTCOME_RETRY;
 }
 
+void outcome_note_away(struct hf_future *r, const Hf__Client__Reply *reply)
+{
+    if (r->kind == REQUEST_TXN)
+        r->away =
+            reply->code == HF_E_CONFLICT && !reply->conflict && error_class(r->refusal) == HF_CLASS_RETRY_ELSEWHERE;
+}
+
 static const char *late_reason(const struct hf *h, const struct hf_future *r)
 {
     if (!h->routes)
@@ -123,8 +130,15 @@ static const char *late_reason(const struct hf *h, const struct hf_future *r)
 
 int outcome_late(const struct hf *h, struct hf_future *r)
 {
-    if (r->spans && r->kind != REQUEST_TXN && r->refusal == HF_E_CONFLICT)
-        return HF_E_CONFLICT; /* its last try; the next had no time left */
+    if (r->spans && r->kind != REQUEST_TXN &&
+        r->refusal == HF_E_CONFLICT) { /* its last try; the next had no time left */
+        if (!r->away)
+            return HF_E_CONFLICT;
+        r->message =
+            "unavailable: a shard that has such keys, or a coordinator, was away until the deadline (holdfast status); "
+            "nothing was deleted";
+        return HF_E_UNAVAILABLE;
+    }
     if (r->attempts == 0) {
         const struct shard *s = r->shard;
         if (outcome_is_write(r) && s && !s->session && error_class(s->opening_refusal) == HF_CLASS_RETRY_SAME)

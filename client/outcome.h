@@ -24,6 +24,9 @@ void outcome_mark_sent(struct hf_future *r);
 /* Notes the reply to `attempt`; `current`: it is the one we wait for. */
 enum outcome outcome_judge(struct hf_future *r, uint32_t attempt, bool current, const Hf__Client__Reply *reply);
 
+/* Notes whether a conflict is the end of an attempt that somebody was away for, and not that another one was first. */
+void outcome_note_away(struct hf_future *r, const Hf__Client__Reply *reply);
+
 int outcome_late(const struct hf *h, struct hf_future *r); /* the code at the deadline; sets r->message */
 int outcome_refused(const struct hf_future *r, int code);  /* `code`, unless an attempt is unanswered */
 int outcome_closed(const struct hf_future *r);

@@ -186,7 +186,7 @@ int hf_txn_scan(struct hf_txn *t, const struct hf_range *range, uint32_t deadlin
     int rc = txn_enter(t, &deadline_ms);
     if (rc == HF_OK && (!range || range->at != 0))
         rc = txn_failed(t, HF_E_INVALID, NULL);
-    if (rc)
+    if (rc || !range)
         return rc;
     rc = page_once(t, range, deadline_ms, out_page);
     for (int i = 0; rc == HF_E_RESTART_ABOVE && i < TXN_RESTARTS_MAX; i++) {

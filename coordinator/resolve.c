@@ -8,6 +8,7 @@
 #include "common/sys/failpoint.h"
 #include "coordinator/counters.h"
 #include "coordinator/limits.h"
+#include "proto/routes.h"
 
 struct target { /* a shard that shall have what home decided */
     uint32_t shard;
@@ -180,6 +181,10 @@ static struct target *target_add(struct resolve_look *look, uint32_t shard)
 static int ask(struct resolve *r, struct resolve_look *look, uint32_t number, Hf__Client__Request__OpCase op,
                uint64_t now_ns)
 {
+    const Hf__Catalog__Routes *routes = r->port.routes(r->port.ctx);
+    if (routes == NULL ||
+        routes_shard(routes, number) == NULL) /* nothing is kept for it: anybody may name a number (I12) */
+        return HF_E_UNAVAILABLE;
     struct resolve_shard *shard = shard_of(r, number);
     if (r->asks >= RESOLVE_ASKS_MAX || shard->asks >= RESOLVE_SHARD_ASKS_MAX)
         return HF_E_BUSY;

@@ -125,8 +125,11 @@ static void print(const struct report *r, const struct settings *o, const char *
     if (o->json) {
         printf("{\"ops\":%" PRIu64
                ",\"seconds\":%.3f,\"ops_per_second\":%.1f,\"latency_us\":{\"p50\":%.1f,\"p99\":%.1f,"
-               "\"p999\":%.1f,\"max\":%.1f},\"conflicts\":%" PRIu64 ",\"errors\":{",
-               r->ops, r->seconds, rate, us(r, 0.5), us(r, 0.99), us(r, 0.999), us(r, 1), r->conflicts);
+               "\"p999\":%.1f,\"max\":%.1f},",
+               r->ops, r->seconds, rate, us(r, 0.5), us(r, 0.99), us(r, 0.999), us(r, 1));
+        if (strncmp(o->workload, "txn", 3) == 0)
+            printf("\"conflicts\":%" PRIu64 ",", r->conflicts);
+        printf("\"errors\":{");
         print_errors(r, true);
         puts("}}");
         return;

@@ -15,6 +15,7 @@
 #define STEPS_MAX 100000u
 #define LINE_BYTES_MAX (4 * ((size_t)LIMIT_KEY_BYTES + LIMIT_VALUE_BYTES) + 64) /* every byte escaped */
 #define PAUSE_MS_MAX 200u
+#define NAME_SHOWN_MAX 40u
 
 enum verb { GET, PUT, DEL, DELPREFIX, SCAN, EXPECT, EXPECT_ABSENT, ROLLBACK };
 
@@ -153,7 +154,8 @@ static bool parse(const struct script *s, const struct fields *f, struct step *s
     while (i < known && !is(f->text[0], verbs[i].name))
         i++;
     if (i == known) {
-        (void)cli_usage(s->c, "line %zu: unknown command \"%.*s\"", f->line, (int)f->text[0].size,
+        (void)cli_usage(s->c, "line %zu: unknown command \"%.*s\"", f->line,
+                        (int)(f->text[0].size < NAME_SHOWN_MAX ? f->text[0].size : NAME_SHOWN_MAX),
                         (const char *)f->text[0].data);
         return false;
     }
@@ -164,6 +166,10 @@ static bool parse(const struct script *s, const struct fields *f, struct step *s
     if (f->count != verbs[i].fields + (ttl ? 2 : 0)) {
         (void)cli_usage(s->c, "line %zu: %s takes %zu field(s), not %zu (separate by TABs what has spaces in it)",
                         f->line, verbs[i].name, verbs[i].fields - 1, f->count - 1);
+        return false;
+    }
+    if (f->count > 1 && f->text[1].size == 0 && step->verb != DELPREFIX) {
+        (void)wrong(s, f, "the key is empty; give at least one byte");
         return false;
     }
     return (f->count < 2 || bytes_of(s, f, f->text[1], &step->key)) &&
@@ -331,6 +337,8 @@ static int say_failed(const struct attempt *a, int code)
 {
     char where[32] = "";
     const char *message = a->t ? hf_txn_message(a->t) : hf_error_text(code);
+    if (!a->t && code == HF_E_UNAVAILABLE)
+        message = "unavailable: no coordinator gave a timestamp before the deadline (is one active? holdfast status)";
     if (a->line > 0)
         snprintf(where, sizeof where, "line %zu: ", a->line);
     if (a->expected)
@@ -354,6 +362,15 @@ static int say_failed(const struct attempt *a, int code)
 static bool worth_another(int code)
 {
     return code == HF_E_CONFLICT || code == HF_E_RESTART_ABOVE || code == HF_E_TOO_OLD;
+}
+
+/* Is something done by it, whether or not the output can be written? */
+static bool writes(const struct script *s)
+{
+    bool any = false;
+    for (size_t i = 0; i < s->count; i++)
+        any |= s->steps[i].verb == PUT || s->steps[i].verb == DEL || s->steps[i].verb == DELPREFIX;
+    return any && s->steps[s->count - 1].verb != ROLLBACK;
 }
 
 int txn_run(struct cli *c)
@@ -385,6 +402,7 @@ int txn_run(struct cli *c)
             nanosleep(&(struct timespec){.tv_nsec = (ms < (long)PAUSE_MS_MAX ? ms : (long)PAUSE_MS_MAX) * 1000000},
                       NULL);
     }
+    bool done = rc != CLI_OK || writes(&s);
     free(s.steps);
-    return cli_flush_done(c, rc);
+    return done ? cli_flush_done(c, rc) : cli_flush(c, rc);
 }

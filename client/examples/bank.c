@@ -203,11 +203,11 @@ static int run_many(struct hf *h, unsigned long accounts, unsigned long times)
 static int command(struct hf *h, int argc, char **argv)
 {
     const char *name = argv[2];
-    if (argc == 5 && strcmp(name, "open") == 0) {
+    if (argc == 5 && strcmp(name, "open") == 0 && strtoul(argv[3], NULL, 10) > 0) {
         struct opening o = {strtoul(argv[3], NULL, 10), strtol(argv[4], NULL, 10)};
         return hf_txn_run(h, open_all, &o, NULL, NULL);
     }
-    if (argc == 6 && strcmp(name, "move") == 0) {
+    if (argc == 6 && strcmp(name, "move") == 0 && strtol(argv[5], NULL, 10) > 0) { /* less would take it from TO */
         struct transfer m = {.h = h, .amount = strtol(argv[5], NULL, 10), .step = 1};
         name_account(m.from, strtoul(argv[3], NULL, 10));
         name_account(m.to, strtoul(argv[4], NULL, 10));

@@ -51,6 +51,7 @@ static void note_conflict(struct applying *a, struct fsm_result *out, const stru
 {
     struct fsm_conflict *kept = arena_alloc(&a->fsm->turn, sizeof *kept);
     *kept = *conflict;
+    kept->lock.key = arena_copy(&a->fsm->turn, kept->lock.key); /* a record may be gone when the result is reported */
     out->conflict = kept;
 }
 

@@ -31,6 +31,7 @@ static bool decides(const struct replica_write *w)
 static bool has_ttl(const Hf__Entry__Command *c)
 {
     bool ttl = c->ttl_ms > 0 || (c->txn != NULL && c->txn->ttl_ms > 0);
+    must(c->op != HF__ENTRY__OP__TXN_WHOLE || c->txn != NULL);
     if (c->op == HF__ENTRY__OP__TXN_WHOLE)
         for (size_t i = 0; !ttl && i < c->txn->n_writes; i++)
             ttl = c->txn->writes[i]->ttl_ms > 0;

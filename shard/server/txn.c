@@ -90,6 +90,7 @@ int txn_check(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES])
     if (!txn_is(q->op_case))
         return HF_OK;
     struct parts parts = parts_of(q);
+    must(parts.id != NULL || q->op_case != HF__CLIENT__REQUEST__OP_PREPARE); /* requests_check */
     const char *why = q->space != HF__ENTRY__SPACE__USER ? "the catalog has no transactions"
                       : !all_known(&parts)               ? "the transaction has a field that this program does not know"
                       : q->op_case == HF__CLIENT__REQUEST__OP_TXN && q->txn->base.n_unknown_fields
@@ -157,6 +158,7 @@ static Hf__Entry__TxnId *id_copy(const Hf__Entry__TxnId *from, struct arena *tur
 static void fill_prepare(Hf__Entry__Command *c, const Hf__Client__Request *q, uint32_t group)
 {
     const Hf__Entry__Txn *from = q->prepare;
+    must(from != NULL);
     c->op = HF__ENTRY__OP__TXN_PREPARE;
     c->txn->start = from->start;
     c->txn->writes = from->writes;
@@ -174,6 +176,7 @@ static void fill_prepare(Hf__Entry__Command *c, const Hf__Client__Request *q, ui
 void txn_fill_command(Hf__Entry__Command *c, const Hf__Client__Request *q, uint32_t group, struct arena *turn)
 {
     const Hf__Entry__Txn *from = entry_txn(q);
+    must(from != NULL || q->op_case == HF__CLIENT__REQUEST__OP_TXN);
     c->txn = arena_alloc(turn, sizeof *c->txn);
     hf__entry__txn__init(c->txn);
     c->space = HF__ENTRY__SPACE__USER;

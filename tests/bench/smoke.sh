@@ -28,6 +28,9 @@ jq -e '([.[].name] | sort) == ["off", "often", "on"] and all(.[]; .errors == 0 a
     and (.[] | select(.name == "often") | .snapshot > 1)' "$out/snapshots" >/dev/null ||
     fail 'the table of snapshots.sh is not full, or has errors'
 
+"$here/txns.sh" --seconds 1 --rounds 1 --records 1000 --outstanding 4 >"$out/txns" 2>"$out/log" || fail "txns.sh ended with $?"
+(($(grep -cE '^\| 1000 \| 4 \| (put|txn|txn-apart) \| [1-9]' "$out/txns") == 3)) || fail 'the table of txns.sh is not full'
+
 "$here/cold-start.sh" --sizes 2000,4000 --etcd-sizes 2000 --runs 1 --json >"$out/cold" 2>"$out/log" ||
     fail "cold-start.sh ended with $?"
 jq -e '([.table[] | "\(.members) \(.system) \(.keys)"] | sort) == ["1 Holdfast 2000", "1 Holdfast 4000",

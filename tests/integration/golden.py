@@ -40,7 +40,8 @@ LOADED = b"a\tone\nb\\t\\n\\\\\ttab, line feed, backslash\nc\\x00\\x7f\t\\x01byt
 OUTPUTS = [["status"], ["members"], ["routes"], ["get", "a"], ["put", "g", "new"], ["del", "g"], ["cas", "g", "--absent", "x"],
            ["scan", "--limit", "1"], ["scan", "--prefix", "f"], ["scan", "--keys-only", "--limit", "1"],
            ["leader", "transfer", "1", "1"], ["verify"], ["snapshot"], ["backup", "create", BACKUP, "--shard", "1"],
-           ["backup", "verify", BACKUP], ["backup", "create", BACKUPS], ["backup", "verify", BACKUPS]]
+           ["backup", "verify", BACKUP], ["backup", "create", BACKUPS], ["backup", "verify", BACKUPS], ["txn"],
+           ["txn", "--retry", "1"]]
 ERRORS = [["get", "missing"], ["cas", "a", "two", "three"], ["get"], ["put", "k", "v", "--limit", "1"], ["nonsense"],
           ["put", "k" * 16385, "v"], ["get", ""], ["get", "a", "--at", "5"], ["--timeout", "0", "get", "a"],
           ["leader", "transfer", "9"], ["load", "/no/such/file"], ["inspect", "/no/such/directory"],
@@ -49,7 +50,12 @@ ERRORS = [["get", "missing"], ["cas", "a", "two", "three"], ["get"], ["put", "k"
           ["-c", "tcp://127.0.0.1:1", "--timeout", "300", "members"],
           ["verify", "--shard", "9"], ["backup", "verify", "/no/such/file"], ["backup", "verify", "/bin/sh"],
           ["backup", "create", "/no/such/folder/file", "--shard", "1"], ["backup", "restore", "/bin/sh"],
-          ["backup", "verify", "/dev/null"]]
+          ["backup", "verify", "/dev/null"], ["txn"], ["txn", "--retry", "1"], ["txn", "--retry", "x"], ["--hex", "txn"],
+          ["--timeout", "4000", "txn"], ["-c", "tcp://127.0.0.1:1", "--timeout", "300", "txn"]]
+# Their standard inputs; of all others it is empty.
+SCRIPTS = {"txn": b"get a\nput h 1\nget missing\nscan --prefix h\n", "txn --retry 1": b"del h\nrollback\n"}
+WRONG_SCRIPTS = {"txn": b"nonsense\n", "txn --retry 1": b"put a b\nexpect a other\n", "--hex txn": b"get xy\n",
+                 "--timeout 4000 txn": b"put " + b"k" * 16385 + b" v\n"}
 BENCH = ["--records", "100", "--workload", "mixed", "--seconds", "1", "--json"]
 
 
@@ -125,7 +131,10 @@ class OneReplica:
         if os.path.exists(BACKUP):
             os.unlink(BACKUP)
         shutil.rmtree(BACKUPS, ignore_errors=True)
-        made = {" ".join(a): [json.loads(line) for line in self.cli("--json", *a, code=None).stdout.splitlines()] for a in OUTPUTS}
+        made = {}
+        for a in OUTPUTS:
+            said = self.cli("--json", *a, code=None, stdin=SCRIPTS.get(" ".join(a), b"")).stdout
+            made[" ".join(a)] = [json.loads(line) for line in said.splitlines()]
         made["inspect"] = [json.loads(self.cli("--json", "inspect", self.data).stdout)]
         made["holdfast-bench"] = [json.loads(self.cli(*BENCH, command="holdfast-bench").stdout)]
         return made
@@ -134,7 +143,7 @@ class OneReplica:
         """[arguments, exit code, code, class] of each that fails."""
         made = []
         for a in ERRORS:
-            done = self.cli("--json", *a, code=None)
+            done = self.cli("--json", *a, code=None, stdin=WRONG_SCRIPTS.get(" ".join(a), b""))
             lines = done.stderr.splitlines()
             assert len(lines) == 1 and not done.stdout, (a, done)
             error = json.loads(lines[0])["error"]
@@ -303,6 +312,7 @@ def generate_replica(one, target):
     one.await_healthy()
     one.cli("load", "-", stdin=b"a\tanother\nlog/1\tin the log only\nlog/2\tdeleted\n")
     one.cli("del", "log/2")
+    one.cli("txn", stdin=b"get log/1\nput log/3 transaction\nput log/4/x 1\ndelprefix log/4\nput log/4/y 2\n")
     dump = one.cli("dump").stdout
     status = json.loads(one.cli("--json", "status").stdout)
     one.end(signal.SIGKILL)

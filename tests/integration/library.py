@@ -56,6 +56,42 @@ class Examples(ClusterTest):
         self.assertEqual(len(rows), 2 * count)
         self.assertEqual(rows[b"z/loop/1"], b"value 1")
 
+    def test_bank(self):
+        """Money is neither made nor lost, and what cannot be moved is not; beside others that do the same, over two shards."""
+        c = self.cluster(replicas=1, splits="m").up()
+        bank = [tool("example_bank"), c.env["HOLDFAST_COORDINATORS"]]
+        accounts, amount, times = 20, 100, 300 if FULL else 40
+        run([*bank, "open", str(accounts), str(amount)])
+        self.assertEqual(run([*bank, "total"]), f"{accounts * amount}\n")
+        run([*bank, "move", "0", "1", str(amount)])
+        rows = parse_dump(c.cli("dump", text=False).stdout)
+        self.assertEqual((rows[b"account/0"], rows[b"savings/1"], rows[b"account/2"]), (b"0", b"200", b"100"))
+        self.assertIn("there is too little", self.fails([*bank, "move", "0", "3", "1"], 1))
+        self.fails(bank[:1], 2)
+        for wrong in (["nonsense"], ["move", "0", "1", "-500"], ["move", "0", "99", "1"], ["open", "0", "5"], ["run", "0", "5"]):
+            self.fails([*bank, *wrong], 1)
+        running = [subprocess.Popen([*bank, "run", str(accounts), str(times)], stderr=subprocess.PIPE, text=True) for _ in range(3)]
+        self.addCleanup(lambda: [p.kill() for p in running])
+        looks = 0
+        while any(p.poll() is None for p in running):
+            self.assertEqual(run([*bank, "total"]), f"{accounts * amount}\n")
+            looks += 1
+        for p in running:
+            self.assertEqual(p.wait(), 0, p.stderr.read())
+            p.stderr.close()
+        self.assertGreater(looks, 0)
+        rows = parse_dump(c.cli("dump", text=False).stdout)
+        balances = [int(v) for k, v in rows.items() if k.startswith((b"account/", b"savings/"))]
+        self.assertEqual((len(balances), sum(balances)), (accounts, accounts * amount))
+        self.assertTrue(all(b >= 0 for b in balances), balances)
+        run([*bank, "open", "2", "5"])  # all others are closed
+        self.assertEqual(run([*bank, "total"]), "10\n")
+
+    def fails(self, command, code):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60 * PATIENCE)
+        self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
+        return done.stderr
+
     def test_a_counter_stays_exact_while_leaders_are_killed(self):
         c = self.cluster(shards=1).up()
         times, writers, kills = (2000, 4, 12) if FULL else (250, 3, 4)
@@ -127,7 +163,7 @@ class Installed(ClusterTest):
         strict = ["-Wall", "-Wextra", "-Werror", "-Wconversion"]
         built = []
         for compiler, source in ((["gcc", "-std=gnu11"], "put_get"), (["clang", "-std=gnu11"], "counter"),
-                                 (["gcc"], "futures"), (["gcc"], "event_loop"),
+                                 (["gcc"], "futures"), (["gcc"], "event_loop"), (["clang", "-std=gnu11"], "bank"),
                                  (["g++", "-x", "c++", "-std=c++11", "-Wpedantic"], "put_get")):
             built.append(os.path.join(self.prefix, f"program{len(built)}"))
             run([*compiler, *strict, "-o", built[-1], self.find(source + ".c"), *flags])
@@ -137,12 +173,14 @@ class Installed(ClusterTest):
             run([*compiler, "-pedantic", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", header])
         c = self.cluster(shards=1, replicas=1).up()
         endpoints = c.env["HOLDFAST_COORDINATORS"]
-        for program in (built[0], built[4]):
+        for program in (built[0], built[5]):
             self.assertIn("example/colour is gone", run([program, endpoints], env=env))
             self.assertIn(self.prefix, run(["ldd", program], env=env), "the installed library is the one that runs")
         self.assertEqual(run([built[1], endpoints, "n", "me", "3"], env=env).strip(), "3 me=3")
         self.assertIn("read 10, not 0, wrong 0", run([built[2], endpoints, "10"], env=env))
         self.assertEqual(run([built[3], endpoints], env=env, stdin="k v\n").strip(), "ok k")
+        run([built[4], endpoints, "open", "3", "7"], env=env)
+        self.assertEqual(run([built[4], endpoints, "total"], env=env), "21\n")
 
 
 class Processes(ClusterTest):

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # txns.py: transactions on real processes: what a driver that dies leaves behind, at every step and at each of its crash points,
-# is decided once and as a whole; snapshots, dumps and plain operations beside locks; the command; prefixes over shards.
+# is decided once and as a whole; snapshots, dumps and plain operations beside locks; single runs that a rule is there for; the
+# command; prefixes over shards.
+import contextlib
 import glob
 import os
 import random
@@ -286,6 +288,137 @@ class CrashPoints(TxnTest):
                     self.dies(point, repeats)
 
 
+class Schedules(TxnTest):
+    """Single runs for single rules (docs/protocol/transactions.md, "What each rule closes"): with the rule they end well, and with
+    the bug that leaves it out they do not."""
+
+    TRIES = 20
+
+    def both_ways(self, bug, schedule):
+        """The schedule's fault is None, and not None with the planted bug; in turn, with a cluster each."""
+        for planted in (None, bug):
+            with self.subTest(planted=planted):
+                self.begin(env={"HOLDFAST_PLANTED_BUG": planted} if planted else None)
+                if planted:
+                    self.c.bad_lines = list  # an invariant that finds it is welcome
+                fault = schedule()
+                self.c.down()
+                print(f"{bug}, planted: {planted is not None}; {fault}", file=sys.stderr)
+                self.assertEqual(fault is not None, planted is not None, fault)
+
+    def paused(self):
+        """While it is open the coordinator stands still, and no leader learns of a later timestamp."""
+        @contextlib.contextmanager
+        def pause():
+            self.c.pause("coordinator/1")
+            try:
+                yield
+            finally:
+                self.c.go_on("coordinator/1")
+        return pause()
+
+    def wires(self):
+        """To the coordinator (0) and the leaders."""
+        found = {shard: self.c.wire(self.c.leader(shard)) for shard in PLACES}
+        found[0] = self.c.wire(self.c.active())
+        for w in found.values():
+            self.addCleanup(w.__exit__)
+        return found
+
+    def tell(self, wires, shard, **fields):
+        reply = wires[shard].ask(request(shard, deadline_ms=4000, **fields), 5 * PATIENCE)
+        self.assertEqual(reply.code, wire.OK, reply)
+        return reply
+
+    def read_only(self):
+        """T; a put of x above it; then a put of y by a leader that knows nothing of T: a reader at T sees y and not x."""
+        wires = self.wires()
+        old = {HOME: b"old", OTHER: b"old"}
+        for shard, value in old.items():
+            self.tell(wires, shard, put=(PLACES[shard], value))
+        for i in range(self.TRIES):
+            at = self.tell(wires, 0, timestamp=True).timestamp
+            with self.paused():
+                x = self.tell(wires, HOME, get_at=(PLACES[HOME], at)).value
+                for shard in old:
+                    self.tell(wires, shard, put=(PLACES[shard], b"%d" % i))
+                y = self.tell(wires, OTHER, get_at=(PLACES[OTHER], at)).value
+            self.assertEqual(x, old[HOME])
+            arose = y != old[OTHER]
+            old = dict.fromkeys(old, b"%d" % i)
+            if arose:
+                break
+        else:
+            self.fail("no leader was behind the timestamp")
+        r = request(0, deadline_ms=8000)
+        r.txn.start = at
+        r.txn.reads.extend(entry.TxnRead(key=PLACES[shard]) for shard in old)
+        reply = wires[0].ask(r, 10 * PATIENCE)
+        self.assertIn(reply.code, (wire.OK, CONFLICT), reply)
+        if reply.code == wire.OK:
+            return "x was written before y, and a transaction that saw y only is valid"
+        self.assertEqual(reply.conflict.key, PLACES[HOME])
+        return None
+
+    def test_who_only_reads_is_validated(self):
+        self.both_ways("txn.read_only_unvalidated", self.read_only)
+
+    def min_commit(self):
+        """A leader goes on from a ceiling far above what is issued, and locks there: the commit lies above that too."""
+        c, far = self.c, 20000 << 16  # of time
+        start = self.timestamp()
+        r = request(OTHER, deadline_ms=4000)
+        r.lease.ceiling, r.lease.timestamp = start + far, start
+        self.assertEqual(self.ask(OTHER, r).code, wire.OK)
+        name = c.leader(OTHER)
+        with self.paused():
+            c.kill(name)
+            c.start(name)
+            written = self.ask(OTHER, request(OTHER, put=(PLACES[OTHER] + b"-other", b""), deadline_ms=8000))
+        self.assertEqual(written.code, wire.OK, written)
+        self.assertGreaterEqual(written.written.t, start + far, "it does not go on from its ceiling")
+        part = Part(self, "all", writes_of("all", (HOME, OTHER)))
+        self.assertLess(part.start, written.written.t, "the oracle is there already")
+        with c.wire(c.active()) as w:
+            reply = w.ask(part.whole(), 10 * PATIENCE)
+        self.assertEqual(reply.code, wire.OK, reply)
+        shown = self.shown(part.writes)
+        if shown != list(part.writes.values()):
+            return f"committed at {reply.timestamp}, locked at {written.written.t}: {dict(zip(part.writes, shown))}"
+        self.assertGreater(reply.timestamp, written.written.t)
+        return None
+
+    def test_a_commit_lies_above_its_locks(self):
+        self.both_ways("txn.no_min_commit", self.min_commit)
+
+    def observed(self):
+        """A plain put behind a commit whose timestamp its leader has from nowhere else."""
+        wires, judged, name = self.wires(), 0, self.c.leader(HOME)
+        for i in range(self.TRIES):
+            part = Part(self, f"{i}", {PLACES[HOME]: b"txn"})
+            least = part.prepare(HOME)
+            r = request(HOME, deadline_ms=4000)
+            r.decide_commit.id.CopyFrom(part.id)
+            r.decide_commit.commit = self.timestamp(least)
+            with self.paused():
+                if wires[HOME].ask(r, 5 * PATIENCE).code != wire.OK:
+                    continue  # the machine was so slow that it is rolled back
+                written = wires[HOME].try_ask(request(HOME, put=(PLACES[HOME], b"plain"), deadline_ms=4000), 5 * PATIENCE)
+                if written is None:  # the state machine's own invariant
+                    self.assertIn("must(version_compare(version", self.c.log(name))
+                    return "the leader ended itself"
+                value = self.tell(wires, HOME, get=PLACES[HOME]).value
+            if value != b"plain":
+                return f"a put at {written.written.t}, behind a commit at {r.decide_commit.commit}, is not seen"
+            self.assertGreaterEqual(written.written.t, r.decide_commit.commit)
+            judged += 1
+        self.assertGreater(judged, 0)
+        return None
+
+    def test_a_commit_is_observed(self):
+        self.both_ways("txn.commit_unobserved", self.observed)
+
+
 class Command(TxnTest):
     """`holdfast txn`, delprefix over shards, and a short load without any fault."""
 
@@ -383,6 +516,22 @@ class Command(TxnTest):
         err = self.txn("".join(f"put {k} again\n" for k in [*keys, "b", "c"]), "--timeout", "30000", code=6).stderr
         self.assertIn("10000", err)
         self.assertEqual(c.cli("get", keys[0]).stdout.strip(), keys[0])
+        self.await_nothing_kept()
+
+    def test_a_shard_without_a_leader(self):
+        """It is said as such: nobody was first."""
+        c = self.begin()
+        c.kill(c.leader(OTHER))
+        done = c.cli("txn", "--timeout", "3000", stdin="put a-1 x\nput m-1 x\n", code=None)
+        self.assertIn(done.returncode, (3, 4, 5), done.stderr)  # 5: the machine is so slow that no answer came in time
+        self.assertRegex(done.stderr, "away|has no leader|unknown")
+        self.assertNotIn("was first", done.stderr)
+        done = c.cli("delprefix", "--timeout", "4000", "h", code=None)
+        self.assertIn(done.returncode, (3, 5), done.stderr)
+        self.assertNotIn("was first", done.stderr)
+        self.assertRegex(self.txn("put a-1 y\nput z-1 y\n").stdout, "committed")
+        c.start(c.names(OTHER)[0])
+        self.assertEqual(self.shown([b"a-1", b"m-1", b"z-1"]), [b"y", None, b"y"])
         self.await_nothing_kept()
 
     def test_prefix_over_shards(self):

@@ -104,7 +104,7 @@ static void read_op(struct history *h, char *text, struct txn_op *op)
     }
     uint32_t *list = NULL, room = 0;
     while (*text && (value = strsep(&text, ",")) != NULL) {
-        if (op->list_count == room) {
+        if (list == NULL || op->list_count == room) {
             room = room ? 2 * room : 16;
             list = resize(list, room, sizeof *list);
         }
@@ -177,7 +177,7 @@ static void tell(const struct history *h, const struct txn_report *r)
     if (!cycle && r->key < h->keys.count)
         printf(" at key %s", h->keys.at[r->key]);
     printf("\n");
-    for (size_t i = 0; i < r->count; i++)
+    for (size_t i = 0; h->text != NULL && i < r->count; i++)
         printf("  %s%s%s\n", h->text[r->at[i]], cycle ? "\n    --> " : "",
                cycle ? txncheck_edge_name(r->to_next[i]) : "");
 }

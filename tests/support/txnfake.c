@@ -2,6 +2,7 @@
  * strictly serializable, loses some answers, and is wrong in a way that TXNFAKE_BUG names: reads (what was read is not
  * validated), half (some commits write the first half only), late (some plain puts vanish), stale (a scan of a moment ago). */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,14 +56,24 @@ static bool bug(const char *name)
     return set != NULL && strcmp(set, name) == 0;
 }
 
+/* All copies stay until the program ends: versions point to them, and they are few. */
+struct kept {
+    struct kept *next;
+    char data[];
+};
+static struct kept *_Atomic kept;
+
 static struct bytes copy(struct hf_bytes b)
 {
-    struct bytes made = {malloc(b.size + 1), b.size};
-    if (made.data == NULL)
+    struct kept *made = malloc(sizeof *made + b.size + 1);
+    if (made == NULL)
         abort();
+    made->next = atomic_load(&kept);
+    while (!atomic_compare_exchange_weak(&kept, &made->next, made))
+        continue;
     if (b.size > 0)
-        memcpy(made.data, b.data, b.size);
-    return made;
+        memcpy(made->data, b.data, b.size);
+    return (struct bytes){made->data, b.size};
 }
 
 static struct bytes view(struct hf_bytes b)
@@ -402,7 +413,7 @@ uint64_t hf_txn_conflict(const struct hf_txn *t, struct hf_bytes *out_key)
 
 void hf_txn_free(struct hf_txn *t)
 {
-    free(t); /* its bytes stand in versions, or are few */
+    free(t);
 }
 
 int hf_txn_run(struct hf *h, hf_txn_fn *fn, void *ctx, const struct hf_txn_options *options, uint64_t *out_timestamp)

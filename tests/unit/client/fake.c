@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/error.h"
+#include "common/base/must.h"
 #include "proto/pack.h"
 
 #define WINDOW 1024
@@ -115,7 +116,7 @@ static bool write_at_leader(struct fake *f, uint32_t shard, const Hf__Client__Re
 
 /* ---- transactions ---- */
 
-static void note(struct fake *f, const char *format, ...)
+HF_PRINTF(2, 3) static void note(struct fake *f, const char *format, ...)
 {
     size_t size = strlen(f->txn_text);
     va_list arguments;
@@ -350,6 +351,7 @@ static void serve(struct fake *f, int server, const struct net_peer *peer, const
         bool right =
             server == FAKE_COORDINATOR && q->resolve->home == 1 && q->resolve->session == 2 && q->resolve->seq == 3;
         atomic_fetch_add(&f->resolves, right);
+        f->resolve_shard = q->shard;
     } else if (server == FAKE_COORDINATOR && q->op_case == HF__CLIENT__REQUEST__OP_TXN) {
         atomic_fetch_add(&f->txns_at_coordinator, 1);
         answered = transaction(f, q, &reply);

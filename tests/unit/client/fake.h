@@ -54,6 +54,7 @@ struct fake {
         at_changes;         /* of scans at a timestamp: the last one, how often it was another than before */
     _Atomic int timestamps; /* asked of the coordinator */
     _Atomic int txns_at_shard, txns_at_coordinator, resolves, locks_met;
+    _Atomic uint32_t resolve_shard; /* that the last one named */
     char
         txn_text[FAKE_TXN_TEXT]; /* of the last transaction: "+key=value " "-key " "*prefix " "?key " "?[start,end) " */
     uint64_t txn_start, txn_ttl; /* of it; the ttl of its last write */

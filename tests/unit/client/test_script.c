@@ -1,5 +1,6 @@
 /* test_script.c: `holdfast txn` against the fake: how its lines are read, what it sends, prints and returns. */
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 
 static struct fake fake;
 static char out[4096], err[4096];
+static FILE *to; /* the standard output, unless it is NULL */
 
 static void prepare(void)
 {
@@ -53,8 +55,12 @@ static int script(struct cli c, const char *text)
     c.timeout_ms = 10000;
     c.endpoints = fake.endpoints[FAKE_COORDINATOR];
     fflush(stdout);
-    int saved_in = redirect(in, 0), saved_out = redirect(to_out, 1), saved_err = redirect(to_err, 2);
+    int saved_in = redirect(in, 0), saved_out = redirect(to ? to : to_out, 1), saved_err = redirect(to_err, 2);
     int rc = txn_run(&c);
+    if (to != NULL) { /* the next one's is its own */
+        __fpurge(stdout);
+        clearerr(stdout);
+    }
     fflush(stdout);
     restore(saved_err, 2);
     restore(saved_out, 1);
@@ -112,15 +118,47 @@ static void what_does_not_hold_ends_it_with_nothing_written(void)
 static void what_is_no_script_does_nothing(void)
 {
     static const char *const scripts[] = {
-        "put a\n",      "put a b c\n",         "put a b ttl x\n", "what a\n",
-        "get\n",        "get a\\q\n",          "scan a\n",        "scan a b limit\n",
-        "rollback a\n", "rollback\nput a 1\n", "expect a\n",      "a b c d e f g h\n"};
+        "put a\n",    "put a b c\n",       "put a b ttl x\n",  "what a\n",     "get\n",
+        "get a\\q\n", "scan a\n",          "scan a b limit\n", "rollback a\n", "rollback\nput a 1\n",
+        "expect a\n", "a b c d e f g h\n", "put\t\tv\n",       "get\t\n"};
     for (size_t i = 0; i < sizeof scripts / sizeof scripts[0]; i++) {
         prepare();
         CU_ASSERT_EQUAL(script((struct cli){0}, scripts[i]), CLI_USAGE);
         CU_ASSERT_EQUAL(fake.timestamps, 0);
         CU_ASSERT(strstr(err, "line ") != NULL);
     }
+}
+
+static void what_is_wrong_is_said_in_one_line(void)
+{
+    char text[3001];
+    memset(text, 'x', 3000);
+    text[3000] = 0;
+    prepare();
+    CU_ASSERT_EQUAL(script((struct cli){0}, text), CLI_USAGE);
+    CU_ASSERT(strlen(err) < 200);
+    prepare();
+    CU_ASSERT_EQUAL(script((struct cli){0}, "del\t\n"), CLI_USAGE);
+    CU_ASSERT(strstr(err, "line 1: the key is empty") != NULL);
+}
+
+/* The standard output is full: what was only read is lost, what was written is done. */
+static void what_cannot_be_printed_is_a_failure_of_reads_only(void)
+{
+    FILE *full = fopen("/dev/full", "w");
+    CU_ASSERT_FATAL(full != NULL);
+    static const struct {
+        const char *text;
+        int code;
+    } cases[] = {{"get a\n", CLI_NOT_DONE}, {"get a\nput a 1\nrollback\n", CLI_NOT_DONE}, {"get a\nput a 1\n", CLI_OK}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        prepare();
+        to = full;
+        CU_ASSERT_EQUAL(script((struct cli){0}, cases[i].text), cases[i].code);
+        CU_ASSERT(strstr(err, "the standard output") != NULL);
+    }
+    to = NULL;
+    fclose(full);
 }
 
 static void a_conflict_is_exit_4_unless_a_retry_is_through(void)
@@ -144,6 +182,8 @@ int main(void)
         {"its lines are one transaction", its_lines_are_one_transaction},
         {"what does not hold ends it with nothing written", what_does_not_hold_ends_it_with_nothing_written},
         {"what is no script does nothing", what_is_no_script_does_nothing},
+        {"what is wrong is said in one line", what_is_wrong_is_said_in_one_line},
+        {"what cannot be printed is a failure of reads only", what_cannot_be_printed_is_a_failure_of_reads_only},
         {"a conflict is exit 4 unless a retry is through", a_conflict_is_exit_4_unless_a_retry_is_through},
     };
     return UNIT_MAIN("client/cli/txn", cases);

@@ -383,10 +383,13 @@ static void who_meets_a_lock_tries_again_and_has_it_looked_at(void)
     fake.locked = 5;
     CU_ASSERT_STRING_EQUAL(got(t, "a"), "a");
     CU_ASSERT_EQUAL(fake.locks_met, 5);
-    CU_ASSERT_EQUAL(fake.resolves, 2);
-    fake.locked = 1; /* once: it may be gone by itself */
+    CU_ASSERT(fake.resolves == 2 && fake.resolve_shard == 1);
+    fake.locked = 2;
+    CU_ASSERT_STRING_EQUAL(got(t, "z"), "z");
+    CU_ASSERT(fake.resolves == 3 && fake.resolve_shard == 2); /* where the lock is, not its home */
+    fake.locked = 1;                                          /* once: it may be gone by itself */
     CU_ASSERT_EQUAL(hf_put(h, text("a"), text("v"), 0, DEADLINE_MS, NULL), HF_OK);
-    CU_ASSERT_EQUAL(fake.resolves, 2);
+    CU_ASSERT_EQUAL(fake.resolves, 3);
     put(t, "b", "v");
     fake.locked = 2;
     CU_ASSERT_EQUAL(hf_txn_commit(t, DEADLINE_MS, NULL), HF_OK);

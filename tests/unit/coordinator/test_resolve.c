@@ -188,6 +188,25 @@ static void only_so_many_wait(void)
     resolve_deinit(&f.resolve);
 }
 
+/* What is kept for a shard is kept for ever, and numbers come from clients and shards. */
+static void shards_that_do_not_exist_leave_nothing(void)
+{
+    resolve_port_begin();
+    for (uint32_t i = 0; i < 100; i++) {
+        Hf__Entry__TxnId id = resolve_port_id(i);
+        id.home = SHARDS + 1 + i;
+        resolve_met(&f.resolve, &id, 2, 0);
+        CU_ASSERT_EQUAL(resolve_ask(&f.resolve, &(struct forward_client){0}, &id, 2, 5000 * MS, 0), HF_OK);
+        CU_ASSERT_EQUAL(f.code, HF_E_UNAVAILABLE);
+    }
+    CU_ASSERT(f.answers == 100 && f.sent_count == 0 && f.resolve.by_serial.count == 0 && f.resolve.shards.count == 0);
+    CU_ASSERT_EQUAL(ask(3, SHARDS + 1), HF_OK);
+    say(0, HF_OK, COMMITTED, 77);
+    CU_ASSERT(f.answers == 101 && f.code == HF_E_UNAVAILABLE && f.sent_count == 1);
+    CU_ASSERT(f.resolve.by_serial.count == 0 && f.resolve.shards.count == 1);
+    resolve_deinit(&f.resolve);
+}
+
 int main(void)
 {
     static const struct unit_case cases[] = {
@@ -197,6 +216,7 @@ int main(void)
         {"home forgets when every shard has it", home_forgets_when_every_shard_has_it},
         {"sweeps are paged and bounded", sweeps_are_paged_and_bounded},
         {"only so many wait", only_so_many_wait},
+        {"shards that do not exist leave nothing", shards_that_do_not_exist_leave_nothing},
     };
     return UNIT_MAIN("coordinator/resolve", cases);
 }

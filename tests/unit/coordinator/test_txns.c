@@ -42,7 +42,7 @@ static struct {
     int answers, code, locks;
     uint64_t timestamp, written;
     char text[256];
-    uint64_t now_ns;
+    uint64_t now_ns, patience_ms; /* the client's */
 } f;
 
 static Hf__Catalog__Routes routes;
@@ -115,6 +115,7 @@ static void begin(void)
     memset(&f, 0, sizeof f);
     f.next = 100;
     f.now_ns = 1000 * MS;
+    f.patience_ms = 5000;
     txnmake_routes(&routes);
     const struct txns_port port = {.routes = port_routes,
                                    .active = port_active,
@@ -137,7 +138,8 @@ static int try_begin(const char *writes, const char *reads, uint32_t home, uint6
 {
     struct txnmake m;
     txnmake(&m, writes, reads, home, session, 50);
-    return txns_begin(&f.txns, &(struct forward_client){.id = 7}, &m.request, f.now_ns + 5000 * MS, f.now_ns, f.text);
+    uint64_t deadline_ns = f.now_ns + f.patience_ms * MS;
+    return txns_begin(&f.txns, &(struct forward_client){.id = 7}, &m.request, deadline_ns, f.now_ns, f.text);
 }
 
 static void go(const char *writes, const char *reads)
@@ -402,6 +404,19 @@ static void silence_before_the_commit_is_undone_in_time(void)
     end();
 }
 
+static void locks_are_not_held_as_long_as_a_client_waits(void)
+{
+    begin();
+    f.patience_ms = 600000;
+    CU_ASSERT_EQUAL(try_begin("a0 b0", "", 1, 9), HF_OK);
+    say_prepared(1, 150);
+    pass(TXNS_WORK_MS - 1);
+    CU_ASSERT(!is_asked(1, HF__CLIENT__REQUEST__OP_ROLLBACK));
+    pass(1);
+    CU_ASSERT(f.answers == 0 && is_asked(1, HF__CLIENT__REQUEST__OP_ROLLBACK));
+    end();
+}
+
 static void after_the_commit_was_sent_only_home_is_definite(void)
 {
     go("a0 b0", "");
@@ -474,11 +489,12 @@ static void the_same_one_is_driven_once(void)
     for (size_t i = 0; i < 2 * TXNS_ONE_CLIENTS_MAX; i++)
         CU_ASSERT_EQUAL(try_begin("a0 b0", "", 1, 9), HF_OK);
     CU_ASSERT(f.txns.count == 1 && f.count == 1);
+    CU_ASSERT(f.answers == TXNS_ONE_CLIENTS_MAX + 1 && f.code == HF_E_OUTCOME_UNKNOWN); /* those that asked first */
     lock_both();
     say_committed(1, 171);
-    CU_ASSERT_EQUAL(f.answers, TXNS_ONE_CLIENTS_MAX);
+    CU_ASSERT_EQUAL(f.answers, 2 * TXNS_ONE_CLIENTS_MAX + 1);
     CU_ASSERT_EQUAL(try_begin("a0 b0", "", 1, 9), HF_OK);
-    CU_ASSERT(f.answers == TXNS_ONE_CLIENTS_MAX + 1 && f.code == HF_OK && f.timestamp == 171);
+    CU_ASSERT(f.answers == 2 * TXNS_ONE_CLIENTS_MAX + 2 && f.code == HF_OK && f.timestamp == 171);
     end();
 }
 
@@ -570,6 +586,7 @@ int main(int argc, char **argv)
         {"nobody knows when the session is gone", nobody_knows_when_the_session_is_gone},
         {"a refusal is definite only if nothing is unanswered", a_refusal_is_definite_only_if_nothing_is_unanswered},
         {"silence before the commit is undone in time", silence_before_the_commit_is_undone_in_time},
+        {"locks are not held as long as a client waits", locks_are_not_held_as_long_as_a_client_waits},
         {"after the commit was sent only home is definite", after_the_commit_was_sent_only_home_is_definite},
         {"a standby undoes what is not decided", a_standby_undoes_what_is_not_decided},
         {"a timestamp is waited for", a_timestamp_is_waited_for},

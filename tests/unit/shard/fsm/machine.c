@@ -106,6 +106,11 @@ void machine_report(void *ctx, uint64_t index, uint64_t term, uint32_t position,
     one.r.session = r->session;
     one.r.outcome = r->outcome;
     one.r.outcome_version = r->outcome_version;
+    one.r.state = r->state;
+    one.r.min_commit = r->min_commit;
+    one.r.commit = r->commit;
+    m->conflict = r->conflict != NULL ? *r->conflict : (struct fsm_conflict){0};
+    m->conflict.key = m->conflict.lock.key = (struct slice){0}; /* borrowed until here */
     buf_append(&m->results, &one, sizeof one);
 }
 
@@ -229,9 +234,11 @@ void machine_apply_silent(struct machine *m, struct slice data)
 
 const struct fsm_result *machine_run_many(struct machine *m, const Hf__Entry__Command *c, size_t n)
 {
+    uint64_t first = m->sequence + 1;
     arena_reset(&m->arena);
-    m->sequence += n;
-    return machine_apply(m, LOG_COMMAND, machine_batch(&m->arena, m->t, m->sequence - n + 1, c, n));
+    for (size_t i = 0; i < n; i++)
+        m->sequence += c[i].op == HF__ENTRY__OP__TXN_WHOLE && c[i].txn->n_writes > 1 ? c[i].txn->n_writes : 1;
+    return machine_apply(m, LOG_COMMAND, machine_batch(&m->arena, m->t, first, c, n));
 }
 
 const struct fsm_result *machine_run(struct machine *m, Hf__Entry__Command c)
@@ -270,6 +277,99 @@ static ProtobufCBinaryData random_value(struct random *r, struct arena *arena)
 
 #define SESSION_EVERY 40u /* entries at multiples open a session */
 #define MS ((uint64_t)1 << 16)
+
+bool machine_random_txns;
+
+#define TXN_EVERY 4u       /* entries to a transaction's number */
+#define TXN_GIVEN_UP 8u    /* numbers later it is rolled back */
+#define TXN_SEQ_FIRST 240u /* above most others of the session */
+
+/* Every second one is at home here. */
+static Hf__Entry__Txn *txn_of(uint64_t number, struct arena *arena)
+{
+    Hf__Entry__Txn *t = arena_alloc(arena, sizeof *t);
+    Hf__Entry__TxnId *id = arena_alloc(arena, sizeof *id);
+    hf__entry__txn__init(t);
+    hf__entry__txn_id__init(id);
+    id->home = number % 2 == 0 ? 3 : 7;
+    id->session = number * TXN_EVERY / SESSION_EVERY * SESSION_EVERY;
+    id->seq = TXN_SEQ_FIRST + number % (SESSION_EVERY / TXN_EVERY);
+    t->id = id;
+    return t;
+}
+
+static void random_writes(struct random *r, Hf__Entry__Txn *t, struct arena *arena)
+{
+    t->n_writes = (size_t)random_below(r, 4);
+    t->writes = arena_alloc(arena, (t->n_writes + 1) * sizeof *t->writes);
+    for (size_t i = 0; i < t->n_writes; i++) {
+        Hf__Entry__TxnWrite *w = t->writes[i] = arena_alloc(arena, sizeof *w);
+        uint64_t kind = random_below(r, 100);
+        hf__entry__txn_write__init(w);
+        w->op = kind < 60 ? HF__ENTRY__OP__PUT : kind < 88 ? HF__ENTRY__OP__DELETE : HF__ENTRY__OP__DELETE_PREFIX;
+        w->key = random_key(r, arena);
+        if (w->op == HF__ENTRY__OP__PUT)
+            w->value = random_value(r, arena);
+        if (w->op == HF__ENTRY__OP__PUT && random_below(r, 5) == 0)
+            w->ttl_ms = random_below(r, 30);
+    }
+}
+
+static void random_reads(struct random *r, Hf__Entry__Txn *t, struct arena *arena)
+{
+    t->n_reads = (size_t)random_below(r, 3);
+    t->reads = arena_alloc(arena, (t->n_reads + 1) * sizeof *t->reads);
+    for (size_t i = 0; i < t->n_reads; i++) {
+        Hf__Entry__TxnRead *read = t->reads[i] = arena_alloc(arena, sizeof *read);
+        hf__entry__txn_read__init(read);
+        read->key = random_key(r, arena);
+        read->range = random_below(r, 3) == 0;
+        if (read->range)
+            read->end = random_key(r, arena);
+    }
+}
+
+static Hf__Entry__Command txn_command(Hf__Entry__Txn *t, Hf__Entry__Op op)
+{
+    Hf__Entry__Command c = HF__ENTRY__COMMAND__INIT;
+    c.op = op;
+    c.txn = t;
+    if (t->id->home == 3) {
+        c.session = t->id->session;
+        c.seq = t->id->seq;
+    }
+    return c;
+}
+
+static Hf__Entry__Command random_txn(struct random *r, uint64_t index, uint64_t t_now, struct arena *arena)
+{
+    static const Hf__Entry__Op ops[] = {
+        HF__ENTRY__OP__TXN_WHOLE,  HF__ENTRY__OP__TXN_PREPARE, HF__ENTRY__OP__TXN_PREPARE,  HF__ENTRY__OP__TXN_PREPARE,
+        HF__ENTRY__OP__TXN_COMMIT, HF__ENTRY__OP__TXN_COMMIT,  HF__ENTRY__OP__TXN_ROLLBACK, HF__ENTRY__OP__TXN_FORGET};
+    static uint32_t others[] = {7, 9};
+    Hf__Entry__Op op = ops[random_below(r, sizeof ops / sizeof ops[0])];
+    Hf__Entry__Txn *t = txn_of(index / TXN_EVERY - random_below(r, 5), arena);
+    t->start = t_now - random_below(r, 12) * MS;
+    if (op == HF__ENTRY__OP__TXN_WHOLE || op == HF__ENTRY__OP__TXN_PREPARE)
+        random_writes(r, t, arena);
+    if (op == HF__ENTRY__OP__TXN_WHOLE)
+        random_reads(r, t, arena);
+    t->n_others = op == HF__ENTRY__OP__TXN_PREPARE && t->id->home == 3 ? (size_t)random_below(r, 3) : 0;
+    t->others = others;
+    t->ttl_ms = random_below(r, 20);
+    if (op == HF__ENTRY__OP__TXN_COMMIT)
+        t->commit = t_now - 1 - random_below(r, MS - 2); /* above what was stamped before, below what is now */
+    t->force = random_below(r, 2) == 0;
+    return txn_command(t, op);
+}
+
+/* Nothing stays locked for long. */
+static Hf__Entry__Command give_up(uint64_t index, struct arena *arena)
+{
+    Hf__Entry__Txn *t = txn_of(index / TXN_EVERY - TXN_GIVEN_UP, arena);
+    t->force = true;
+    return txn_command(t, HF__ENTRY__OP__TXN_ROLLBACK);
+}
 
 static Hf__Entry__Command random_command(struct random *r, uint64_t index, struct arena *arena)
 {
@@ -322,12 +422,18 @@ struct log_entry machine_random(uint64_t seed, uint64_t index, struct arena *are
     } else if (kind < 10) {
         e.data = machine_lease(arena, t + random_below(&r, 3000) * MS, t);
     } else if (kind < 15 && index > SESSION_EVERY) {
-        e.data = machine_session(arena, t, (index - 1) / SESSION_EVERY * SESSION_EVERY, random_below(&r, 60));
+        e.data = machine_session(arena, t, (index - 1) / SESSION_EVERY * SESSION_EVERY,
+                                 machine_random_txns && random_below(&r, 2) == 0 ? TXN_SEQ_FIRST + random_below(&r, 10)
+                                                                                 : random_below(&r, 60));
     } else {
         size_t n = 1 + random_below(&r, 6);
         Hf__Entry__Command *c = arena_alloc(arena, n * sizeof *c);
         for (size_t i = 0; i < n; i++)
-            c[i] = random_command(&r, index, arena);
+            c[i] = machine_random_txns && index > SESSION_EVERY * 2 && random_below(&r, 4) == 0
+                       ? random_txn(&r, index, t, arena)
+                       : random_command(&r, index, arena);
+        if (machine_random_txns && index > SESSION_EVERY * 2)
+            c[0] = give_up(index, arena);
         e.data = machine_batch(arena, t, 1 + random_below(&r, 5), c, n);
     }
     return e;

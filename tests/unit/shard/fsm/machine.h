@@ -16,10 +16,11 @@ struct machine {
     char dir[64];
     struct fsm_config config;
     struct fsm *fsm;
-    struct arena arena;          /* entries */
-    uint32_t feature_level;      /* of a machine that is created; 0: the program's */
-    uint64_t index, sequence, t; /* of the last entry made by hand */
-    struct buf results;          /* struct machine_result, all so far */
+    struct arena arena;           /* entries */
+    uint32_t feature_level;       /* of a machine that is created; 0: the program's */
+    uint64_t index, sequence, t;  /* of the last entry made by hand */
+    struct buf results;           /* struct machine_result, all so far */
+    struct fsm_conflict conflict; /* of the last of them; without keys */
 };
 
 /* Range [start, end), "" = open. Directory below /tmp, created and opened. */
@@ -57,6 +58,8 @@ const struct fsm_result *machine_apply(struct machine *m, enum log_kind kind, st
 /* Compares a latest get with `value` (NULL: not found). */
 bool machine_holds(struct machine *m, const char *key, const char *value);
 
+/* Whether there are transactions in the random histories; else they are what they were before there were any. */
+extern bool machine_random_txns;
 /* Entry `index` of the random history `seed`: a pure function of the two. */
 struct log_entry machine_random(uint64_t seed, uint64_t index, struct arena *arena);
 

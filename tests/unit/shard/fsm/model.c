@@ -1,40 +1,11 @@
 /* model.c: see model.h. */
-#include "tests/unit/shard/fsm/model.h"
+#include "tests/unit/shard/fsm/model_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "common/base/limits.h"
 #include "proto/pack.h"
-
-struct row { /* a version, or with `prefix` a prefix delete */
-    struct row *next;
-    struct slice key, value;
-    struct version version;
-    uint64_t expiry;
-    uint8_t space;
-    bool prefix, deleted;
-};
-
-struct outcome {
-    struct outcome *next;
-    uint64_t seq;
-    int code;
-    struct version version;
-};
-
-struct client {
-    struct client *next;
-    uint64_t id, last_used, done_below;
-    struct outcome *outcomes;
-};
-
-struct model {
-    struct arena arena;
-    struct row *rows; /* newest first */
-    struct client *clients;
-    bool catalog;
-};
 
 struct model *model_new(bool catalog)
 {
@@ -65,7 +36,7 @@ static const struct row *seen(const struct model *model, uint8_t space, struct s
     return NULL;
 }
 
-static struct row *add(struct model *model, const Hf__Entry__Command *c, struct version version)
+struct row *model_add(struct model *model, const Hf__Entry__Command *c, struct version version)
 {
     struct row *row = arena_zalloc(&model->arena, sizeof *row);
     row->next = model->rows;
@@ -79,12 +50,17 @@ static struct row *add(struct model *model, const Hf__Entry__Command *c, struct 
 static int execute(struct model *model, const Hf__Entry__Command *c, struct version version)
 {
     bool user = c->space == HF__ENTRY__SPACE__USER;
+    if (c->op == HF__ENTRY__OP__TXN_WHOLE)
+        return model_whole(model, c->txn, version);
+    if ((user && c->key.len > 0) || c->op == HF__ENTRY__OP__DELETE_PREFIX)
+        if (user && model_locked(model, pack_slice(c->key), c->op == HF__ENTRY__OP__DELETE_PREFIX, NULL, 0))
+            return HF_E_KEY_LOCKED;
     if (c->op == HF__ENTRY__OP__DELETE_PREFIX) {
         if (!user && c->key.len == 0)
             return HF_E_INVALID;
         if (!user && !model->catalog)
             return HF_E_WRONG_SHARD;
-        add(model, c, version)->prefix = true;
+        model_add(model, c, version)->prefix = true;
         return HF_OK;
     }
     if (c->key.len == 0)
@@ -97,7 +73,7 @@ static int execute(struct model *model, const Hf__Entry__Command *c, struct vers
         if (c->has_expected ? !holds : row != NULL)
             return HF_E_COMPARE_FAILED;
     }
-    struct row *row = add(model, c, version);
+    struct row *row = model_add(model, c, version);
     row->value = arena_copy(&model->arena, pack_slice(c->value));
     row->deleted = c->op == HF__ENTRY__OP__DELETE || (c->op == HF__ENTRY__OP__CAS && c->becomes_absent);
     if (c->op == HF__ENTRY__OP__PUT && c->ttl_ms > 0)
@@ -116,7 +92,7 @@ static void expire(struct model *model, uint64_t now)
 }
 
 /* Only this client is looked at for expiry, as the entry names only this one. */
-static struct client *client_of(struct model *model, uint64_t id, uint64_t now)
+struct client *model_client(struct model *model, uint64_t id, uint64_t now)
 {
     for (struct client **at = &model->clients; *at != NULL; at = &(*at)->next) {
         struct client *client = *at;
@@ -133,7 +109,7 @@ static struct client *client_of(struct model *model, uint64_t id, uint64_t now)
     return NULL;
 }
 
-static struct outcome *outcome_of(struct client *client, uint64_t seq)
+struct outcome *model_outcome(struct client *client, uint64_t seq)
 {
     struct outcome *o = client->outcomes;
     while (o != NULL && o->seq != seq)
@@ -141,7 +117,7 @@ static struct outcome *outcome_of(struct client *client, uint64_t seq)
     return o;
 }
 
-static void record(struct model *model, struct client *client, uint64_t seq, int code, struct version version)
+void model_record(struct model *model, struct client *client, uint64_t seq, int code, struct version version)
 {
     struct outcome *o = arena_zalloc(&model->arena, sizeof *o);
     *o = (struct outcome){.next = client->outcomes, .seq = seq, .code = code, .version = version};
@@ -153,22 +129,29 @@ static struct fsm_result run(struct model *model, const Hf__Entry__Command *c, s
     struct fsm_result r = {0};
     struct client *client = NULL;
     if (c->session != 0) {
-        client = client_of(model, c->session, version.t.t);
+        client = model_client(model, c->session, version.t.t);
         if (client == NULL)
             return (struct fsm_result){.code = HF_E_SESSION_UNKNOWN};
         if (c->done_below > client->done_below)
             client->done_below = c->done_below;
         if (c->seq < client->done_below || c->seq >= client->done_below + LIMIT_SESSION_WINDOW)
             return (struct fsm_result){.code = HF_E_SESSION_WINDOW};
-        struct outcome *o = outcome_of(client, c->seq);
+        struct outcome *o = model_outcome(client, c->seq);
         if (o != NULL)
             return (struct fsm_result){.code = o->code, .version = o->version};
+        Hf__Entry__TxnId id = HF__ENTRY__TXN_ID__INIT;
+        id.home = MODEL_GROUP;
+        id.session = c->session;
+        id.seq = c->seq;
+        const struct record *prepared = *model_txn(model, &id);
+        if (prepared != NULL && !prepared->committed)
+            return (struct fsm_result){.code = HF_E_INVALID};
     }
     r.code = execute(model, c, version);
     if (r.code == HF_OK)
         r.version = version;
-    if (client != NULL && r.code != HF_E_WRONG_SHARD)
-        record(model, client, c->seq, r.code, r.version);
+    if (client != NULL && r.code != HF_E_WRONG_SHARD && r.code != HF_E_KEY_LOCKED)
+        model_record(model, client, c->seq, r.code, r.version);
     return r;
 }
 
@@ -182,17 +165,26 @@ static struct fsm_result session_entry(struct model *model, uint64_t index, cons
         r.session = index;
         return r;
     }
-    struct client *client = client_of(model, e->fence_session, e->timestamp);
+    Hf__Entry__TxnId id = HF__ENTRY__TXN_ID__INIT;
+    id.home = MODEL_GROUP;
+    id.session = e->fence_session;
+    id.seq = e->fence_seq;
+    struct record **at = model_txn(model, &id);
+    struct client *client = model_client(model, e->fence_session, e->timestamp);
+    if (*at != NULL && (*at)->committed)
+        return (struct fsm_result){.outcome_version = {.t = {(*at)->commit}}};
+    if (*at != NULL)
+        *at = (*at)->next;
     if (client == NULL)
         r.code = HF_E_SESSION_UNKNOWN;
     else if (e->fence_seq < client->done_below || e->fence_seq >= client->done_below + LIMIT_SESSION_WINDOW)
         r.code = HF_E_SESSION_WINDOW;
     if (r.code != HF_OK)
         return r;
-    if (outcome_of(client, e->fence_seq) == NULL)
-        record(model, client, e->fence_seq, HF_E_FENCED, (struct version){0});
-    r.outcome = outcome_of(client, e->fence_seq)->code;
-    r.outcome_version = outcome_of(client, e->fence_seq)->version;
+    if (model_outcome(client, e->fence_seq) == NULL)
+        model_record(model, client, e->fence_seq, HF_E_FENCED, (struct version){0});
+    r.outcome = model_outcome(client, e->fence_seq)->code;
+    r.outcome_version = model_outcome(client, e->fence_seq)->version;
     return r;
 }
 
@@ -222,9 +214,14 @@ void model_apply(struct model *model, const struct log_entry *entry, struct buf 
                session_entry(model, entry->index, pack_unpack(&hf__entry__session_entry__descriptor, body, &arena)));
     } else {
         Hf__Entry__CommandBatch *batch = pack_unpack(&hf__entry__command_batch__descriptor, body, &arena);
-        for (size_t i = 0; i < batch->n_commands; i++)
+        struct version version = {{batch->timestamp}, batch->sequence};
+        for (size_t i = 0; i < batch->n_commands; i++) {
+            const Hf__Entry__Command *c = batch->commands[i];
             report(results, entry, (uint32_t)i,
-                   run(model, batch->commands[i], (struct version){{batch->timestamp}, batch->sequence + i}));
+                   c->txn != NULL && c->op != HF__ENTRY__OP__TXN_WHOLE ? model_run_txn(model, c, version)
+                                                                       : run(model, c, version));
+            version.seq += c->op == HF__ENTRY__OP__TXN_WHOLE && c->txn->n_writes > 1 ? c->txn->n_writes : 1;
+        }
     }
     arena_deinit(&arena);
 }
@@ -270,14 +267,20 @@ static bool same_item(const struct fsm_item *a, const struct fsm_item *b)
            version_compare(a->version, b->version) == 0;
 }
 
-/* All pages of a scan, joined; what the page bounds are makes no difference. */
-static bool pages_agree(const struct fsm_item *items, size_t count, struct fsm *fsm, struct fsm_scan scan,
-                        struct arena *arena)
+/* All pages of a scan, joined; what the page bounds are makes no difference. Or as far as nothing is locked. */
+static bool pages_agree(const struct model *model, const struct fsm_item *items, size_t count, struct fsm *fsm,
+                        struct fsm_scan scan, struct arena *arena)
 {
     size_t got = 0;
     struct fsm_page page = {.more = true};
     while (page.more) {
-        if (fsm_scan(fsm, &scan, arena, &page) != HF_OK || got + page.count > count)
+        int rc = fsm_scan(fsm, &scan, arena, &page);
+        bool user = scan.space == FSM_USER;
+        if (rc == HF_E_KEY_LOCKED)
+            return user && model_range_locked(model, scan.start, scan.end, scan.at.t);
+        struct slice from = scan.reverse && page.more ? page.next : scan.start,
+                     to = !scan.reverse && page.more ? page.next : scan.end;
+        if (rc != HF_OK || got + page.count > count || (user && model_range_locked(model, from, to, scan.at.t)))
             return false;
         for (size_t i = 0; i < page.count; i++, got++)
             if (!same_item(&page.items[i], &items[scan.reverse ? count - 1 - got : got]))
@@ -307,11 +310,15 @@ bool model_agrees(const struct model *model, struct fsm *fsm, struct random *ran
                             ((uint64_t)1 << 16);
         struct fsm_item *items;
         size_t count = model_scan(model, (uint8_t)scan.space, scan.at, now, &arena, &items);
-        same = pages_agree(items, count, fsm, scan, &arena);
+        same = pages_agree(model, items, count, fsm, scan, &arena);
         for (size_t i = 0; i < count && same; i++) {
             struct fsm_value v;
-            same = fsm_get(fsm, scan.space, items[i].key, scan.at, now, &arena, &v) == HF_OK &&
-                   slice_equal(v.value, items[i].value) && version_compare(v.version, items[i].version) == 0;
+            int rc = fsm_get(fsm, scan.space, items[i].key, scan.at, now, &arena, &v);
+            if (scan.space == FSM_USER && model_locked(model, items[i].key, false, NULL, scan.at.t))
+                same = rc == HF_E_KEY_LOCKED;
+            else
+                same = rc == HF_OK && slice_equal(v.value, items[i].value) &&
+                       version_compare(v.version, items[i].version) == 0;
         }
         if (!same)
             fprintf(stderr, "differs: at=%llu now=%llu space=%d reverse=%d\n", (unsigned long long)scan.at.t,

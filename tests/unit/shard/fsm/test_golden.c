@@ -17,11 +17,11 @@
 #include "shard/fsm/versions.h"
 #include "shard/fsm/vkey.h"
 #include "shard/store/store.h"
-#include "tests/unit/shard/fsm/machine.h"
+#include "tests/unit/shard/fsm/transact.h"
 #include "tests/unit/unit.h"
 
 #define FILE_BYTES_MAX (1u << 20)
-#define VERSIONS 3 /* how many formats are in tests/golden/fsm */
+#define VERSIONS 4 /* how many formats are in tests/golden/fsm */
 
 /* ---- what is in it ---- */
 
@@ -76,8 +76,26 @@ static void write_first(struct machine *m)
     machine_run(m, machine_put("z", "of another shard"));
 }
 
+/* One prepared at home, one elsewhere, one committed that others do not have yet. */
+static void transactions(struct machine *m)
+{
+    Hf__Entry__Txn *home = transact(TRANSACT_GROUP, 4, 2, m->t + 1), *other = transact(TRANSACT_OTHER, 99, 5, m->t + 1),
+                   *done = transact(TRANSACT_GROUP, 4, 3, m->t + 1);
+    transact_put_for(home, "h", "for a while", 1000);
+    transact_delete(home, "i");
+    transact_other(home, TRANSACT_OTHER);
+    transact_delete_prefix(other, "j/");
+    transact_put(done, "e", "committed");
+    transact_other(done, TRANSACT_OTHER);
+    Hf__Entry__Command c[] = {transact_prepare(home), transact_prepare(other), transact_prepare(done),
+                              transact_commit(done, m->t + 1)};
+    m->sequence += 65536;
+    must(machine_run_many(m, c, 4)->code == HF_OK && machine_last(m)->r.code == HF_OK);
+    transact_reset();
+}
+
 /* Version N begins with feature level N. Version 2 holds a consistency check, version 3 also the mark of a leader that went
- * on from a ceiling. */
+ * on from a ceiling, version 4 transactions. */
 static void write_second(struct machine *m, int version)
 {
     m->t += UINT64_C(5000) << 16;
@@ -93,6 +111,8 @@ static void write_second(struct machine *m, int version)
         machine_apply(m, LOG_COMMAND, machine_check(&m->arena, m->t));
     if (version >= 3)
         machine_apply_silent(m, machine_restart(&m->arena, m->t));
+    if (version >= 4)
+        transactions(m);
 }
 
 static void check_state(struct machine *m, int version)
@@ -111,6 +131,8 @@ static void check_state(struct machine *m, int version)
     CU_ASSERT(machine_holds(m, "a", "second") && machine_holds(m, "lives", "for a minute"));
     CU_ASSERT(machine_holds(m, "gone", NULL) && machine_holds(m, "fix/1", NULL));
     CU_ASSERT(machine_holds(m, "c", "2") && machine_holds(m, "c/7", "a gap before"));
+    CU_ASSERT(info->txns == (version >= 4 ? 3 : 0) && info->locks == (version >= 4 ? 3 : 0));
+    CU_ASSERT(version < 4 || machine_holds(m, "e", "committed"));
     m->t += UINT64_C(60000) << 16;
     CU_ASSERT(machine_holds(m, "lives", NULL));
 }
@@ -120,7 +142,7 @@ static void check_sessions(struct machine *m)
 {
     CU_ASSERT(machine_run(m, machine_in_session(machine_put("c", "9"), 3, 2, 2))->code == HF_E_COMPARE_FAILED);
     const struct fsm_result *r = machine_run(m, machine_in_session(machine_put("c", "9"), 3, 3, 2));
-    CU_ASSERT(r->code == HF_OK && r->version.seq < m->sequence - 1);
+    CU_ASSERT(r->code == HF_OK && r->version.t.t < m->t);
     CU_ASSERT(machine_run(m, machine_in_session(machine_put("c", "9"), 3, 1, 1))->code == HF_E_SESSION_WINDOW);
     CU_ASSERT(machine_run(m, machine_in_session(machine_put("c", "9"), 3, 5, 2))->code == HF_E_FENCED);
     CU_ASSERT(machine_holds(m, "c", "2"));
@@ -185,6 +207,26 @@ static void say_session(struct buf *out, struct slice key, struct slice value)
     free(s.ring);
 }
 
+static void say_txn(struct buf *out, struct slice value, struct arena *arena)
+{
+    static const char *const ops[] = {"none", "put", "delete", "cas", "delete prefix"};
+    const Hf__Entry__TxnRecord *r = pack_unpack(&hf__entry__txn_record__descriptor, value, arena);
+    CU_ASSERT_FATAL(r != NULL && r->txn != NULL && r->txn->id != NULL);
+    say(out, "t home %u session %" PRIu64 " seq %" PRIu64 " %s", r->txn->id->home, r->txn->id->session, r->txn->id->seq,
+        r->state == HF__ENTRY__TXN_STATE__COMMITTED ? "committed" : "prepared");
+    say(out, " start %" PRIu64 " above %" PRIu64 " expires %" PRIu64 " commit %" PRIu64 " others", r->txn->start,
+        r->min_commit, r->expires, r->commit);
+    for (size_t i = 0; i < r->txn->n_others; i++)
+        say(out, " %u", r->txn->others[i]);
+    for (size_t i = 0; i < r->txn->n_writes; i++) {
+        const Hf__Entry__TxnWrite *w = r->txn->writes[i];
+        say(out, "; %s", ops[w->op]);
+        say_bytes(out, pack_slice(w->key));
+        say_bytes(out, pack_slice(w->value));
+        say(out, " for %" PRIu64, w->ttl_ms);
+    }
+}
+
 /* Each row: what it says, then its bytes. */
 static void say_rows(struct machine *m, struct buf *out)
 {
@@ -200,6 +242,8 @@ static void say_rows(struct machine *m, struct buf *out)
         }
         if (part[0].data[0] == VKEY_SESSION)
             say_session(out, part[0], part[1]);
+        else if (part[0].data[0] == VKEY_TXN)
+            say_txn(out, part[1], &arena);
         else if (part[0].data[0] == VKEY_META)
             say_bytes(out, part[0]);
         else
