@@ -16,6 +16,7 @@
 void fake_init(struct fake *f, int port)
 {
     memset(f, 0, sizeof *f);
+    pthread_mutex_init(&f->txn_lock, NULL);
     f->hints = true;
     f->leader = FAKE_A;
     f->routed_leader = FAKE_A;
@@ -118,19 +119,20 @@ static bool write_at_leader(struct fake *f, uint32_t shard, const Hf__Client__Re
 
 HF_PRINTF(2, 3) static void note(struct fake *f, const char *format, ...)
 {
-    size_t size = strlen(f->txn_text);
+    size_t size = strlen(f->txn.text);
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(f->txn_text + size, sizeof f->txn_text - size, format, arguments);
+    vsnprintf(f->txn.text + size, sizeof f->txn.text - size, format, arguments);
     va_end(arguments);
 }
 
 static void note_txn(struct fake *f, const Hf__Client__Request *q)
 {
     const Hf__Client__Txn *t = q->txn;
-    f->txn_text[0] = 0;
-    f->txn_start = t->start;
-    f->txn_shard = q->shard;
+    pthread_mutex_lock(&f->txn_lock);
+    f->txn.text[0] = 0;
+    f->txn.start = t->start;
+    f->txn.shard = q->shard;
     for (size_t i = 0; i < t->n_writes; i++) {
         const Hf__Entry__TxnWrite *w = t->writes[i];
         char sign = w->op == HF__ENTRY__OP__PUT ? '+' : w->op == HF__ENTRY__OP__DELETE ? '-' : '*';
@@ -138,7 +140,7 @@ static void note_txn(struct fake *f, const Hf__Client__Request *q)
         if (sign == '+')
             note(f, "=%.*s", (int)w->value.len, (const char *)w->value.data);
         note(f, " ");
-        f->txn_ttl = w->ttl_ms;
+        f->txn.ttl = w->ttl_ms;
     }
     for (size_t i = 0; i < t->n_reads; i++) {
         const Hf__Entry__TxnRead *r = t->reads[i];
@@ -148,6 +150,16 @@ static void note_txn(struct fake *f, const Hf__Client__Request *q)
         else
             note(f, "?%.*s ", (int)r->key.len, (const char *)r->key.data);
     }
+    pthread_mutex_unlock(&f->txn_lock);
+}
+
+const struct fake_txn *fake_noted(struct fake *f)
+{
+    static struct fake_txn noted;
+    pthread_mutex_lock(&f->txn_lock);
+    noted = f->txn;
+    pthread_mutex_unlock(&f->txn_lock);
+    return &noted;
 }
 
 /* True: a lock is in its way. */

@@ -22,6 +22,12 @@ struct fake_session {
     int executed[FAKE_SEQS]; /* how often each seq was */
 };
 
+struct fake_txn {
+    char text[FAKE_TXN_TEXT]; /* "+key=value " "-key " "*prefix " "?key " "?[start,end) " */
+    uint64_t start, ttl;      /* ttl: of its last write */
+    uint32_t shard;
+};
+
 struct fake {
     /* Knobs: set before fake_start, or later through the atomics. */
     bool hints;                        /* NOT_LEADER names the leader */
@@ -55,10 +61,8 @@ struct fake {
     _Atomic int timestamps; /* asked of the coordinator */
     _Atomic int txns_at_shard, txns_at_coordinator, resolves, locks_met;
     _Atomic uint32_t resolve_shard; /* that the last one named */
-    char
-        txn_text[FAKE_TXN_TEXT]; /* of the last transaction: "+key=value " "-key " "*prefix " "?key " "?[start,end) " */
-    uint64_t txn_start, txn_ttl; /* of it; the ttl of its last write */
-    uint32_t txn_shard;
+    pthread_mutex_t txn_lock;
+    struct fake_txn txn; /* the last one; under txn_lock: fake_noted */
 
     uint64_t told;             /* the mark of its last RESTART_ABOVE */
     struct net_peer late_peer; /* whose scan waits for the next one */
@@ -80,3 +84,6 @@ struct fake {
 void fake_init(struct fake *f, int port); /* A leads, the routes say so, nothing goes wrong */
 void fake_start(struct fake *f);
 void fake_stop(struct fake *f);
+
+/* What was noted of the last transaction, for the one thread that asks; until the next call. */
+const struct fake_txn *fake_noted(struct fake *f);

@@ -88,15 +88,15 @@ static void its_lines_are_one_transaction(void)
                            "expect a 1\nexpect-absent y"),
                     CLI_OK);
     CU_ASSERT_STRING_EQUAL(err, "");
-    CU_ASSERT_STRING_EQUAL(fake.txn_text, "+a=1 +k x=2 +b c=d e -y *z ?b ?[a,c) ");
+    CU_ASSERT_STRING_EQUAL(fake_noted(&fake)->text, "+a=1 +k x=2 +b c=d e -y *z ?b ?[a,c) ");
     CU_ASSERT(begins("d e\nb\na\t1\nb\tb\nb c\td e\ncommitted 1"));
     prepare();
     CU_ASSERT_EQUAL(script((struct cli){.json = true}, "put\ta\t\nget a\n"), CLI_OK);
-    CU_ASSERT_STRING_EQUAL(fake.txn_text, "+a= ");
+    CU_ASSERT_STRING_EQUAL(fake_noted(&fake)->text, "+a= ");
     CU_ASSERT(begins("{\"key\":\"a\",\"value\":\"\",\"version\":\"0.0\"}\n{\"committed\":\"1"));
     prepare();
     CU_ASSERT_EQUAL(script((struct cli){.hex = true}, "put 6b 76\nget 6b\n"), CLI_OK);
-    CU_ASSERT_STRING_EQUAL(fake.txn_text, "+k=v ");
+    CU_ASSERT_STRING_EQUAL(fake_noted(&fake)->text, "+k=v ");
 }
 
 static void what_does_not_hold_ends_it_with_nothing_written(void)
@@ -173,7 +173,7 @@ static void a_conflict_is_exit_4_unless_a_retry_is_through(void)
     fake.conflict_above = 5000;
     CU_ASSERT_EQUAL(script((struct cli){.retry = 2}, "get a\nput a 1\n"), CLI_OK);
     CU_ASSERT(begins("a\ncommitted 50")); /* of the last try only */
-    CU_ASSERT(fake.txn_start > 5000);
+    CU_ASSERT(fake_noted(&fake)->start > 5000);
 }
 
 int main(void)

@@ -164,8 +164,9 @@ static void a_commit_validates_just_what_was_told(void)
     uint64_t timestamp = 0;
     CU_ASSERT_EQUAL(hf_txn_commit(t, DEADLINE_MS, &timestamp), HF_OK);
     CU_ASSERT(timestamp > hf_txn_start(t));
-    CU_ASSERT_EQUAL(memcmp(fake.txn_text, "+a0=1 ?y ?[a,a", 14), 0); /* to the first key behind a, with a byte 0 */
-    CU_ASSERT_EQUAL(fake.txn_start, 1001);
+    CU_ASSERT_EQUAL(memcmp(fake_noted(&fake)->text, "+a0=1 ?y ?[a,a", 14),
+                    0); /* to the first key behind a, with a byte 0 */
+    CU_ASSERT_EQUAL(fake_noted(&fake)->start, 1001);
     CU_ASSERT_EQUAL(hf_txn_put(t, text("a"), text("b"), 0), HF_E_INVALID); /* it ended */
     end(&h, t);
     CU_ASSERT_EQUAL(fake.txns_at_shard, 1);
@@ -181,7 +182,7 @@ static void pages_side_by_side_are_one_range(void)
     CU_ASSERT_STRING_EQUAL(scanned(t, "b", "d", 0, 1), "c=c b=b ");
     put(t, "k", "v");
     CU_ASSERT_EQUAL(hf_txn_commit(t, DEADLINE_MS, NULL), HF_OK);
-    CU_ASSERT_STRING_EQUAL(fake.txn_text, "+k=v ?[a,z) ");
+    CU_ASSERT_STRING_EQUAL(fake_noted(&fake)->text, "+k=v ?[a,z) ");
     end(&h, t);
 }
 
@@ -202,8 +203,8 @@ static void writes_go_out_in_their_order_and_once(void)
     CU_ASSERT_EQUAL(hf_txn_del(t, text("b")), HF_OK);
     CU_ASSERT_EQUAL(hf_txn_put(t, text("t"), text("6"), 7000), HF_OK);
     CU_ASSERT_EQUAL(hf_txn_commit(t, DEADLINE_MS, NULL), HF_OK);
-    CU_ASSERT_STRING_EQUAL(fake.txn_text, "+z=1 *p +a=4 +p1=5 -b +t=6 ");
-    CU_ASSERT_EQUAL(fake.txn_ttl, 7000);
+    CU_ASSERT_STRING_EQUAL(fake_noted(&fake)->text, "+z=1 *p +a=4 +p1=5 -b +t=6 ");
+    CU_ASSERT_EQUAL(fake_noted(&fake)->ttl, 7000);
     end(&h, t);
 }
 
@@ -227,7 +228,7 @@ static void committed_at(const char *key, const char *read, const char *other, i
     CU_ASSERT_EQUAL(fake.txns_at_coordinator, at_coordinator);
     CU_ASSERT_EQUAL(fake.sessions_opened, key != NULL);
     if (key && at_coordinator)
-        CU_ASSERT_EQUAL(fake.txn_shard, key[0] < 'm' ? 1 : 2);
+        CU_ASSERT_EQUAL(fake_noted(&fake)->shard, key[0] < 'm' ? 1 : 2);
     end(&h, t);
 }
 
@@ -255,8 +256,8 @@ static void what_only_read_in_several_shards_is_validated_without_a_session(void
     uint64_t timestamp = 0;
     CU_ASSERT_EQUAL(hf_txn_commit(t, DEADLINE_MS, &timestamp), HF_OK);
     CU_ASSERT(timestamp > hf_txn_start(t));
-    CU_ASSERT_STRING_EQUAL(fake.txn_text, "?a ?z ");
-    CU_ASSERT_EQUAL(fake.txn_shard, 0);
+    CU_ASSERT_STRING_EQUAL(fake_noted(&fake)->text, "?a ?z ");
+    CU_ASSERT_EQUAL(fake_noted(&fake)->shard, 0);
     end(&h, t);
     CU_ASSERT_EQUAL(fake.sessions_opened, 0);
 }
@@ -323,8 +324,8 @@ static void run_begins_again_above_the_conflict(void)
     runs = 0;
     CU_ASSERT_EQUAL(hf_txn_run(h, write_two, NULL, NULL, &timestamp), HF_OK);
     CU_ASSERT_EQUAL(runs, 4);
-    CU_ASSERT(fake.txn_start > 5000);
-    CU_ASSERT(timestamp > fake.txn_start);
+    CU_ASSERT(fake_noted(&fake)->start > 5000);
+    CU_ASSERT(timestamp > fake_noted(&fake)->start);
     fake.conflicts = 1000000;
     struct hf_txn_options options = {.deadline_ms = 300};
     uint64_t began = clock_boot_ns();
@@ -457,9 +458,9 @@ static void a_prefix_over_shards_is_deleted_by_a_transaction(void)
     CU_ASSERT_EQUAL(hf_delete_prefix(h, text(""), DEADLINE_MS, &version), HF_OK);
     CU_ASSERT_EQUAL(fake.txns_at_coordinator, 3);
     CU_ASSERT_EQUAL(fake.executed, 1);
-    CU_ASSERT_STRING_EQUAL(fake.txn_text, "* ");
-    CU_ASSERT(fake.txn_start > 7000);
-    CU_ASSERT(version.timestamp > fake.txn_start && version.sequence == 0);
+    CU_ASSERT_STRING_EQUAL(fake_noted(&fake)->text, "* ");
+    CU_ASSERT(fake_noted(&fake)->start > 7000);
+    CU_ASSERT(version.timestamp > fake_noted(&fake)->start && version.sequence == 0);
     CU_ASSERT_EQUAL(hf_delete_prefix(h, text("a"), DEADLINE_MS, &version), HF_OK); /* one shard: as ever */
     CU_ASSERT_EQUAL(fake.txns_at_coordinator + fake.txns_at_shard, 3);
     fake.conflicts = 1000000;
@@ -483,7 +484,7 @@ static void a_commit_may_be_a_future(void)
     CU_ASSERT_EQUAL(hf_future_conflict(f, NULL), 0);
     hf_future_free(f);
     end(&h, NULL);
-    CU_ASSERT_STRING_EQUAL(fake.txn_text, "+a=1 +z=2 ");
+    CU_ASSERT_STRING_EQUAL(fake_noted(&fake)->text, "+a=1 +z=2 ");
 }
 
 int main(void)
