@@ -109,6 +109,9 @@ void machine_report(void *ctx, uint64_t index, uint64_t term, uint32_t position,
     one.r.state = r->state;
     one.r.min_commit = r->min_commit;
     one.r.commit = r->commit;
+    if (r->conflict != NULL && r->conflict->lock.id.home != 0)
+        snprintf(m->locked, sizeof m->locked, "%.*s", (int)r->conflict->lock.key.size,
+                 (const char *)r->conflict->lock.key.data);
     m->conflict = r->conflict != NULL ? *r->conflict : (struct fsm_conflict){0};
     m->conflict.key = m->conflict.lock.key = (struct slice){0}; /* borrowed until here */
     buf_append(&m->results, &one, sizeof one);

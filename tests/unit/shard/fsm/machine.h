@@ -21,6 +21,7 @@ struct machine {
     uint64_t index, sequence, t;  /* of the last entry made by hand */
     struct buf results;           /* struct machine_result, all so far */
     struct fsm_conflict conflict; /* of the last of them; without keys */
+    char locked[16];              /* the beginning of the locked key of the last that met a lock */
 };
 
 /* Range [start, end), "" = open. Directory below /tmp, created and opened. */

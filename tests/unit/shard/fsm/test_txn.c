@@ -246,6 +246,12 @@ static void within_a_batch(void)
     for (size_t i = 0; i < 7; i++)
         CU_ASSERT_EQUAL(r[before + i].r.code, codes[i]);
     CU_ASSERT_EQUAL(fsm_info(m.fsm)->locks, 0);
+    later(2);
+    Hf__Entry__Txn *three = foreign(3, "held"); /* who meets the lock hears of it, though it goes in the same batch */
+    CU_ASSERT_EQUAL(prepare(three), HF_OK);
+    Hf__Entry__Command gone[] = {machine_put("held", "x"), transact_rollback(three, true)};
+    machine_run_many(&m, gone, 2);
+    CU_ASSERT_STRING_EQUAL(m.locked, "held");
     stop();
 }
 
