@@ -153,7 +153,8 @@ static void let_go_below(struct txnset *s, struct slice prefix)
     size_t first = txnset_place(s, prefix), last = first;
     while (last < s->keys_count && slice_has_prefix(s->keys[last]->key, prefix))
         let_go(s, s->keys[last++]);
-    memmove(&s->keys[first], &s->keys[last], (s->keys_count - last) * sizeof(struct txnset_write *));
+    if (last > first)
+        memmove(&s->keys[first], &s->keys[last], (s->keys_count - last) * sizeof(struct txnset_write *));
     s->keys_count -= last - first;
     size_t kept = 0;
     for (size_t i = 0; i < s->prefixes_count; i++) {
