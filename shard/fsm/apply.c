@@ -108,6 +108,12 @@ struct version_value apply_value(struct slice payload, uint64_t ttl_ms, struct v
     return value;
 }
 
+static void do_put(struct applying *a, const Hf__Entry__Command *c, struct slice prefix, struct version version)
+{
+    struct version_value value = apply_value(pack_slice(c->value), c->ttl_ms, version);
+    apply_version(a, prefix, version, &value);
+}
+
 static int do_cas(struct applying *a, const Hf__Entry__Command *c, struct slice prefix, struct version version,
                   int *out_code)
 {
@@ -167,8 +173,7 @@ static int execute(struct applying *a, const Hf__Entry__Command *c, struct versi
     struct slice prefix = vkey_prefix(&a->fsm->turn, VKEY_DATA, (uint8_t)c->space, pack_slice(c->key));
     switch ((int)c->op) {
     case HF__ENTRY__OP__PUT:
-        apply_version(a, prefix, version,
-                      &(struct version_value[]){apply_value(pack_slice(c->value), c->ttl_ms, version)}[0]);
+        do_put(a, c, prefix, version);
         return HF_OK;
     case HF__ENTRY__OP__DELETE:
         apply_version(a, prefix, version, &(struct version_value){.flags = VERSION_DELETE});

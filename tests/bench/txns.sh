@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # txns.sh: transactions a second on 2 shards x 3 and 2 coordinators, two keys each, in one shard and in two. txns.sh --help
 #
-# Each transaction reads and writes two keys, drawn uniformly. Puts stand beside them as what one write costs. The rounds of all rows
+# Each transaction writes two keys, drawn uniformly, and reads none. Puts stand beside them as what one write costs. The rounds of all rows
 # take turns; a figure is the median of its rounds. Conflicts: of all commits, those that were refused because another was first.
 set -u -o pipefail
 export LC_ALL=C
