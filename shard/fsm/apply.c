@@ -13,7 +13,13 @@
 #include "shard/fsm/apply_internal.h"
 #include "shard/fsm/meta.h"
 
-enum opcode { OPCODE_COMMANDS = 0x01, OPCODE_LEASE = 0x02, OPCODE_CHECK = FSM_OPCODE_CHECK, OPCODE_SESSION = 0x13 };
+enum opcode {
+    OPCODE_COMMANDS = 0x01,
+    OPCODE_LEASE = 0x02,
+    OPCODE_CHECK = FSM_OPCODE_CHECK,
+    OPCODE_COLLECT = FSM_OPCODE_COLLECT,
+    OPCODE_SESSION = 0x13
+};
 
 struct apply_result {
     uint64_t index, term;
@@ -146,6 +152,7 @@ int apply_marker(struct applying *a, uint8_t space, struct slice prefix, struct 
     int code = markers_add(&a->fsm->markers, space, prefix, version);
     if (code != HF_OK)
         return code;
+    apply_collect_marker(a, version);
     apply_put(a, vkey_versioned(vkey_prefix(&a->fsm->turn, VKEY_MARKER, space, prefix), version), slice_make(NULL, 0));
     return HF_OK;
 }
@@ -194,7 +201,7 @@ static int execute(struct applying *a, const Hf__Entry__Command *c, struct versi
 /* Refusals that say "not here" or "not now" are not outcomes: the request has not run and may still run. */
 static bool is_outcome(int code)
 {
-    return code != HF_E_LIMIT && code != HF_E_WRONG_SHARD && code != HF_E_KEY_LOCKED;
+    return code != HF_E_LIMIT && code != HF_E_WRONG_SHARD && code != HF_E_KEY_LOCKED && code != HF_E_TOO_OLD;
 }
 
 /* One command with its session: at most once per (session, seq). */
@@ -273,6 +280,7 @@ static int apply_commands(struct applying *a, const Hf__Entry__CommandBatch *bat
     struct version version = {.t = {batch->timestamp}, .seq = batch->sequence};
     must(batch->sequence <= UINT64_MAX - count * (LIMIT_TXN_KEYS + 1) && count <= UINT32_MAX);
     must(version_compare(version, a->info.newest) > 0 || planted_bug("clock.sequence_anew")); /* I8 */
+    must(version.t.t >= a->info.collected.below.t || planted_bug("clock.sequence_anew"));
     for (size_t i = 0; i < count; i++) {
         const Hf__Entry__Command *c = batch->commands[i];
         struct fsm_result result = {0};
@@ -343,6 +351,15 @@ static void apply_check(struct applying *a)
     add_result(a, 0, &(struct fsm_result){0});
 }
 
+static int collect(struct applying *a, const Hf__Entry__CollectEntry *e)
+{
+    if (a->info.feature_level < FSM_FEATURE_COLLECT)
+        halt(a, "feature level below 5, opcode", OPCODE_COLLECT);
+    int rc = apply_collect(a, e);
+    add_result(a, 0, &(struct fsm_result){0});
+    return rc;
+}
+
 static void *unpack(const struct applying *a, const ProtobufCMessageDescriptor *type, struct slice payload)
 {
     void *message = pack_unpack(type, payload, &a->fsm->turn);
@@ -367,6 +384,8 @@ static int apply_command(struct applying *a)
         (void)unpack(a, &hf__entry__check_entry__descriptor, payload);
         apply_check(a);
         return HF_OK;
+    case OPCODE_COLLECT:
+        return collect(a, unpack(a, &hf__entry__collect_entry__descriptor, payload));
     case OPCODE_SESSION:
         apply_session(a, unpack(a, &hf__entry__session_entry__descriptor, payload));
         return HF_OK;
@@ -467,6 +486,7 @@ static void commit(struct applying *a)
     sessions_commit(&fsm->sessions);
     markers_commit(&fsm->markers);
     txns_commit(&fsm->txns);
+    apply_collect_commit(a);
     if (a->new_members)
         fsm->members_at = 1 - fsm->members_at;
     fsm->info = a->info;
@@ -488,12 +508,14 @@ int fsm_apply(struct fsm *fsm, const struct log_entry *entries, size_t count, fs
         return HF_OK;
     must(!fsm->busy); /* a report may read, not apply */
     fsm->busy = true;
-    struct applying a = {.fsm = fsm, .info = fsm->info};
+    struct applying a = {.fsm = fsm, .info = fsm->info, .sweep = fsm->sweep};
     a.bug_twice = planted_bug("fsm.apply_twice");
     a.bug_overlay = planted_bug("fsm.ignore_overlay");
     int rc = HF_OK;
-    for (size_t i = 0; i < count && rc == HF_OK; i++)
+    for (size_t i = 0; i < count && rc == HF_OK; i++) {
+        must(count == 1 || !fsm_is_collect(&entries[i])); /* it goes by what is written */
         rc = apply_entry(&a, &entries[i]);
+    }
     if (rc == HF_OK)
         rc = write_batch(&a);
     if (rc == HF_OK) {

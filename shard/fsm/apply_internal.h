@@ -3,13 +3,23 @@
  * Position: apply.c (entries, plain commands) and apply_txn.c (commands of transactions) only. */
 #pragma once
 
+#include "common/sys/failpoint.h"
 #include "proto/entry.pb-c.h"
 #include "shard/fsm/fsm_internal.h"
+
+struct apply_dropped { /* a marker's record that is removed */
+    struct apply_dropped *next;
+    uint8_t space;
+    struct slice prefix;
+    struct version version;
+};
 
 struct applying {
     struct fsm *fsm;
     struct fsm_info info; /* what fsm->info becomes */
-    struct sum sum;       /* of what the entry in hand does */
+    struct sweep sweep;   /* what fsm->sweep becomes */
+    struct apply_dropped *dropped;
+    struct sum sum; /* of what the entry in hand does */
     const struct log_entry *entry;
     bool new_members;
     bool bug_twice, bug_overlay; /* planted */
@@ -26,6 +36,18 @@ HF_CHECKED int apply_marker(struct applying *a, uint8_t space, struct slice pref
 
 /* How many distinct prefixes more may be deleted; what prepared transactions may still delete is taken off. */
 size_t apply_markers_left(const struct applying *a);
+
+/* A step of collection, alone in its batch. Not HF_OK: local trouble, the batch must be given up (I6). */
+HF_CHECKED int apply_collect(struct applying *a, const Hf__Entry__CollectEntry *e);
+/* A marker of that version is about to be written: below the pass under way, whose look at what it hides may be over? */
+void apply_collect_marker(struct applying *a, struct version version);
+/* The batch is written: memory follows. */
+void apply_collect_commit(struct applying *a);
+/* Nobody may go by what was read at `start` any more. */
+static inline bool apply_collected(const struct applying *a, uint64_t start)
+{
+    return start < a->info.collected.below.t && !planted_bug("collect.unfenced");
+}
 
 /* A command of a prepared transaction, or to prepare one. Not HF_OK: local trouble, the batch must be given up (I6). */
 HF_CHECKED int apply_txn(struct applying *a, const Hf__Entry__Command *c, struct version version,

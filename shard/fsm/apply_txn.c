@@ -203,6 +203,8 @@ int apply_txn_whole(struct applying *a, const Hf__Entry__Command *c, struct vers
 {
     const Hf__Entry__Txn *t = c->txn;
     out->code = c->space != HF__ENTRY__SPACE__USER ? HF_E_INVALID : check_writes(a, t);
+    if (out->code == HF_OK && apply_collected(a, t->start))
+        out->code = HF_E_TOO_OLD;
     if (out->code == HF_OK && count_prefixes(t) > apply_markers_left(a))
         out->code = HF_E_LIMIT;
     int rc = out->code == HF_OK ? check_newer(a, t, out, &out->code) : HF_OK;
@@ -282,6 +284,8 @@ static int check_prepare(struct applying *a, const Hf__Entry__Txn *t, const stru
     out->code = check_writes(a, t);
     if (out->code == HF_OK && t->n_writes == 0)
         out->code = HF_E_INVALID;
+    if (out->code == HF_OK && apply_collected(a, t->start))
+        out->code = HF_E_TOO_OLD;
     uint64_t bytes = protobuf_c_message_get_packed_size(&t->base);
     if (out->code == HF_OK && (txns->by_id.count >= LIMIT_TXNS || txns->bytes + bytes > LIMIT_TXNS_BYTES ||
                                count_prefixes(t) > apply_markers_left(a)))

@@ -94,6 +94,23 @@ int fsm_create(const struct fsm_config *config, const struct fsm_genesis *genesi
     return rc == HF_OK ? sync_parent(config->dir) : rc;
 }
 
+/* The rest of the record that meta_load has looked at. */
+static int load_sweep(struct fsm *fsm)
+{
+    struct buf bytes = {0};
+    int rc = store_get(fsm->store, meta_key_collect(), &bytes);
+    const Hf__Entry__CollectRecord *r = rc == HF_OK ? meta_collect(buf_slice(&bytes), &fsm->turn) : NULL;
+    if (r != NULL) {
+        if (r->at.len > 0)
+            buf_append(&fsm->sweep_at, r->at.data, r->at.len);
+        fsm->sweep = (struct sweep){
+            .markers = r->markers, .late = r->late, .within = r->within, .at = buf_slice(&fsm->sweep_at)};
+    }
+    buf_deinit(&bytes);
+    arena_reset(&fsm->turn);
+    return rc == HF_E_NOT_FOUND ? HF_OK : rc;
+}
+
 int fsm_open(const struct fsm_config *config, struct fsm **out, char where[256])
 {
     struct fsm *fsm = calloc(1, sizeof *fsm);
@@ -110,6 +127,8 @@ int fsm_open(const struct fsm_config *config, struct fsm **out, char where[256])
             snprintf(where, 256, "prefix markers cannot be read: %.180s",
                      *store_where(fsm->store) ? store_where(fsm->store) : "a record is malformed or out of range");
     }
+    if (rc == HF_OK)
+        rc = load_sweep(fsm);
     if (rc == HF_OK) {
         rc = sessions_load(&fsm->sessions, fsm->store, fsm->info.applied.index);
         if (rc != HF_OK)
@@ -147,6 +166,7 @@ void fsm_close(struct fsm **fsm)
     overlay_deinit(&f->overlay);
     recent_deinit(&f->recent);
     buf_deinit(&f->results);
+    buf_deinit(&f->sweep_at);
     arena_deinit(&f->turn);
     arena_deinit(&f->range);
     arena_deinit(&f->members[0]);
@@ -221,6 +241,11 @@ bool fsm_is_check(const struct log_entry *entry)
     return entry->kind == LOG_COMMAND && entry->data.size > 0 && entry->data.data[0] == FSM_OPCODE_CHECK;
 }
 
+bool fsm_is_collect(const struct log_entry *entry)
+{
+    return entry->kind == LOG_COMMAND && entry->data.size > 0 && entry->data.data[0] == FSM_OPCODE_COLLECT;
+}
+
 bool fsm_owns(const struct fsm *fsm, enum fsm_space space, struct slice key)
 {
     const Hf__Catalog__Range *range = fsm->info.range;
@@ -243,6 +268,8 @@ int fsm_get(struct fsm *fsm, enum fsm_space space, struct slice key, struct hlc 
 {
     if (!fsm_owns(fsm, space, key))
         return HF_E_WRONG_SHARD;
+    if (at.t != 0 && at.t < fsm->info.collected.below.t)
+        return HF_E_TOO_OLD;
     struct version marker;
     struct version_found found;
     struct slice prefix = vkey_prefix(arena, VKEY_DATA, (uint8_t)space, key);

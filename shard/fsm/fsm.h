@@ -21,10 +21,12 @@
 struct fsm;
 
 #define FSM_OPCODE_CHECK 0x11
-#define FSM_FEATURE_LEVEL 4u   /* what this program can apply */
+#define FSM_OPCODE_COLLECT 0x12
+#define FSM_FEATURE_LEVEL 5u   /* what this program can apply */
 #define FSM_FEATURE_CHECK 2u   /* feature level from which on a group may hold that entry */
 #define FSM_FEATURE_RESTART 3u /* from which on a batch may say that its leader drew no fresh timestamp */
 #define FSM_FEATURE_TXN 4u     /* from which on it may hold transactions */
+#define FSM_FEATURE_COLLECT 5u /* from which on it may hold that entry */
 
 struct fsm_config {
     const char *dir; /* <replica's directory>/fsm */
@@ -54,6 +56,15 @@ HF_CHECKED int fsm_create(const struct fsm_config *config, const struct fsm_gene
 HF_CHECKED int fsm_open(const struct fsm_config *config, struct fsm **out, char where[256]);
 void fsm_close(struct fsm **fsm);
 
+/* How far collection is (docs/protocol/collection.md). */
+struct fsm_collected {
+    struct hlc below;                  /* the watermark: nothing is read below it any more; 0: everything is there */
+    struct hlc pass;                   /* of the pass under way: what it goes by; 0: none */
+    struct hlc swept;                  /* of the last whole pass */
+    uint64_t passes;                   /* whole ones */
+    uint64_t versions, markers, bytes; /* removed since the group was made; bytes as they were written */
+};
+
 /* What the machine knows of itself; borrowed until the next fsm_apply. */
 struct fsm_info {
     uint64_t cluster;
@@ -61,10 +72,11 @@ struct fsm_info {
     uint32_t heartbeat_ms, election_ms;
     uint32_t feature_level;
     struct fsm_applied applied;
-    uint64_t checked;                    /* index of the last consistency check, 0: none */
-    struct hlc ceiling;                  /* highest committed */
-    uint64_t cutover;                    /* reserved for sealed values: kept whatever becomes of it; 0: none */
-    struct hlc restart;                  /* nothing can be read at or below it any more, but the latest; 0: no limit */
+    uint64_t checked;   /* index of the last consistency check, 0: none */
+    struct hlc ceiling; /* highest committed */
+    uint64_t cutover;   /* reserved for sealed values: kept whatever becomes of it; 0: none */
+    struct hlc restart; /* nothing can be read at or below it any more, but the latest; 0: no limit */
+    struct fsm_collected collected;
     struct version newest;               /* highest version applied: the next leader's stamps go on from it */
     const Hf__Catalog__Members *members; /* as of applied */
     const Hf__Catalog__Range *range;
@@ -123,7 +135,7 @@ struct fsm_conflict {
 };
 
 struct fsm_result {
-    int code;               /* HF_OK, or a conflict: COMPARE_FAILED, WRONG_SHARD, SESSION_…, LIMIT, INVALID */
+    int code; /* HF_OK, or a conflict: COMPARE_FAILED, WRONG_SHARD, SESSION_…, LIMIT, INVALID, TOO_OLD */
     struct version version; /* of what was written, when code is HF_OK */
     uint64_t session;       /* 0x13 open: the new session's id */
     int outcome;            /* 0x13 fence: the fenced request's code, HF_E_FENCED when it never ran */
@@ -150,13 +162,15 @@ HF_CHECKED int fsm_apply(struct fsm *fsm, const struct log_entry *entries, size_
 
 /* A consistency check: to be the last entry of its call of fsm_apply, so that the caller can look at the state as of it. */
 bool fsm_is_check(const struct log_entry *entry);
+/* A step of collection: to be the only entry of its call of fsm_apply, because it looks at what is written. */
+bool fsm_is_collect(const struct log_entry *entry);
 
 enum fsm_space { FSM_USER = 0, FSM_CATALOG = 1 };
 
 /* Is what a transaction read at `start` still there, seen from `at` (above every timestamp that a write here may still get
  * below it: the caller observed `at` and waited for what was in flight)? Locks of `id` itself are not in the way. HF_OK;
  * HF_E_CONFLICT with *out (its slices in the arena): a newer version or marker, a value that expired in between, a lock of
- * another. HF_E_WRONG_SHARD, HF_E_CORRUPT, HF_E_IO. HF_E_LIMIT: its ranges hold more than may be looked at in one go. */
+ * another. HF_E_TOO_OLD: `start` is below the watermark. HF_E_WRONG_SHARD, HF_E_CORRUPT, HF_E_IO. HF_E_LIMIT: its ranges hold more than may be looked at in one go. */
 HF_CHECKED int fsm_validate(struct fsm *fsm, const struct fsm_txn_id *id, struct hlc start, struct hlc at,
                             Hf__Entry__TxnRead *const *reads, size_t count, struct arena *arena,
                             struct fsm_conflict *out);
@@ -190,7 +204,7 @@ struct fsm_value {
 
 /* The newest live value; `at` non-zero: the newest with timestamp < at. `now` decides expiry.
  * HF_E_NOT_FOUND, HF_E_WRONG_SHARD, HF_E_CORRUPT, HF_E_IO. HF_E_KEY_LOCKED: a transaction that may commit below `at` holds
- * it (fsm_lock_met). */
+ * it (fsm_lock_met). HF_E_TOO_OLD: `at` is below the watermark of collection. */
 HF_CHECKED int fsm_get(struct fsm *fsm, enum fsm_space space, struct slice key, struct hlc at, struct hlc now,
                        struct arena *arena, struct fsm_value *out);
 

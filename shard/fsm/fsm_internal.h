@@ -9,12 +9,19 @@
 #include "shard/fsm/txns.h"
 #include "shard/store/store.h"
 
+struct sweep { /* where the pass of collection is that info.collected tells of; as hf.entry.CollectRecord */
+    bool markers, late, within;
+    struct slice at;
+};
+
 struct fsm {
     struct store *store;
     struct fsm_info info; /* as of the last batch written */
     struct markers markers;
     struct sessions sessions;
     struct txns txns;
+    struct sweep sweep;
+    struct buf sweep_at;     /* sweep.at */
     struct fsm_lock met;     /* by the last read that was refused */
     struct arena members[2]; /* info.members is in one; a configuration being applied goes into the other */
     unsigned members_at;

@@ -122,6 +122,8 @@ int image_look(const char *dir, struct arena *arena, struct fsm_info *out_info, 
 static int begin(struct image *image, struct hlc at)
 {
     static const uint8_t first[] = {VKEY_DATA, FSM_USER};
+    if (at.t != 0 && at.t < image->info.collected.below.t)
+        return HF_E_TOO_OLD;
     int rc = markers_read(&image->markers, image->it, image->info.newest, at);
     image->begun = rc == HF_OK;
     store_iterator_seek(image->it, slice_make(first, sizeof first));
@@ -163,6 +165,8 @@ int image_next(struct image *image, struct hlc at, struct hlc now, size_t *steps
                char where[256])
 {
     int rc = image->begun ? HF_OK : begin(image, at);
+    if (rc == HF_E_TOO_OLD)
+        return rc;
     if (rc != HF_OK)
         return damaged(image, rc, where);
     for (; store_iterator_valid(image->it); store_iterator_next(image->it)) {

@@ -36,6 +36,7 @@ struct image_item { /* a live value; borrowed until the next call */
 
 /* The user space's live keys in order, each with its newest version below `at` (0: of all); `at` is the same in every call.
  * `now` decides expiry. Looks at `*steps` records at most and
- * lowers it by what it looked at: HF_E_AGAIN when nothing was found among them, HF_E_NOT_FOUND at the end. HF_E_CORRUPT, HF_E_IO as above. */
+ * lowers it by what it looked at: HF_E_AGAIN when nothing was found among them, HF_E_NOT_FOUND at the end. HF_E_TOO_OLD: `at` is below the watermark of
+ * collection. HF_E_CORRUPT, HF_E_IO as above. */
 HF_CHECKED int image_next(struct image *image, struct hlc at, struct hlc now, size_t *steps, struct image_item *out,
                           char where[256]);

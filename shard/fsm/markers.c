@@ -74,15 +74,15 @@ static struct marker *insert(struct markers *m, uint64_t hash, uint8_t space, st
     return marker;
 }
 
-/* Its length stays known: that costs a lookup, never an answer. `marker` is the head of its chain: last in, first out.
- */
-static void uninsert(struct markers *m, uint64_t hash, struct marker *marker)
+/* Its length stays known: that costs a lookup, never an answer. */
+static void take_out(struct markers *m, uint64_t hash, struct marker *marker)
 {
-    must(hashmap_get(&m->by_hash, hash) == marker);
-    if (marker->next != NULL)
-        hashmap_put(&m->by_hash, hash, marker->next);
-    else
-        hashmap_remove(&m->by_hash, hash);
+    struct marker *first = hashmap_remove(&m->by_hash, hash), **at = &first;
+    while (*at != marker)
+        at = &(*at)->next;
+    *at = marker->next;
+    if (first != NULL)
+        hashmap_put(&m->by_hash, hash, first);
     m->count--;
     free(marker);
 }
@@ -113,6 +113,15 @@ int markers_add(struct markers *m, uint8_t space, struct slice prefix, struct ve
     return HF_OK;
 }
 
+void markers_forget(struct markers *m, uint8_t space, struct slice prefix, struct version version)
+{
+    uint64_t hash = hash_more(hash_start(space), prefix.data, prefix.size);
+    struct marker *marker = find(m, hash, space, prefix);
+    must(m->undo_count == 0);
+    if (marker != NULL && version_compare(marker->newest, version) == 0)
+        take_out(m, hash, marker);
+}
+
 void markers_commit(struct markers *m)
 {
     m->undo_count = 0;
@@ -123,7 +132,7 @@ void markers_rollback(struct markers *m)
     while (m->undo_count > 0) {
         struct marker_undo *undo = &m->undo[--m->undo_count];
         if (undo->added)
-            uninsert(m, undo->hash, undo->marker);
+            take_out(m, undo->hash, undo->marker);
         else
             undo->marker->newest = undo->before;
     }

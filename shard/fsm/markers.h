@@ -39,6 +39,9 @@ HF_CHECKED int markers_add(struct markers *m, uint8_t space, struct slice prefix
 void markers_commit(struct markers *m);   /* what was added stays */
 void markers_rollback(struct markers *m); /* as at the last commit */
 
+/* That version's record is removed: if it is its prefix's newest, the prefix is not known any more. Between commits. */
+void markers_forget(struct markers *m, uint8_t space, struct slice prefix, struct version version);
+
 /* The newest marker over `key`; zero version: none. */
 struct version markers_newest(const struct markers *m, uint8_t space, struct slice key);
 /* The newest with timestamp < at over `key`, looking into the store for prefixes whose newest is younger. */

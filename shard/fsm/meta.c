@@ -7,6 +7,7 @@
 #include "common/base/error.h"
 #include "common/base/limits.h"
 #include "proto/pack.h"
+#include "shard/fsm/vkey.h"
 
 #define META_FORMAT 1
 #define META_APPLIED_BYTES ((size_t)(1 + 8 + 4 + 4 + 8 + 8 + 8 + 8 + DIGEST_BYTES))
@@ -14,7 +15,7 @@
 
 static const char key_applied[] = "mapplied", key_ceiling[] = "mceiling", key_members[] = "mmembers",
                   key_range[] = "mrange", key_constants[] = "mconstants", key_checked[] = "mchecked",
-                  key_restart[] = "mrestart", key_cutover[] = "mcutover";
+                  key_restart[] = "mrestart", key_cutover[] = "mcutover", key_collect[] = "mcollect";
 
 void meta_put_applied(struct store_batch *batch, const struct fsm_info *info)
 {
@@ -107,6 +108,19 @@ Hf__Catalog__Members *meta_members(struct slice packed, struct arena *arena)
     return members;
 }
 
+struct slice meta_key_collect(void)
+{
+    return slice_text(key_collect);
+}
+
+Hf__Entry__CollectRecord *meta_collect(struct slice packed, struct arena *arena)
+{
+    Hf__Entry__CollectRecord *r = pack_unpack(&hf__entry__collect_record__descriptor, packed, arena);
+    bool usable = r != NULL && r->pass <= r->below && r->swept <= r->below &&
+                  r->at.len <= VKEY_PREFIX_MAX + VKEY_VERSION_BYTES && (r->pass != 0 || r->at.len == 0);
+    return usable ? r : NULL;
+}
+
 /* Bounded, and not empty: a key lies in it or does not (I11, I12). */
 static const Hf__Catalog__Range *range_of(struct slice packed, struct arena *arena)
 {
@@ -139,6 +153,27 @@ static int get_number(struct store *store, get_fn *get, const char *key, uint64_
         return rc != HF_OK ? rc : damaged(key, where);
     *out = get_le64(bytes->data);
     return HF_OK;
+}
+
+static int get_collected(struct store *store, get_fn *get, struct fsm_collected *out, struct buf *bytes,
+                         char where[256])
+{
+    struct arena arena = {0};
+    buf_clear(bytes);
+    int rc = get(store, slice_text(key_collect), bytes);
+    const Hf__Entry__CollectRecord *r = rc == HF_OK ? meta_collect(buf_slice(bytes), &arena) : NULL;
+    if (rc == HF_OK && r == NULL)
+        rc = damaged(key_collect, where);
+    if (r != NULL)
+        *out = (struct fsm_collected){.below = {r->below},
+                                      .pass = {r->pass},
+                                      .swept = {r->swept},
+                                      .passes = r->passes,
+                                      .versions = r->removed_versions,
+                                      .markers = r->removed_markers,
+                                      .bytes = r->removed_bytes};
+    arena_deinit(&arena);
+    return rc == HF_E_NOT_FOUND ? HF_OK : rc;
 }
 
 /* Every other record is there once "applied" is: they came in its batch or an earlier one. */
@@ -176,7 +211,9 @@ static int read_rest(struct store *store, get_fn *get, struct arena *members, st
     rc = get_number(store, get, key_checked, &info->checked, bytes, where);
     if (rc == HF_OK)
         rc = get_number(store, get, key_cutover, &info->cutover, bytes, where);
-    return rc != HF_OK ? rc : get_number(store, get, key_restart, &info->restart.t, bytes, where);
+    if (rc == HF_OK)
+        rc = get_number(store, get, key_restart, &info->restart.t, bytes, where);
+    return rc != HF_OK ? rc : get_collected(store, get, &info->collected, bytes, where);
 }
 
 static int load(struct store *store, get_fn *get, struct arena *members, struct arena *range, struct fsm_info *info,

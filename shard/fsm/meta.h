@@ -14,6 +14,11 @@ void meta_put_restart(struct store_batch *batch, struct hlc restart);
 void meta_put_range(struct store_batch *batch, const Hf__Catalog__Range *range);
 void meta_put_constants(struct store_batch *batch, const struct fsm_info *info);
 
+/* Key of the record of collection, which apply writes. */
+struct slice meta_key_collect(void);
+/* That record, bounded; NULL: it cannot be used. */
+Hf__Entry__CollectRecord *meta_collect(struct slice packed, struct arena *arena);
+
 /* Unpacks a configuration and bounds every count and length (I11); NULL: it cannot be used. */
 Hf__Catalog__Members *meta_members(struct slice packed, struct arena *arena);
 

@@ -147,3 +147,10 @@ void recent_update(struct recent *r, struct slice prefix, const struct version_f
     drop(r, slot);
     insert(r, prefix, hash, found);
 }
+
+void recent_forget(struct recent *r, struct slice prefix)
+{
+    struct recent_entry **slot = r->bytes > 0 ? slot_of(r, prefix, hashmap_hash_bytes(prefix.data, prefix.size)) : NULL;
+    if (slot != NULL)
+        drop(r, slot);
+}

@@ -23,3 +23,5 @@ bool recent_find(struct recent *r, struct slice prefix, struct version_found *ou
 void recent_note(struct recent *r, struct slice prefix, const struct version_found *found);
 /* `found` was written: replaces what is held for the key, if anything is. */
 void recent_update(struct recent *r, struct slice prefix, const struct version_found *found);
+/* Nothing is held for the key any more: its newest version is about to be removed. */
+void recent_forget(struct recent *r, struct slice prefix);

@@ -268,6 +268,8 @@ int fsm_scan(struct fsm *fsm, const struct fsm_scan *scan, struct arena *arena, 
 {
     if (scan->space == FSM_CATALOG && !fsm->info.range->catalog)
         return HF_E_WRONG_SHARD;
+    if (scan->at.t != 0 && scan->at.t < fsm->info.collected.below.t)
+        return HF_E_TOO_OLD;
     struct walk w = {.fsm = fsm, .scan = scan, .arena = arena};
     int rc = HF_OK;
     if (set_bounds(&w)) {

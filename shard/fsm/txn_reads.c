@@ -80,6 +80,8 @@ int fsm_validate(struct fsm *fsm, const struct fsm_txn_id *id, struct hlc start,
     size_t steps = VALIDATE_KEYS_MAX;
     int rc = HF_OK;
     must(!fsm->busy);
+    if (start.t < fsm->info.collected.below.t)
+        return HF_E_TOO_OLD;
     for (size_t i = 0; rc == HF_OK && i < count; i++) {
         const struct txns_span span = {.start = pack_slice(reads[i]->key), .end = pack_slice(reads[i]->end)};
         rc = reads[i]->range ? validate_range(fsm, &who, &span, start, at, &steps, arena, out)

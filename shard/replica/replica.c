@@ -74,7 +74,7 @@ static int apply_run(struct replica *r, const struct log_entry *entries, size_t 
     return HF_OK;
 }
 
-/* A consistency check ends its run, so that the state is looked at as of it. A run that was applied before one that could
+/* A consistency check ends its run, so that the state is looked at as of it; a step of collection is one of its own. A run that was applied before one that could
  * not be is not applied again. */
 static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
 {
@@ -87,7 +87,8 @@ static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
         done++;
     while (done < count) {
         size_t run = 1;
-        while (done + run < count && !fsm_is_check(&entries[done + run - 1]))
+        while (done + run < count && !fsm_is_check(&entries[done + run - 1]) && !fsm_is_collect(&entries[done]) &&
+               !fsm_is_collect(&entries[done + run]))
             run++;
         int rc = apply_run(r, entries + done, run);
         if (rc)
@@ -96,7 +97,7 @@ static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
         bool check = fsm_is_check(&entries[done - 1]);
         if (check && r->readiness.ready) /* an old one that is replayed is nobody's question any more */
             check_begin(r->check, r->fsm);
-        if (check)
+        if (check || done < count)
             r->applied_apart = entries[done - 1].index;
     }
     return HF_OK;

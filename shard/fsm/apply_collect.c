@@ -1,0 +1,297 @@
+/* apply_collect.c: what nobody reads any more is removed, a step an entry (docs/protocol/collection.md).
+ *
+ * A pass goes by the watermark W as it was when the pass began: through all versions first, then through the markers of deleted
+ * prefixes. Of a key's versions below W the newest is what a reader at W sees; the others are shadowed and go. That newest one
+ * goes too if it is dead at W, but never before what it shadows. A marker goes when the whole pass is behind it: nothing that it
+ * hides is left. All replicas take the same steps at the same entries, so that what is there physically is the same (I2). */
+#include "common/base/error.h"
+#include "common/sys/failpoint.h"
+#include "proto/pack.h"
+#include "shard/fsm/apply_internal.h"
+#include "shard/fsm/meta.h"
+
+#define STEPS_BEFORE_SEEK 8 /* versions above W that are passed one by one */
+
+struct pass {
+    struct applying *a;
+    struct store_iterator *it; /* the store as the entry before left it */
+    struct hlc w;
+    uint64_t steps;
+    struct buf prefix; /* of the key in hand; empty: none */
+    unsigned above;    /* of its versions: at or above W */
+    bool seen;         /* its newest below W */
+    struct buf dead;   /* that one's record, if it is dead; else empty */
+    size_t dead_bytes;
+};
+
+static void set(struct buf *to, struct slice from)
+{
+    buf_clear(to);
+    if (from.size > 0)
+        buf_append(to, from.data, from.size);
+}
+
+static void put_record(struct applying *a)
+{
+    const struct fsm_collected *c = &a->info.collected;
+    Hf__Entry__CollectRecord record = HF__ENTRY__COLLECT_RECORD__INIT;
+    struct buf packed = {0};
+    record.below = c->below.t;
+    record.pass = c->pass.t;
+    record.markers = a->sweep.markers;
+    record.late = a->sweep.late;
+    record.within = a->sweep.within;
+    record.at.data = (uint8_t *)(uintptr_t)a->sweep.at.data;
+    record.at.len = a->sweep.at.size;
+    record.swept = c->swept.t;
+    record.passes = c->passes;
+    record.removed_versions = c->versions;
+    record.removed_markers = c->markers;
+    record.removed_bytes = c->bytes;
+    pack_append(&record.base, &packed);
+    apply_put(a, meta_key_collect(), buf_slice(&packed));
+    buf_deinit(&packed);
+}
+
+static void remove_record(struct pass *p, struct slice record, size_t value_size)
+{
+    apply_delete(p->a, record);
+    p->a->info.collected.bytes += record.size + value_size;
+}
+
+static void stop_at(struct pass *p, struct slice record, bool within)
+{
+    p->a->sweep.at = arena_copy(&p->a->fsm->turn, record);
+    p->a->sweep.within = within;
+}
+
+/* ---- versions ---- */
+
+/* All that a dead version shadows went before it, or goes in the same batch. */
+static void end_key(struct pass *p)
+{
+    if (p->dead.size > 0) {
+        recent_forget(&p->a->fsm->recent, buf_slice(&p->prefix));
+        remove_record(p, buf_slice(&p->dead), p->dead_bytes);
+        p->a->info.collected.versions++;
+    }
+    buf_clear(&p->dead);
+    buf_clear(&p->prefix);
+}
+
+static void begin_key(struct pass *p, struct slice prefix)
+{
+    set(&p->prefix, prefix);
+    p->above = 0;
+    p->seen = false;
+}
+
+/* The newest version below W. */
+static int judge(struct pass *p, const struct vkey *key, struct slice record)
+{
+    struct fsm *fsm = p->a->fsm;
+    struct version_found found = {.version = key->version};
+    struct version marker;
+    struct slice user, bytes = store_iterator_value(p->it);
+    p->seen = true;
+    if (!vkey_user(key->prefix, &fsm->turn, &user) || !versions_decode(bytes, &found.value))
+        return HF_E_CORRUPT;
+    int rc = markers_at(&fsm->markers, fsm->store, key->space, user, p->w, &marker);
+    if (rc == HF_OK && !versions_live(&found, marker, p->w)) {
+        set(&p->dead, record);
+        p->dead_bytes = bytes.size;
+    }
+    return rc;
+}
+
+/* Looks at the record under the iterator and moves on. */
+static int one_version(struct pass *p, const struct vkey *key, struct slice record)
+{
+    int rc = HF_OK;
+    if (key->version.t.t >= p->w.t) {
+        if (++p->above > STEPS_BEFORE_SEEK) {
+            struct buf place = {0};
+            buf_append(&place, p->prefix.data, p->prefix.size);
+            (void)buf_extend(&place, VKEY_VERSION_BYTES);
+            store_iterator_seek(p->it, vkey_seek(slice_make(place.data, p->prefix.size), p->w));
+            buf_deinit(&place);
+            return HF_OK;
+        }
+    } else if (!p->seen) {
+        rc = judge(p, key, record);
+    } else {
+        remove_record(p, record, store_iterator_value(p->it).size);
+        p->a->info.collected.versions++;
+    }
+    store_iterator_next(p->it);
+    return rc;
+}
+
+/* False: the steps are used up, the next entry goes on at the record. */
+static bool may_go_on(struct pass *p, bool same, struct slice record)
+{
+    if (p->steps > 0) {
+        p->steps--;
+        return true;
+    }
+    if (same && !p->seen) /* a few at most, then a search */
+        return true;
+    if (same && !planted_bug("collect.newest_first"))
+        buf_clear(&p->dead); /* not before what it shadows */
+    end_key(p);
+    stop_at(p, record, same);
+    return false;
+}
+
+/* *out_end: it is through all of them. */
+static int walk_versions(struct pass *p, bool *out_end)
+{
+    static const uint8_t first = VKEY_DATA;
+    struct applying *a = p->a;
+    struct slice at = a->sweep.at;
+    struct vkey key;
+    bool again =
+        a->sweep.within; /* in the middle of a key, whose newest version below W is looked at again afterwards */
+    if (again && !vkey_decode(at, &key))
+        return HF_E_CORRUPT;
+    if (again) {
+        begin_key(p, key.prefix);
+        p->seen = true;
+    }
+    *out_end = false;
+    store_iterator_seek(p->it, at.size > 0 ? at : slice_make(&first, 1));
+    while (store_iterator_valid(p->it)) {
+        struct slice record = store_iterator_key(p->it);
+        if (record.data[0] != VKEY_DATA)
+            break;
+        if (!vkey_decode(record, &key))
+            return HF_E_CORRUPT;
+        bool same = p->prefix.size > 0 && slice_equal(key.prefix, buf_slice(&p->prefix));
+        if (!same && again)
+            break;
+        if (!may_go_on(p, same, record))
+            return HF_OK;
+        if (!same) {
+            end_key(p);
+            begin_key(p, key.prefix);
+        }
+        int rc = one_version(p, &key, record);
+        if (rc != HF_OK)
+            return rc;
+    }
+    int rc = store_iterator_status(p->it);
+    if (rc == HF_OK && again)
+        stop_at(p, buf_slice(&p->prefix), false);
+    *out_end = rc == HF_OK && !again;
+    end_key(p);
+    return rc;
+}
+
+/* ---- markers ---- */
+
+static int one_marker(struct pass *p, struct slice record)
+{
+    struct applying *a = p->a;
+    struct vkey key;
+    struct apply_dropped *d = arena_alloc(&a->fsm->turn, sizeof *d);
+    if (!vkey_decode(record, &key) || !vkey_user(key.prefix, &a->fsm->turn, &d->prefix))
+        return HF_E_CORRUPT;
+    if (key.version.t.t >= p->w.t)
+        return HF_OK;
+    d->space = key.space;
+    d->version = key.version;
+    d->next = a->dropped;
+    a->dropped = d;
+    remove_record(p, record, 0);
+    a->info.collected.markers++;
+    return HF_OK;
+}
+
+static int walk_markers(struct pass *p, bool *out_end)
+{
+    static const uint8_t first = VKEY_MARKER;
+    struct applying *a = p->a;
+    *out_end = true;
+    if (a->sweep.late && !planted_bug("collect.late_marker"))
+        return HF_OK; /* the next pass takes them */
+    store_iterator_seek(p->it, a->sweep.at.size > 0 ? a->sweep.at : slice_make(&first, 1));
+    for (; store_iterator_valid(p->it); store_iterator_next(p->it)) {
+        struct slice record = store_iterator_key(p->it);
+        if (record.data[0] != VKEY_MARKER)
+            break;
+        if (p->steps == 0) {
+            stop_at(p, record, false);
+            *out_end = false;
+            return HF_OK;
+        }
+        p->steps--;
+        int rc = one_marker(p, record);
+        if (rc != HF_OK)
+            return rc;
+    }
+    return store_iterator_status(p->it);
+}
+
+/* ---- the entry ---- */
+
+static void end_stage(struct applying *a)
+{
+    struct fsm_collected *c = &a->info.collected;
+    bool done = a->sweep.markers;
+    a->sweep = (struct sweep){.markers = !done, .late = !done && a->sweep.late};
+    if (!done)
+        return;
+    c->swept = c->pass;
+    c->pass = (struct hlc){0};
+    c->passes++;
+}
+
+static int step(struct applying *a, uint64_t steps)
+{
+    struct pass p = {.a = a, .w = a->info.collected.pass, .steps = steps};
+    bool end = false;
+    p.it = store_iterator_new(a->fsm->store, false);
+    int rc = a->sweep.markers ? walk_markers(&p, &end) : walk_versions(&p, &end);
+    store_iterator_free(&p.it);
+    buf_deinit(&p.prefix);
+    buf_deinit(&p.dead);
+    if (rc == HF_OK && end)
+        end_stage(a);
+    return rc;
+}
+
+int apply_collect(struct applying *a, const Hf__Entry__CollectEntry *e)
+{
+    struct fsm_collected *c = &a->info.collected;
+    int rc = HF_OK;
+    c->below = hlc_max(c->below, (struct hlc){e->below});
+    if (e->steps > 0 && c->pass.t == 0) {
+        c->pass = c->below;
+        a->sweep = (struct sweep){.markers = planted_bug("collect.markers_first")};
+    }
+    if (e->steps > 0 && c->pass.t != 0)
+        rc = step(a, e->steps);
+    if (rc == HF_OK)
+        put_record(a);
+    return rc;
+}
+
+void apply_collect_marker(struct applying *a, struct version version)
+{
+    if (a->sweep.late || version.t.t >= a->info.collected.pass.t)
+        return;
+    a->sweep.late = true;
+    put_record(a);
+}
+
+void apply_collect_commit(struct applying *a)
+{
+    struct fsm *fsm = a->fsm;
+    for (const struct apply_dropped *d = a->dropped; d != NULL; d = d->next)
+        markers_forget(&fsm->markers, d->space, d->prefix, d->version);
+    if (a->sweep.at.data != fsm->sweep.at.data) { /* else it is borrowed from there */
+        set(&fsm->sweep_at, a->sweep.at);
+        a->sweep.at = buf_slice(&fsm->sweep_at);
+    }
+    fsm->sweep = a->sweep;
+}
