@@ -10,16 +10,17 @@
 #include "coordinator/limits.h"
 #include "proto/pack.h"
 
-void active_init(struct active *a, struct net *net, struct oracle *oracle, struct forward *forward, const char *own)
+void active_init(struct active *a, struct net *net, struct oracle *oracle, struct retain *retain,
+                 struct forward *forward, const char *own)
 {
-    *a = (struct active){.net = net, .oracle = oracle, .forward = forward, .own = own};
+    *a = (struct active){.net = net, .oracle = oracle, .retain = retain, .forward = forward, .own = own};
 }
 
 void active_deinit(struct active *a)
 {
     net_close(&a->socket);
     for (size_t i = 0; i < a->inbox_count; i++)
-        buf_deinit(&a->inbox[i].txn);
+        buf_deinit(&a->inbox[i].request);
     free(a->inbox);
 }
 
@@ -45,31 +46,48 @@ static const char *text_of(Hf__Client__Request__OpCase op, int code)
     case HF_E_OUTCOME_UNKNOWN:
         return "the wall clock is accepted when a ceiling above it is committed, which has not happened yet";
     }
-    return op == HF__CLIENT__REQUEST__OP_TIMESTAMP ? error_text(code) : "the clock was not accepted";
+    return op == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT ? "the clock was not accepted" : error_text(code);
 }
 
-static void answer(struct active *a, Hf__Client__Request__OpCase op, struct hlc above, struct active_reply *out)
+/* What this coordinator says of something that only the active one does, if it is not done here. */
+static int not_here(const struct active *a)
+{
+    return a->oracle->clock.role != CLOCK_ACTIVE ? HF_E_NOT_LEADER
+           : oracle_active(a->oracle)            ? HF_E_BUSY
+                                                 : HF_E_UNAVAILABLE;
+}
+
+static void answer_accept(struct active *a, struct active_reply *out)
+{
+    struct clock_accepted accepted;
+    out->reply.code = oracle_accept(a->oracle, &accepted);
+    if (out->reply.code != HF_OK)
+        return;
+    hf__client__clock_accepted__init(&out->accepted);
+    out->accepted.coordinator = a->oracle->clock.id;
+    out->accepted.from_ms = accepted.from_ms;
+    out->accepted.to_ms = accepted.to_ms;
+    out->reply.clock_accepted = &out->accepted;
+}
+
+static void answer(struct active *a, const Hf__Client__Request *q, uint64_t now_ns, struct active_reply *out)
 {
     struct hlc t = {0};
-    struct clock_accepted accepted;
     const struct clock *clock = &a->oracle->clock;
+    Hf__Client__Request__OpCase op = q->op_case;
     hf__client__reply__init(&out->reply);
     if (op == HF__CLIENT__REQUEST__OP_CUT || op == HF__CLIENT__REQUEST__OP_TXN) { /* not ours: cut.c, txns.c */
-        out->reply.code = clock->role != CLOCK_ACTIVE ? HF_E_NOT_LEADER
-                          : oracle_active(a->oracle)  ? HF_E_BUSY
-                                                      : HF_E_UNAVAILABLE;
+        out->reply.code = not_here(a);
+    } else if (op == HF__CLIENT__REQUEST__OP_RETAIN) {
+        out->reply.code = oracle_active(a->oracle)
+                              ? retain_ask(a->retain, q->retain->id, (struct hlc){q->retain->timestamp},
+                                           q->retain->lease_ms, now_ns, &out->reply.lease_ms)
+                              : not_here(a);
     } else if (op == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT) {
-        out->reply.code = oracle_accept(a->oracle, &accepted);
+        answer_accept(a, out);
     } else {
-        out->reply.code = oracle_issue_above(a->oracle, above, &t);
+        out->reply.code = oracle_issue_above(a->oracle, (struct hlc){q->timestamp->above}, &t);
         out->reply.timestamp = t.t;
-    }
-    if (op == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT && out->reply.code == HF_OK) {
-        hf__client__clock_accepted__init(&out->accepted);
-        out->accepted.coordinator = clock->id;
-        out->accepted.from_ms = accepted.from_ms;
-        out->accepted.to_ms = accepted.to_ms;
-        out->reply.clock_accepted = &out->accepted;
     }
     if (out->reply.code == HF_E_NOT_LEADER) {
         out->reply.leader_endpoint = (char *)(uintptr_t)clock->key_endpoint; /* packing only reads */
@@ -78,17 +96,13 @@ static void answer(struct active *a, Hf__Client__Request__OpCase op, struct hlc 
     out->reply.message = (char *)(uintptr_t)text_of(op, out->reply.code);
 }
 
-static struct hlc above_of(const Hf__Client__Request *q)
-{
-    return (struct hlc){q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP ? q->timestamp->above : 0};
-}
-
 /* Marks it. False: it was forwarded to us. */
 static bool mark(Hf__Client__Request *q)
 {
     protobuf_c_boolean *forwarded = q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP ? &q->timestamp->forwarded
                                     : q->op_case == HF__CLIENT__REQUEST__OP_CUT     ? &q->cut->forwarded
                                     : q->op_case == HF__CLIENT__REQUEST__OP_TXN     ? &q->txn->forwarded
+                                    : q->op_case == HF__CLIENT__REQUEST__OP_RETAIN  ? &q->retain->forwarded
                                                                                     : &q->clock_accept->forwarded;
     bool was = *forwarded;
     *forwarded = true;
@@ -98,7 +112,7 @@ static bool mark(Hf__Client__Request *q)
 bool active_ask(struct active *a, const struct forward_client *client, Hf__Client__Request *request,
                 uint64_t deadline_ns, uint64_t now_ns, struct active_reply *out)
 {
-    answer(a, request->op_case, above_of(request), out);
+    answer(a, request, now_ns, out);
     /* An acceptance that is not committed yet is asked for again until it is. */
     bool waits = out->reply.code == HF_E_NOT_LEADER || out->reply.code == HF_E_OUTCOME_UNKNOWN;
     if (!waits || !mark(request))
@@ -129,7 +143,7 @@ uint32_t active_pick(const struct active *a)
     return a->number;
 }
 
-static void take_in(struct active *a, const Hf__Client__Request *q, struct slice frame)
+static void take_in(struct active *a, uint64_t id, struct slice frame)
 {
     if (a->inbox_count == a->inbox_cap) { /* forward.c bounds them */
         a->inbox_cap = a->inbox_cap ? 2 * a->inbox_cap : 16;
@@ -137,9 +151,8 @@ static void take_in(struct active *a, const Hf__Client__Request *q, struct slice
         must(a->inbox != NULL); /* out of memory */
     }
     struct active_question *question = &a->inbox[a->inbox_count++];
-    *question = (struct active_question){.id = q->id, .op = q->op_case, .above = above_of(q)};
-    if (q->op_case == HF__CLIENT__REQUEST__OP_TXN)
-        buf_append(&question->txn, frame.data, frame.size);
+    *question = (struct active_question){.id = id};
+    buf_append(&question->request, frame.data, frame.size);
 }
 
 int active_send(struct active *a, uint32_t number, struct slice frame)
@@ -150,19 +163,26 @@ int active_send(struct active *a, uint32_t number, struct slice frame)
     struct arena arena = {0};
     const Hf__Client__Request *q = pack_unpack(&hf__client__request__descriptor, frame, &arena);
     must(q != NULL); /* active_ask packed it */
-    take_in(a, q, frame);
+    take_in(a, q->id, frame);
     arena_deinit(&arena);
     return HF_OK;
 }
 
-static void drive(struct active *a, struct active_question *question, uint64_t now_ns)
+static void serve_one(struct active *a, const struct active_question *question, uint64_t now_ns)
 {
     struct arena arena = {0};
-    const Hf__Client__Request *q = pack_unpack(&hf__client__request__descriptor, buf_slice(&question->txn), &arena);
+    const Hf__Client__Request *q = pack_unpack(&hf__client__request__descriptor, buf_slice(&question->request), &arena);
     must(q != NULL); /* active_send unpacked it */
-    a->drive(a->ctx, question->id, q, now_ns);
+    if (q->op_case == HF__CLIENT__REQUEST__OP_TXN && oracle_active(a->oracle) && a->drive != NULL) {
+        a->drive(a->ctx, question->id, q, now_ns);
+    } else {
+        struct active_reply reply;
+        answer(a, q, now_ns, &reply);
+        reply.reply.version = 1;
+        reply.reply.id = question->id;
+        (void)forward_reply(a->forward, &reply.reply, now_ns); /* false: its time is over */
+    }
     arena_deinit(&arena);
-    buf_deinit(&question->txn);
 }
 
 void active_serve(struct active *a, uint64_t now_ns)
@@ -172,16 +192,8 @@ void active_serve(struct active *a, uint64_t now_ns)
     a->inbox = NULL; /* a question that has to wait comes in again */
     a->inbox_count = a->inbox_cap = 0;
     for (size_t i = 0; i < count; i++) {
-        struct active_reply reply;
-        if (all[i].op == HF__CLIENT__REQUEST__OP_TXN && oracle_active(a->oracle) && a->drive != NULL) {
-            drive(a, &all[i], now_ns);
-            continue;
-        }
-        answer(a, all[i].op, all[i].above, &reply);
-        reply.reply.version = 1;
-        reply.reply.id = all[i].id;
-        (void)forward_reply(a->forward, &reply.reply, now_ns); /* false: its time is over */
-        buf_deinit(&all[i].txn);
+        serve_one(a, &all[i], now_ns);
+        buf_deinit(&all[i].request);
     }
     free(all);
 }

@@ -13,12 +13,11 @@
 
 #include "coordinator/forward.h"
 #include "coordinator/oracle.h"
+#include "coordinator/retain.h"
 
 struct active_question { /* for ourselves */
     uint64_t id;         /* of the attempt */
-    Hf__Client__Request__OpCase op;
-    struct hlc above;
-    struct buf txn; /* owned: a transaction, packed as a request */
+    struct buf request;  /* owned: packed */
 };
 
 struct active_reply { /* with what it points to */
@@ -27,8 +26,9 @@ struct active_reply { /* with what it points to */
 };
 
 struct active {
-    struct net *net; /* borrowed, as the next three */
+    struct net *net; /* borrowed, as the next four */
     struct oracle *oracle;
+    struct retain *retain;
     struct forward *forward;
     const char *own; /* our endpoint */
     /* Drives what waited for an active coordinator, which is now this one; the answer comes by forward_reply. */
@@ -46,10 +46,11 @@ struct active {
     size_t inbox_count, inbox_cap;
 };
 
-void active_init(struct active *a, struct net *net, struct oracle *oracle, struct forward *forward, const char *own);
+void active_init(struct active *a, struct net *net, struct oracle *oracle, struct retain *retain,
+                 struct forward *forward, const char *own);
 void active_deinit(struct active *a);
 
-/* Answers a timestamp, a clock_accept or, while not active, a cut or a transaction, or takes it in: true, *out is to be sent now; false, the answer comes through
+/* Answers a timestamp, a clock_accept, a retain or, while not active, a cut or a transaction, or takes it in: true, *out is to be sent now; false, the answer comes through
  * forward's port. The texts of *out are static or live until the turn ends. */
 bool active_ask(struct active *a, const struct forward_client *client, Hf__Client__Request *request,
                 uint64_t deadline_ns, uint64_t now_ns, struct active_reply *out);

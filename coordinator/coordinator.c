@@ -351,6 +351,7 @@ static void tick(struct coordinator *c, uint64_t now_ns)
     catalog_tick(&c->catalog, now_ns);
     oracle_tick(&c->oracle, routes != NULL, now_ns);
     cut_tick(&c->cut, now_ns);
+    retain_tick(&c->retain, oracle_active(&c->oracle), now_ns);
     txns_tick(&c->txns, now_ns);
     resolve_tick(&c->resolve, now_ns);
     status_tick(&c->status, now_ns);
@@ -460,8 +461,9 @@ static void wire(struct coordinator *c)
     catalog_init(&c->catalog, &c->calls, routes_changed, c);
     forward_init(&c->forward, &forward_port, c->options.queue_max, FORWARD_SHARD_BYTES);
     oracle_init(&c->oracle, &c->calls, (uint32_t)c->options.id, endpoint, digest_random_u64() >> 16);
-    active_init(&c->active, c->net, &c->oracle, &c->forward, endpoint);
-    renewals_init(&c->renewals, &c->calls, &c->oracle);
+    active_init(&c->active, c->net, &c->oracle, &c->retain, &c->forward, endpoint);
+    renewals_init(&c->renewals, &c->calls, &c->oracle, &c->retain);
+    retain_init(&c->retain, c->options.retain_lease_seconds * 1000);
     beat_init(&c->beat, &c->links, &c->oracle);
     cut_init(&c->cut, &cut_port, digest_random_u64());
     resolve_init(&c->resolve, &resolve_port);
@@ -511,6 +513,7 @@ void coordinator_close(struct coordinator **out)
     status_deinit(&c->status);
     beat_deinit(&c->beat);
     renewals_deinit(&c->renewals);
+    retain_deinit(&c->retain);
     active_deinit(&c->active);
     oracle_deinit(&c->oracle);
     forward_deinit(&c->forward);

@@ -14,6 +14,7 @@
 #include "coordinator/front.h"
 #include "coordinator/renewals.h"
 #include "coordinator/resolve.h"
+#include "coordinator/retain.h"
 #include "coordinator/status.h"
 #include "coordinator/txns.h"
 
@@ -25,7 +26,7 @@ struct coordinator_options {
     const char *seeds; /* comma-separated */
     uint64_t request_timeout_ms;
     uint64_t queue_max;
-    uint64_t txn_ttl_ms;
+    uint64_t txn_ttl_ms, retain_lease_seconds;
     bool insecure;
     size_t connections_max; /* of clients, at once */
 };
@@ -39,6 +40,7 @@ struct coordinator {
     struct catalog catalog;
     struct forward forward;
     struct oracle oracle;
+    struct retain retain;
     struct active active;
     struct renewals renewals;
     struct beat beat;

@@ -195,6 +195,17 @@ static void ask_for_cut(struct coordinator *c, const struct forward_client *clie
         answer_code(c, client, rc, "too many wait for a cut");
 }
 
+static void retain(struct coordinator *c, const struct forward_client *client, Hf__Client__Request *request,
+                   uint64_t now_ns)
+{
+    char text[REQUESTS_TEXT_BYTES];
+    int rc = front_check(request, text);
+    if (rc)
+        answer_code(c, client, rc, text);
+    else
+        answer_clock(c, client, request, now_ns);
+}
+
 static void resolve(struct coordinator *c, const struct forward_client *client, const Hf__Client__Request *request,
                     uint64_t now_ns)
 {
@@ -328,6 +339,7 @@ static bool answer_always(struct coordinator *c, const struct forward_client *cl
     case HF__CLIENT__REQUEST__OP_TRANSFER:
     case HF__CLIENT__REQUEST__OP_TIMESTAMP:
     case HF__CLIENT__REQUEST__OP_CUT:
+    case HF__CLIENT__REQUEST__OP_RETAIN:
     case HF__CLIENT__REQUEST__OP_TXN:
     case HF__CLIENT__REQUEST__OP_RESOLVE:
     case HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT:
@@ -353,6 +365,8 @@ static void dispatch(struct coordinator *c, const struct forward_client *client,
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP ||
                request->op_case == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT) {
         answer_clock(c, client, request, now_ns);
+    } else if (request->op_case == HF__CLIENT__REQUEST__OP_RETAIN) {
+        retain(c, client, request, now_ns);
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_CUT) {
         ask_for_cut(c, client, request, now_ns);
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_RESOLVE) {

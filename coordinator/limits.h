@@ -42,6 +42,8 @@
 #define CUT_CALL_MS 400u   /* less than a hold lasts */
 #define CUT_RETRY_MS 50u
 #define CUT_CLIENTS_MAX 1024u
+#define RETAIN_MAX 1024u          /* readers that collection waits for */
+#define RETAIN_LEASE_SECONDS "30" /* default of --retain-lease-seconds */
 
 /* Transactions. */
 #define TXNS_MAX 4096u /* driven at once */

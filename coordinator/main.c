@@ -36,6 +36,10 @@ static const struct option_spec specs[] = {
     {"queue-max", OPTION_UINT, FIELD(queue_max), "4096", 1, LIMIT_PENDING_REQUESTS, "requests in flight for one shard"},
     {"txn-ttl-ms", OPTION_UINT, FIELD(txn_ttl_ms), TXNS_TTL_MS, 100, REQUEST_DEADLINE_MS_MAX,
      "a transaction undecided for so long may be rolled back by whoever meets it"},
+    {"retain-lease-seconds", OPTION_UINT, FIELD(retain_lease_seconds), RETAIN_LEASE_SECONDS, 1, 3600,
+     "how long at most a reader's promise lasts that nothing he reads is collected; a new active coordinator lets "
+     "collection "
+     "stand still for so long"},
     {"insecure", OPTION_FLAG, FIELD(insecure), NULL, 0, 0, "serve in the clear beyond loopback"},
 };
 

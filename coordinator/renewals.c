@@ -8,9 +8,9 @@
 #include "coordinator/counters.h"
 #include "coordinator/limits.h"
 
-void renewals_init(struct renewals *r, struct calls *calls, struct oracle *oracle)
+void renewals_init(struct renewals *r, struct calls *calls, struct oracle *oracle, const struct retain *retain)
 {
-    *r = (struct renewals){.calls = calls, .oracle = oracle};
+    *r = (struct renewals){.calls = calls, .oracle = oracle, .retain = retain};
 }
 
 void renewals_deinit(struct renewals *r)
@@ -41,6 +41,7 @@ static void renew(struct renewals *r, struct renewal *renewal, uint64_t cluster,
     else
         lease.timestamp = hlc_max(r->oracle->clock.last, r->oracle->clock.seen).t; /* issued by somebody, once */
     lease.ceiling = hlc_add_ms(oracle_now(r->oracle), CLOCK_CEILING_AHEAD_MS).t;
+    lease.retain = retain_lowest(r->retain, oracle_now(r->oracle)).t;
     Hf__Client__Request request = HF__CLIENT__REQUEST__INIT;
     request.cluster = cluster;
     request.op_case = HF__CLIENT__REQUEST__OP_LEASE;

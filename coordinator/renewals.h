@@ -8,6 +8,7 @@
 
 #include "coordinator/catalog.h"
 #include "coordinator/oracle.h"
+#include "coordinator/retain.h"
 
 struct renewal {
     uint32_t shard;
@@ -16,11 +17,12 @@ struct renewal {
 };
 
 struct renewals {
-    struct calls *calls;   /* borrowed */
-    struct oracle *oracle; /* borrowed */
-    struct hashmap shards; /* shard → struct renewal, owned */
+    struct calls *calls;         /* borrowed */
+    struct oracle *oracle;       /* borrowed */
+    const struct retain *retain; /* borrowed */
+    struct hashmap shards;       /* shard → struct renewal, owned */
 };
 
-void renewals_init(struct renewals *r, struct calls *calls, struct oracle *oracle);
+void renewals_init(struct renewals *r, struct calls *calls, struct oracle *oracle, const struct retain *retain);
 void renewals_deinit(struct renewals *r); /* after calls_deinit: calls in flight end here */
 void renewals_tick(struct renewals *r, const Hf__Catalog__Routes *routes, uint64_t now_ns);

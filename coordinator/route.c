@@ -217,6 +217,7 @@ int route_request(const Hf__Catalog__Routes *routes, const Hf__Client__Request *
     case HF__CLIENT__REQUEST__OP_VERDICT:
     case HF__CLIENT__REQUEST__OP_BACKUP:
     case HF__CLIENT__REQUEST__OP_CUT:
+    case HF__CLIENT__REQUEST__OP_RETAIN:
     case HF__CLIENT__REQUEST__OP_HOLD:
     case HF__CLIENT__REQUEST__OP_PREPARE:
     case HF__CLIENT__REQUEST__OP_VALIDATE:

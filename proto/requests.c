@@ -89,6 +89,14 @@ static int check_id(const Hf__Entry__TxnId *id, char message[REQUESTS_TEXT_BYTES
     return HF_E_INVALID;
 }
 
+static int check_retain(const Hf__Client__Retain *r, char message[REQUESTS_TEXT_BYTES])
+{
+    if (r->id != 0 && (r->timestamp != 0 || r->lease_ms == 0))
+        return HF_OK;
+    snprintf(message, REQUESTS_TEXT_BYTES, "what is retained has an id and a timestamp, neither of them 0");
+    return HF_E_INVALID;
+}
+
 static int check_txn_write(const Hf__Entry__TxnWrite *w, char message[REQUESTS_TEXT_BYTES])
 {
     if (w->op != HF__ENTRY__OP__PUT && w->op != HF__ENTRY__OP__DELETE && w->op != HF__ENTRY__OP__DELETE_PREFIX) {
@@ -225,6 +233,8 @@ static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYT
         return check_decision(q->rollback, false, message);
     case HF__CLIENT__REQUEST__OP_FORGET:
         return check_decision(q->forget, false, message);
+    case HF__CLIENT__REQUEST__OP_RETAIN:
+        return check_retain(q->retain, message);
     case HF__CLIENT__REQUEST__OP_RESOLVE:
         return check_id(q->resolve, message);
     case HF__CLIENT__REQUEST__OP_TXNS:

@@ -44,6 +44,7 @@ static void put_record(struct applying *a)
     record.at.data = (uint8_t *)(uintptr_t)a->sweep.at.data;
     record.at.len = a->sweep.at.size;
     record.swept = c->swept.t;
+    record.due = c->due.t;
     record.passes = c->passes;
     record.removed_versions = c->versions;
     record.removed_markers = c->markers;
@@ -86,6 +87,12 @@ static void begin_key(struct pass *p, struct slice prefix)
     p->seen = false;
 }
 
+static void note_due(struct fsm_collected *c, struct hlc expiry)
+{
+    if (expiry.t != 0 && (c->due.t == 0 || expiry.t < c->due.t))
+        c->due = expiry;
+}
+
 /* The newest version below W. */
 static int judge(struct pass *p, const struct vkey *key, struct slice record)
 {
@@ -100,6 +107,8 @@ static int judge(struct pass *p, const struct vkey *key, struct slice record)
     if (rc == HF_OK && !versions_live(&found, marker, p->w)) {
         set(&p->dead, record);
         p->dead_bytes = bytes.size;
+    } else if (rc == HF_OK) {
+        note_due(&p->a->info.collected, versions_expiry(&found.value));
     }
     return rc;
 }
@@ -267,6 +276,7 @@ int apply_collect(struct applying *a, const Hf__Entry__CollectEntry *e)
     c->below = hlc_max(c->below, (struct hlc){e->below});
     if (e->steps > 0 && c->pass.t == 0) {
         c->pass = c->below;
+        c->due = (struct hlc){0};
         a->sweep = (struct sweep){.markers = planted_bug("collect.markers_first")};
     }
     if (e->steps > 0 && c->pass.t != 0)

@@ -58,10 +58,11 @@ void fsm_close(struct fsm **fsm);
 
 /* How far collection is (docs/protocol/collection.md). */
 struct fsm_collected {
-    struct hlc below;                  /* the watermark: nothing is read below it any more; 0: everything is there */
-    struct hlc pass;                   /* of the pass under way: what it goes by; 0: none */
-    struct hlc swept;                  /* of the last whole pass */
-    uint64_t passes;                   /* whole ones */
+    struct hlc below; /* the watermark: nothing is read below it any more; 0: everything is there */
+    struct hlc pass;  /* of the pass under way: what it goes by; 0: none */
+    struct hlc swept; /* of the last whole pass */
+    struct hlc due;   /* no value that the pass under way, or the last one, has left expires before; 0: none does */
+    uint64_t passes;  /* whole ones */
     uint64_t versions, markers, bytes; /* removed since the group was made; bytes as they were written */
 };
 

@@ -168,6 +168,7 @@ static int get_collected(struct store *store, get_fn *get, struct fsm_collected 
         *out = (struct fsm_collected){.below = {r->below},
                                       .pass = {r->pass},
                                       .swept = {r->swept},
+                                      .due = {r->due},
                                       .passes = r->passes,
                                       .versions = r->removed_versions,
                                       .markers = r->removed_markers,

@@ -96,11 +96,16 @@ static int read_at(struct replica *r, struct hlc at)
     /* Before its age: beside a mark a timestamp just drawn may look old, and must hear of the mark. */
     if (at.t <= info->restart.t)
         return HF_E_RESTART_ABOVE;
-    if (hlc_ms(at) + r->config.retention_ms < hlc_ms(leader_clock_time(&r->clock, info)))
+    if (at.t < info->collected.below.t)
         return HF_E_TOO_OLD;
     if (!planted_bug("clock.read_unobserved"))
         stamp_observe(&r->clock.stamp, at);
     return HF_OK;
+}
+
+void replica_retain(struct replica *r, struct hlc retain)
+{
+    collector_retain(&r->collector, retain, clock_boot_ns());
 }
 
 int replica_read(struct replica *r, struct replica_read *read)

@@ -26,6 +26,12 @@ enum {
     M_MARGIN,
     M_TXNS,
     M_LOCKS,
+    M_WATERMARK,
+    M_WATERMARK_AGE,
+    M_PASSES,
+    M_VERSIONS,
+    M_MARKERS,
+    M_BYTES,
     M_FREE,
     M_ROLE_CHANGES,
     M_LEADER_CHANGES,
@@ -53,6 +59,19 @@ static struct metric metrics[M_COUNT] = {
                   METRIC_GAUGE_SIGNED_NS, 0},
     [M_TXNS] = {"holdfast_transactions_kept", NULL, "Transactions the group keeps something of", METRIC_GAUGE, 0},
     [M_LOCKS] = {"holdfast_locks", NULL, "Keys and prefixes that prepared transactions lock", METRIC_GAUGE, 0},
+    [M_WATERMARK] = {"holdfast_collect_watermark_timestamp_seconds", NULL,
+                     "Nothing is read below it any more, as a time since 1970; 0: nothing was collected yet",
+                     METRIC_GAUGE_NS, 0},
+    [M_WATERMARK_AGE] = {"holdfast_collect_watermark_age_seconds", NULL,
+                         "Committed ceiling less the watermark; 0: nothing was collected yet", METRIC_GAUGE_NS, 0},
+    [M_PASSES] = {"holdfast_collect_passes_total", NULL, "Whole passes of collection since the group was made",
+                  METRIC_COUNTER, 0},
+    [M_VERSIONS] = {"holdfast_collect_versions_total", NULL, "Versions that collection removed since then",
+                    METRIC_COUNTER, 0},
+    [M_MARKERS] = {"holdfast_collect_markers_total", NULL,
+                   "Markers of deleted prefixes that collection removed since then", METRIC_COUNTER, 0},
+    [M_BYTES] = {"holdfast_collect_bytes_total", NULL, "Keys and values of what it removed since then", METRIC_COUNTER,
+                 0},
     [M_FREE] = {"holdfast_disk_free_bytes", NULL, "What the file system of the replica's directory has left",
                 METRIC_GAUGE, 0},
     [M_ROLE_CHANGES] = {"holdfast_raft_role_changes_total", NULL, "Changes of role, term or known leader",
@@ -94,6 +113,22 @@ void gauges_apply_ns(uint64_t ns)
     metric_observe_ns(&apply_seconds, ns);
 }
 
+static uint64_t ns_of_ms(uint64_t ms)
+{
+    return ms < UINT64_MAX / NS_PER_MS ? ms * NS_PER_MS : UINT64_MAX;
+}
+
+static void show_collected(const struct fsm_collected *c, struct hlc ceiling)
+{
+    uint64_t ms = hlc_ms(c->below), ceiling_ms = hlc_ms(ceiling);
+    metric_set(&metrics[M_WATERMARK], ns_of_ms(ms));
+    metric_set(&metrics[M_WATERMARK_AGE], ms != 0 && ceiling_ms > ms ? ns_of_ms(ceiling_ms - ms) : 0);
+    metric_set(&metrics[M_PASSES], c->passes);
+    metric_set(&metrics[M_VERSIONS], c->versions);
+    metric_set(&metrics[M_MARKERS], c->markers);
+    metric_set(&metrics[M_BYTES], c->bytes);
+}
+
 void gauges_show(const struct gauges_look *look)
 {
     const struct engine_status *e = look->engine;
@@ -109,7 +144,8 @@ void gauges_show(const struct gauges_look *look)
     metric_set(&metrics[M_TXNS], look->txns);
     metric_set(&metrics[M_LOCKS], look->locks);
     uint64_t ms = hlc_ms(look->ceiling);
-    metric_set(&metrics[M_CEILING], ms < UINT64_MAX / NS_PER_MS ? ms * NS_PER_MS : UINT64_MAX);
+    metric_set(&metrics[M_CEILING], ns_of_ms(ms));
+    show_collected(&look->collected, look->ceiling);
     int64_t margin_ms = look->observed.t != 0 ? (int64_t)ms - (int64_t)hlc_ms(look->observed) : 0;
     metric_set(&metrics[M_MARGIN], (uint64_t)(margin_ms * (int64_t)NS_PER_MS));
 }

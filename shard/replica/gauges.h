@@ -7,6 +7,7 @@
 
 #include "common/base/hlc.h"
 #include "shard/engine/engine.h"
+#include "shard/fsm/fsm.h"
 #include "shard/replica/readiness.h"
 
 enum gauges_event {
@@ -27,6 +28,7 @@ struct gauges_look {
     struct hlc ceiling, observed;
     bool ready;
     uint64_t txns, locks;
+    struct fsm_collected collected;
 };
 void gauges_show(const struct gauges_look *look);
 /* /readyz: whether, and why not (`unready` may be NULL); a line for each change of either. */

@@ -10,6 +10,7 @@ void leader_clock_begin(struct leader_clock *c, const struct fsm_info *info, uin
 {
     must(c->state == LEADER_CLOCK_IDLE && question != 0);
     stamp_observe(&c->stamp, info->restart); /* a predecessor stamped from there */
+    stamp_observe(&c->stamp, info->collected.below);
     stamp_continue(&c->stamp,
                    planted_bug("clock.sequence_anew") ? (struct version){.t = info->newest.t} : info->newest);
     c->state = planted_bug("clock.no_fresh_timestamp") ? LEADER_CLOCK_GOING : LEADER_CLOCK_ASKING;

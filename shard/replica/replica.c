@@ -136,6 +136,7 @@ static void on_changed(void *ctx)
         !(leads && r->status.term == r->led_term)) { /* I9: the next leader may still commit what was proposed */
         r->was_serving = false;
         leader_clock_end(&r->clock);
+        collector_end(&r->collector);
         writes_abandon(&r->writes);
         reads_abandon(&r->reads, HF_E_NOT_LEADER);
     }
@@ -196,6 +197,7 @@ struct replica *replica_open(const struct replica_config *config)
     r->config = *config;
     r->ops = d->ops;
     readiness_init(&r->readiness);
+    r->collector.retention_ms = config->retention_ms;
     int rc = transport_open(config->net, d->config.raft_listen, &d->id, &r->transport);
     if (rc)
         refuse("cannot listen for replicas on %s (--raft-listen, else --raft-endpoint): %s", d->config.raft_listen,
@@ -258,6 +260,8 @@ static long poll_timeout_ms(const struct replica *r, uint64_t now)
         until = r->housekeeping_ns;
     if (until > publish_deadline(r->publish))
         until = publish_deadline(r->publish);
+    if (r->was_serving && until > r->collector.next_ns)
+        until = r->collector.next_ns;
     if (r->held_log || r->held_apply)
         return HOUSEKEEPING_NS / CLOCK_NS_PER_MS;
     return until <= now ? 0 : (long)((until - now) / CLOCK_NS_PER_MS) + 1;
@@ -340,6 +344,7 @@ static bool apply(struct replica *r)
         look.ceiling = info->ceiling;
         look.txns = info->txns;
         look.locks = info->locks;
+        look.collected = info->collected;
     }
     gauges_show(&look);
     return rc > 0;
@@ -394,11 +399,26 @@ static void propose_mark(struct replica *r)
              hlc_ms(r->clock.mark));
 }
 
+/* Not while a full disk holds anything up. */
+static void propose_collection(struct replica *r, uint64_t now)
+{
+    struct collector_step step;
+    uint64_t index;
+    const struct fsm_info *info = fsm_info(r->fsm);
+    struct hlc time = leader_clock_going(&r->clock) ? leader_clock_time(&r->clock, info) : (struct hlc){0};
+    if (!collector_due(&r->collector, info, time, now, &step) || r->held_log || r->held_apply || r->stopping)
+        return;
+    if (writes_collect(&r->writes, r->ops, r->engine, step.below, step.steps, &index) == HF_OK)
+        collector_proposed(&r->collector, index);
+}
+
 static void reply(struct replica *r)
 {
     if (r->was_serving)
         reads_serve(&r->reads, r->ops, r->engine, fsm_info(r->fsm)->applied.index, r->held_apply);
     uint64_t now = clock_boot_ns();
+    if (r->was_serving)
+        propose_collection(r, now);
     if (now < r->housekeeping_ns)
         return;
     r->housekeeping_ns = now + HOUSEKEEPING_NS;

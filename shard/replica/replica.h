@@ -35,7 +35,7 @@ struct replica_config {
     const char *snapshot_listen;    /* where this replica's state is served; NULL: nowhere, and none is fetched */
     const char *snapshot_endpoint;  /* as others reach it; NULL: as bound */
     uint64_t snapshot_rate;         /* bytes a second; 0: no limit */
-    uint64_t retention_ms;          /* reads at older timestamps are refused */
+    uint64_t retention_ms;          /* collection stays that far behind time */
     _Atomic bool *ready;            /* what /readyz shows */
     _Atomic(const char *) *unready; /* and why not: static texts; NULL: nobody asks */
 };
@@ -67,6 +67,8 @@ HF_CHECKED int replica_release(struct replica *r, uint64_t id, struct replica_re
 /* A timestamp the coordinator issued; below the committed ceiling or not believed (nobody can have issued it). `answers`:
  * the question (replica_question) after which it was drawn, or 0. */
 HF_CHECKED int replica_observe(struct replica *r, struct hlc t, uint64_t answers);
+/* The coordinator's word, with each lease: nobody was promised that he can read below; 0: it does not know yet. */
+void replica_retain(struct replica *r, struct hlc retain);
 uint64_t replica_question(const struct replica *r); /* for the coordinator, to be answered by a beat; 0: none */
 
 /* What decides expiry in reads of the latest: no leader before was ahead of it, but for one that may have been up to the

@@ -1,6 +1,7 @@
 /* replica_internal.h: one replica's struct, for replica.c (the turn) and calls.c (what the server calls). */
 #pragma once
 
+#include "shard/replica/collector.h"
 #include "shard/replica/leader_clock.h"
 #include "shard/replica/readiness.h"
 #include "shard/replica/replica.h"
@@ -19,6 +20,7 @@ struct replica {
     struct writes writes;
     struct reads reads;
     struct leader_clock clock;
+    struct collector collector;
     struct engine_status status; /* as of the last look */
     uint64_t led_term;           /* the term in which this replica last was seen to lead, 0: none, or told of its end */
     bool was_serving;            /* it leads, and everything of earlier terms is applied */

@@ -190,6 +190,19 @@ int writes_mark(struct writes *w, const struct engine_ops *ops, struct engine *e
     return ops->propose(e, LOG_COMMAND, buf_slice(&w->payload), &index, &term);
 }
 
+int writes_collect(struct writes *w, const struct engine_ops *ops, struct engine *e, struct hlc below, uint32_t steps,
+                   uint64_t *out_index)
+{
+    uint64_t term;
+    Hf__Entry__CollectEntry entry = HF__ENTRY__COLLECT_ENTRY__INIT;
+    entry.below = below.t;
+    entry.steps = steps;
+    buf_clear(&w->payload);
+    *(uint8_t *)buf_extend(&w->payload, 1) = FSM_OPCODE_COLLECT;
+    pack_append(&entry.base, &w->payload);
+    return ops->propose(e, LOG_COMMAND, buf_slice(&w->payload), out_index, &term);
+}
+
 static void proposal_end(struct writes *w, struct proposal *p, int code)
 {
     list_remove(&p->link);

@@ -53,6 +53,10 @@ void writes_propose(struct writes *w, const struct engine_ops *ops, struct engin
 /* Proposes an entry that nobody waits for: this leader goes on from `t`, a committed ceiling (leader_clock.h). */
 HF_CHECKED int writes_mark(struct writes *w, const struct engine_ops *ops, struct engine *e, struct hlc t);
 
+/* Likewise: a step of collection. */
+HF_CHECKED int writes_collect(struct writes *w, const struct engine_ops *ops, struct engine *e, struct hlc below,
+                              uint32_t steps, uint64_t *out_index);
+
 /* As fsm_result_fn. */
 void writes_result(struct writes *w, uint64_t index, uint64_t term, uint32_t position, const struct fsm_result *r);
 

@@ -164,6 +164,8 @@ static int queue_write(struct front *f, struct request *r, const Hf__Client__Req
     front_count(FRONT_WRITES);
     r->write.bytes = bytes + sizeof *r;
     request_fill_write(r, q, f->answer.shard, turn);
+    if (q->op_case == HF__CLIENT__REQUEST__OP_LEASE)
+        replica_retain(f->replica, (struct hlc){q->lease->retain});
     return replica_write(f->replica, &r->write);
 }
 
@@ -416,6 +418,7 @@ static void perform(struct front *f, const struct net_peer *peer, const Hf__Clie
     case HF__CLIENT__REQUEST__OP_CLUSTER_STATUS:
     case HF__CLIENT__REQUEST__OP_TIMESTAMP:
     case HF__CLIENT__REQUEST__OP_CUT:
+    case HF__CLIENT__REQUEST__OP_RETAIN:
     case HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT:
     case HF__CLIENT__REQUEST__OP_RESOLVE:
     case HF__CLIENT__REQUEST__OP__NOT_SET:

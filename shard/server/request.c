@@ -14,7 +14,7 @@ int request_check(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES
         return rc;
     if (q->op_case == HF__CLIENT__REQUEST__OP_CLUSTER_STATUS || q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP ||
         q->op_case == HF__CLIENT__REQUEST__OP_CUT || q->op_case == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT ||
-        q->op_case == HF__CLIENT__REQUEST__OP_RESOLVE) {
+        q->op_case == HF__CLIENT__REQUEST__OP_RESOLVE || q->op_case == HF__CLIENT__REQUEST__OP_RETAIN) {
         snprintf(message, REQUESTS_TEXT_BYTES, "a shard does not answer this request; send it to the coordinator");
         return HF_E_INVALID;
     }

@@ -21,6 +21,7 @@
 struct desk { /* a coordinator as far as its clock goes */
     struct net *net;
     struct oracle oracle;
+    struct retain retain;
     struct forward forward;
     struct active active;
     struct active_reply now; /* what active_ask answered at once */
@@ -65,8 +66,9 @@ static void begin(struct desk *d)
     memset(d, 0, sizeof *d);
     d->net = net_new(1, 8);
     oracle_init(&d->oracle, NULL, 1, OWN, 100);
+    retain_init(&d->retain, 30000);
     forward_init(&d->forward, &port, 4, 1 << 20);
-    active_init(&d->active, d->net, &d->oracle, &d->forward, OWN);
+    active_init(&d->active, d->net, &d->oracle, &d->retain, &d->forward, OWN);
 }
 
 static void end(struct desk *d)
@@ -74,6 +76,7 @@ static void end(struct desk *d)
     active_deinit(&d->active);
     forward_deinit(&d->forward);
     oracle_deinit(&d->oracle);
+    retain_deinit(&d->retain);
     net_free(&d->net);
 }
 
