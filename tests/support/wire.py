@@ -115,7 +115,7 @@ def request(shard=0, **fields):
             r.cas.value = new or b""
         elif name == "scan":
             r.scan.CopyFrom(pb.Scan(**value))
-        elif name in ("status", "routes", "session_open", "timestamp", "cut", "cluster_status"):
+        elif name in ("status", "routes", "session_open", "timestamp", "cut", "cluster_status", "check"):
             getattr(r, name).SetInParent()
         elif name == "session_fence":
             r.session_fence.session, r.session_fence.seq = value
