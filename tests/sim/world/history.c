@@ -29,6 +29,7 @@ struct look {
 struct rows {
     struct row *rows; /* owned */
     size_t count, cap;
+    uint64_t below[WORLD_SHARDS + 1]; /* the shards' watermarks: of what is below, what nobody reads there is gone */
 };
 
 struct history {
@@ -218,6 +219,8 @@ static void check_looks(struct world *w, const struct rows *rows)
     const struct history *h = w->history;
     for (size_t i = 0; i < h->count; i++) {
         const struct look *look = &h->looks[i];
+        if (look->at < rows->below[history_shard(look->key)])
+            continue;
         const struct row *row = newest(rows, look->key, look->at);
         bool expired = row != NULL && row->expiry.t != 0 && row->expiry.t <= look->at;
         uint32_t value = row != NULL && !expired ? row->value : LIN_ABSENT;
@@ -240,6 +243,8 @@ static void check_versions(struct world *w, const struct rows *rows)
         const struct row *told = &h->told.rows[i];
         const struct row *row =
             told->value != LIN_ABSENT ? bsearch(told, rows->rows, rows->count, sizeof *told, by_version) : told;
+        if (row == NULL && told->version.t.t < rows->below[told->shard])
+            continue;
         if (row == NULL || row->value != told->value || row->key != told->key)
             world_failed(w, "versions",
                          "key %u: value %" PRIu32 " was acknowledged at (%" PRIx64 ", %" PRIu64
@@ -272,8 +277,11 @@ static void check_cut(struct world *w, uint64_t t)
 void history_end(struct world *w)
 {
     struct rows rows = {0};
-    for (uint32_t s = 1; s <= WORLD_SHARDS; s++)
-        take_all(&rows, s, replica_process_fsm(w->processes[world_replica(s, 1)]));
+    for (uint32_t s = 1; s <= WORLD_SHARDS; s++) {
+        struct fsm *fsm = replica_process_fsm(w->processes[world_replica(s, 1)]);
+        rows.below[s] = fsm_info(fsm)->collected.below.t;
+        take_all(&rows, s, fsm);
+    }
     if (rows.count > 0)
         qsort(rows.rows, rows.count, sizeof *rows.rows, by_version);
     check_versions(w, &rows);
