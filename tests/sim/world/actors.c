@@ -260,7 +260,7 @@ static void tell_version(struct client *c, const struct op *o, const Hf__Client_
         if (o->kind == OP_GET)
             history_read(c->world, k, 0, o->lin.value, version, &o->floor);
         else
-            history_wrote(c->world, k, o->lin.value, version, &o->floor);
+            history_wrote(c->world, k, o->lin.value, version, &o->floor, true);
 }
 
 static uint32_t value_of(ProtobufCBinaryData bytes)

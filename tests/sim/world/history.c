@@ -77,11 +77,11 @@ struct history_floor history_floor(const struct world *w)
 }
 
 void history_wrote(struct world *w, unsigned key, uint32_t value, struct version version,
-                   const struct history_floor *floor)
+                   const struct history_floor *floor, bool heard)
 {
     struct history *h = w->history;
     uint32_t shard = history_shard(key);
-    struct version before = floor->shard[shard], *highest = &h->floor.shard[shard];
+    struct version before = floor->heard[shard], *highest = &h->floor.shard[shard];
     world_trace(w, 0, "wrote", version.t.t, version.seq);
     if (version_compare(version, before) <= 0)
         world_failed(w, "versions",
@@ -94,6 +94,8 @@ void history_wrote(struct world *w, unsigned key, uint32_t value, struct version
     add(&h->told, (struct row){.version = version, .value = value, .shard = shard, .key = key, .before = kept});
     if (version_compare(version, *highest) > 0)
         *highest = version;
+    if (heard && version_compare(version, h->floor.heard[shard]) > 0)
+        h->floor.heard[shard] = version;
 }
 
 /* Beside its value, which is judged elsewhere (linear): whatever lies at or below the floor was applied before that was

@@ -23,6 +23,7 @@ void history_free(struct history **h);
 /* Per shard: the highest version that was acknowledged so far. */
 struct history_floor {
     struct version shard[WORLD_SHARDS + 1];
+    struct version heard[WORLD_SHARDS + 1]; /* of those that the shard itself had heard of: it stamps above them */
 };
 struct history_floor history_floor(const struct world *w);
 static inline uint32_t history_shard(unsigned key)
@@ -30,9 +31,10 @@ static inline uint32_t history_shard(unsigned key)
     return key < JUDGE_KEYS / 2 ? 1 : 2;
 }
 
-/* A client was told that its write of `value` (LIN_ABSENT: a deletion) stands at `version`; it began at `floor`. */
+/* A client was told that its write of `value` (LIN_ABSENT: a deletion) stands at `version`; it began at `floor`. `heard`
+ * false: of a transaction over several shards, and this shard, which has it prepared, may hear of its commit later. */
 void history_wrote(struct world *w, unsigned key, uint32_t value, struct version version,
-                   const struct history_floor *floor);
+                   const struct history_floor *floor, bool heard);
 /* Likewise a read: `at` 0: the latest, which began at `floor`; else at a timestamp that was asked for at `floor`.
  * LIN_ABSENT: there was nothing, at version 0. */
 void history_read(struct world *w, unsigned key, uint64_t at, uint32_t value, struct version found,

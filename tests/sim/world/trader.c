@@ -131,7 +131,7 @@ static void tell_other(struct trader *c, const struct txn_write *write, enum jud
     for (unsigned k = first; k < first + count; k++) {
         judge_op(w, k, op, fate, true);
         if (fate == JUDGE_DONE && version.t.t != 0)
-            history_wrote(w, k, write->value, version, &c->floor);
+            history_wrote(w, k, write->value, version, &c->floor, write->shard == c->home);
     }
 }
 
