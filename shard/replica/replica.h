@@ -36,6 +36,7 @@ struct replica_config {
     const char *snapshot_endpoint;  /* as others reach it; NULL: as bound */
     uint64_t snapshot_rate;         /* bytes a second; 0: no limit */
     uint64_t retention_ms;          /* collection stays that far behind time */
+    uint32_t collect_steps;         /* records looked at by one of its entries; 0: COLLECTOR_STEPS */
     _Atomic bool *ready;            /* what /readyz shows */
     _Atomic(const char *) *unready; /* and why not: static texts; NULL: nobody asks */
 };

@@ -91,6 +91,9 @@ static void print_world_counts(const struct sim_result *r)
            ", orphaned %" PRIu64 "\n",
            r->published, r->trimmed, r->installs, r->timestamps, r->looks, r->restarts_above, r->cuts, r->txns_done,
            r->txns_wide, r->txns_refused, r->txns_orphaned);
+    printf("worlds' collection: passes %" PRIu64 "  versions removed %" PRIu64 "  markers removed %" PRIu64
+           "  reads at what was retained %" PRIu64 "  writes of transactions that expire %" PRIu64 "\n",
+           r->passes, r->versions_removed, r->markers_removed, r->retained, r->txns_expiring);
 }
 
 /* So many worlds in which nothing is published, cut or installed prove less than they say. */
@@ -99,8 +102,10 @@ static bool worlds_idle(const struct seeds_summary *s, const struct sim_options 
     const struct sim_result *r = &s->worlds;
     if (options->only != NULL || s->world_runs < WORLDS_TELLING)
         return false;
-    if (r->published != 0 && r->trimmed != 0 && r->installs != 0 && r->looks != 0 && r->restarts_above != 0 &&
-        r->cuts != 0 && r->txns_wide != 0 && r->txns_refused != 0 && r->txns_orphaned != 0)
+    bool collected = r->passes != 0 && r->versions_removed != 0 && r->markers_removed != 0 && r->retained != 0;
+    if (collected && r->txns_expiring != 0 && r->published != 0 && r->trimmed != 0 && r->installs != 0 &&
+        r->looks != 0 && r->restarts_above != 0 && r->cuts != 0 && r->txns_wide != 0 && r->txns_refused != 0 &&
+        r->txns_orphaned != 0)
         return false;
     printf("FAILED: in %" PRIu64 " worlds something never happened that is to be tried\n", s->world_runs);
     return true;

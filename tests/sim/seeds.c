@@ -129,6 +129,11 @@ static void add_counts(struct sim_result *to, const struct sim_result *r)
     to->txns_wide += r->txns_wide;
     to->txns_refused += r->txns_refused;
     to->txns_orphaned += r->txns_orphaned;
+    to->passes += r->passes;
+    to->versions_removed += r->versions_removed;
+    to->markers_removed += r->markers_removed;
+    to->retained += r->retained;
+    to->txns_expiring += r->txns_expiring;
     to->looks += r->looks;
     to->cuts += r->cuts;
     to->restarts_above += r->restarts_above;

@@ -40,6 +40,9 @@ struct sim_result {
     uint64_t published, trimmed; /* of worlds */
     /* Likewise: timestamps drawn; keys read at one; reads refused for a restart mark; strict cuts. */
     uint64_t timestamps, looks, restarts_above, cuts;
+    /* Collection: whole passes, versions and markers removed (of one replica of each shard); reads at a timestamp that was kept
+     * past the retention; writes of transactions that expire. */
+    uint64_t passes, versions_removed, markers_removed, retained, txns_expiring;
     /* Transactions of worlds: done; of them, over several shards; refused; left by a coordinator that died amid them. */
     uint64_t txns_done, txns_wide, txns_refused, txns_orphaned;
 };

@@ -27,7 +27,8 @@ struct store_iterator {
 };
 
 static struct simstore *media;
-static struct simstore *(*finder)(const char *dir); /* NULL: by the name alone */
+static struct simstore *(*finder)(const char *dir);           /* NULL: by the name alone */
+static void (*removal)(struct slice key, struct slice value); /* NULL: nobody looks */
 
 /* ---- keys and versions ---- */
 
@@ -133,6 +134,8 @@ static void set(struct simstore *m, struct slice key, struct slice value, bool d
     if (!known && deleted)
         return;
     struct entry *e = known ? m->entries[at] : insert(m, at, key);
+    if (deleted && removal != NULL && e->newest != NULL && !e->newest->deleted)
+        removal(key, slice_make(e->newest->value, e->newest->size));
     struct version_of *v = malloc(sizeof *v + value.size);
     must(v != NULL);
     *v = (struct version_of){.older = e->newest,
@@ -205,6 +208,11 @@ int store_flush_begin(struct store *s)
 void simstore_find_by(struct simstore *(*by)(const char *dir))
 {
     finder = by;
+}
+
+void simstore_see_removals(void (*see)(struct slice key, struct slice value))
+{
+    removal = see;
 }
 
 static struct simstore *medium_of(const char *dir)

@@ -21,6 +21,8 @@ struct simstore *simstore_new(const char *dir, uint64_t seed); /* nothing is in 
 void simstore_free(struct simstore **m);                       /* no store may be open on it */
 /* Directories that move: whoever knows which medium stands for `dir` now is asked first. NULL: by the name alone. */
 void simstore_find_by(struct simstore *(*find)(const char *dir));
+/* Is told of each record that a batch deletes, before it does. NULL: nobody. */
+void simstore_see_removals(void (*see)(struct slice key, struct slice value));
 
 /* The process is gone: closing the store flushes nothing from now on, until simstore_crash. */
 void simstore_halt(struct simstore *m);

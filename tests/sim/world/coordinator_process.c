@@ -56,7 +56,8 @@ void coordinator_process_run(void *process)
                                           .listen = p->client,
                                           .seeds = "w:1/1/c,w:1/2/c,w:1/3/c",
                                           .request_timeout_ms = 2000,
-                                          .queue_max = 256};
+                                          .queue_max = 256,
+                                          .retain_lease_seconds = p->world->retain_lease_seconds};
     struct coordinator *c = NULL;
     must(coordinator_open(&options, &c) == 0);
     p->coordinator = c;

@@ -29,13 +29,12 @@ struct look {
 struct rows {
     struct row *rows; /* owned */
     size_t count, cap;
-    uint64_t below[WORLD_SHARDS + 1]; /* the shards' watermarks: of what is below, what nobody reads there is gone */
 };
 
 struct history {
     struct history_floor floor;
-    struct rows told;
-    struct look *looks; /* owned */
+    struct rows told, removed; /* removed: what collection took out of stores, once or more */
+    struct look *looks;        /* owned */
     size_t count, cap;
     struct column cuts; /* timestamps, from 0 on */
     uint64_t cut_count;
@@ -55,6 +54,7 @@ void history_free(struct history **h)
     for (size_t i = 0; i < (*h)->told.count; i++)
         free((*h)->told.rows[i].before);
     free((*h)->told.rows);
+    free((*h)->removed.rows);
     column_deinit(&(*h)->cuts);
     free((*h)->looks);
     free(*h);
@@ -196,6 +196,34 @@ static int by_version(const void *a, const void *b)
     return version_compare(x->version, y->version);
 }
 
+void history_removed(struct world *w, uint32_t shard, struct slice record, struct slice value)
+{
+    struct vkey key;
+    bool ours = (record.data[0] == VKEY_DATA || record.data[0] == VKEY_MARKER) && vkey_decode(record, &key);
+    if (ours && key.space == FSM_USER)
+        take_record(&w->history->removed, shard, &key, value);
+}
+
+static void add_removed(struct world *w, struct rows *rows)
+{
+    const struct rows *removed = &w->history->removed;
+    for (size_t i = 0; i < removed->count; i++)
+        add(rows, removed->rows[i]);
+}
+
+/* Each replica removes it, perhaps again after a crash. What is equal but for the version is for the checks. */
+static void drop_doubles(struct rows *rows)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < rows->count; i++) {
+        const struct row *row = &rows->rows[i], *last = kept > 0 ? &rows->rows[kept - 1] : NULL;
+        bool again = last != NULL && by_version(last, row) == 0 && last->key == row->key && last->value == row->value;
+        if (!again)
+            rows->rows[kept++] = *row;
+    }
+    rows->count = kept;
+}
+
 /* The newest of the key below `at`; NULL: none. */
 static const struct row *newest(const struct rows *rows, unsigned key, uint64_t at)
 {
@@ -221,8 +249,6 @@ static void check_looks(struct world *w, const struct rows *rows)
     const struct history *h = w->history;
     for (size_t i = 0; i < h->count; i++) {
         const struct look *look = &h->looks[i];
-        if (look->at < rows->below[history_shard(look->key)])
-            continue;
         const struct row *row = newest(rows, look->key, look->at);
         bool expired = row != NULL && row->expiry.t != 0 && row->expiry.t <= look->at;
         uint32_t value = row != NULL && !expired ? row->value : LIN_ABSENT;
@@ -245,8 +271,6 @@ static void check_versions(struct world *w, const struct rows *rows)
         const struct row *told = &h->told.rows[i];
         const struct row *row =
             told->value != LIN_ABSENT ? bsearch(told, rows->rows, rows->count, sizeof *told, by_version) : told;
-        if (row == NULL && told->version.t.t < rows->below[told->shard])
-            continue;
         if (row == NULL || row->value != told->value || row->key != told->key)
             world_failed(w, "versions",
                          "key %u: value %" PRIu32 " was acknowledged at (%" PRIx64 ", %" PRIu64
@@ -281,11 +305,12 @@ void history_end(struct world *w)
     struct rows rows = {0};
     for (uint32_t s = 1; s <= WORLD_SHARDS; s++) {
         struct fsm *fsm = replica_process_fsm(w->processes[world_replica(s, 1)]);
-        rows.below[s] = fsm_info(fsm)->collected.below.t;
         take_all(&rows, s, fsm);
     }
+    add_removed(w, &rows);
     if (rows.count > 0)
         qsort(rows.rows, rows.count, sizeof *rows.rows, by_version);
+    drop_doubles(&rows);
     check_versions(w, &rows);
     check_looks(w, &rows);
     for (uint64_t i = 0; i < w->history->cut_count; i++)

@@ -8,7 +8,8 @@
  *            what was in flight or came later never appears below it
  *  cut       a strict cut shows no write without those that were acknowledged, anywhere, before it began
  *
- * Method: nothing is collected yet, so that at the end every version of every key is in the store.
+ * Method: what is in the stores at the end, and what was collected of them before (history_removed), is every version of
+ *         every key.
  * Do not verify: of writes whose outcome nobody was told, that cuts show them in order. */
 #pragma once
 
@@ -40,5 +41,7 @@ void history_wrote(struct world *w, unsigned key, uint32_t value, struct version
 void history_read(struct world *w, unsigned key, uint64_t at, uint32_t value, struct version found,
                   const struct history_floor *floor);
 
+/* Collection takes it out of a store of the shard. */
+void history_removed(struct world *w, uint32_t shard, struct slice record, struct slice value);
 void history_cut(struct world *w, uint64_t t); /* a client was told that it is one */
 void history_end(struct world *w);             /* replicas are level */

@@ -20,6 +20,7 @@ struct judge {
     size_t count[JUDGE_KEYS], cap[JUDGE_KEYS];
     struct column fate;    /* by value: 1 + enum judge_fate */
     struct column found;   /* by value: how often it is in the store */
+    struct column removed; /* by value: likewise in what was collected, for each replica that did */
     struct column session; /* by value: it was written through a session */
     uint64_t values;
     struct hashmap open[WORLD_COORDINATORS + 1]; /* requests that a coordinator has: by client and id, a counter */
@@ -46,6 +47,7 @@ void judge_free(struct judge **jj)
     column_deinit(&j->fate);
     column_deinit(&j->found);
     column_deinit(&j->session);
+    column_deinit(&j->removed);
     for (uint32_t c = 0; c <= WORLD_COORDINATORS; c++)
         hashmap_deinit(&j->open[c]);
     hashmap_deinit(&j->issued);
@@ -243,20 +245,31 @@ void judge_op(struct world *w, unsigned key, struct lin_op op, enum judge_fate f
     j->ops[key][j->count[key]++] = op;
 }
 
+static void count_value(struct column *counts, struct slice key, struct slice bytes)
+{
+    struct version_value value;
+    uint32_t number;
+    must(versions_decode(bytes, &value));
+    if (key.data[1] != FSM_USER || value.payload.size < sizeof number)
+        return;
+    memcpy(&number, value.payload.data, sizeof number);
+    column_set(counts, number, column_get(counts, number) + 1);
+}
+
+void judge_removed(struct world *w, struct slice key, struct slice value)
+{
+    if (key.data[0] == VKEY_DATA)
+        count_value(&w->judge->removed, key, value);
+}
+
 static void count_values(struct judge *j, struct fsm *fsm)
 {
     struct store_iterator *it = store_iterator_new(fsm->store, false);
     const uint8_t first = VKEY_DATA;
     for (store_iterator_seek(it, slice_make(&first, 1)); store_iterator_valid(it); store_iterator_next(it)) {
-        struct version_value value;
         if (store_iterator_key(it).data[0] != VKEY_DATA)
             break;
-        must(versions_decode(store_iterator_value(it), &value));
-        uint32_t number;
-        if (store_iterator_key(it).data[1] != FSM_USER || value.payload.size < sizeof number)
-            continue;
-        memcpy(&number, value.payload.data, sizeof number);
-        column_set(&j->found, number, column_get(&j->found, number) + 1);
+        count_value(&j->found, store_iterator_key(it), store_iterator_value(it));
     }
     store_iterator_free(&it);
 }
@@ -264,11 +277,9 @@ static void count_values(struct judge *j, struct fsm *fsm)
 static void check_values(struct world *w)
 {
     struct judge *j = w->judge;
-    bool removed = false; /* then a version that is gone says nothing: whether it may be is for those who read */
     for (uint32_t s = 1; s <= WORLD_SHARDS; s++) {
         struct fsm *fsm = replica_process_fsm(w->processes[world_replica(s, 1)]);
         count_values(j, fsm);
-        removed |= fsm_info(fsm)->collected.versions > 0;
     }
     for (uint64_t v = 1; v <= j->values; v++) {
         uint64_t fate = column_get(&j->fate, v), times = column_get(&j->found, v);
@@ -277,9 +288,9 @@ static void check_values(struct world *w)
         if (times > 1)
             world_failed(w, "once", "value %" PRIu64 " was written %" PRIu64 " times%s", v, times,
                          column_get(&j->session, v) != 0 ? " through a session" : "");
-        else if (fate == 1 + JUDGE_DONE && times == 0 && !removed)
+        else if (fate == 1 + JUDGE_DONE && times == 0 && column_get(&j->removed, v) == 0)
             world_failed(w, "once", "value %" PRIu64 " is lost: its writer was told that it is done", v);
-        else if (fate == 1 + JUDGE_NOT && times != 0)
+        else if (fate == 1 + JUDGE_NOT && (times != 0 || column_get(&j->removed, v) != 0))
             world_failed(w, "once", "value %" PRIu64 " was written: its writer was told that it surely was not", v);
     }
 }
@@ -300,8 +311,19 @@ static void check_keys(struct world *w)
     }
 }
 
+static void count_collected(struct world *w)
+{
+    for (uint32_t s = 1; s <= WORLD_SHARDS; s++) {
+        const struct fsm_collected *c = &fsm_info(replica_process_fsm(w->processes[world_replica(s, 1)]))->collected;
+        w->result.passes += c->passes;
+        w->result.versions_removed += c->versions;
+        w->result.markers_removed += c->markers;
+    }
+}
+
 void judge_end(struct world *w)
 {
+    count_collected(w);
     all_answered(w);
     check_values(w);
     check_keys(w);

@@ -30,6 +30,8 @@ void judge_free(struct judge **j);
 void judge_applied(struct world *w, uint32_t process, struct fsm *fsm, const struct simstore *store);
 /* The pointer moved to `index`, or the log is to be cut there: `what`. */
 void judge_durable(struct world *w, uint32_t process, struct fsm *fsm, const char *what, uint64_t index);
+/* A record is taken out of a store. */
+void judge_removed(struct world *w, struct slice key, struct slice value);
 void judge_installs(struct world *w, uint32_t process, uint64_t index); /* before the log follows */
 void judge_lost(struct world *w, uint32_t process);                     /* its machine */
 void judge_delivered(struct world *w, uint32_t process, const struct wire_frame *frame, bool listens);

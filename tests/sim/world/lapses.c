@@ -131,7 +131,7 @@ static void heard(void *ctx, struct slice frame)
         if (l->put && r->code == HF_OK && r->written != NULL) {
             one->version = (struct version){.t = {r->written->t}, .seq = r->written->seq};
             one->acked = l->world->now;
-        } else if (!l->put && read && one->acked != 0) {
+        } else if (!l->put && read && one->acked != 0 && one->acked <= l->asked) {
             if (l->at != 0)
                 saw_at(l, one, r->code == HF_OK);
             else
@@ -141,6 +141,28 @@ static void heard(void *ctx, struct slice frame)
             l->leader[one->shard] = r->leader; /* 0: anybody */
     }
     hf__client__reply__free_unpacked(r, NULL);
+}
+
+uint32_t lapses_take(struct world *w, uint32_t shard, uint64_t *ttl_ms)
+{
+    struct lapses *l = w->lapses;
+    if (l->count == LAPSES_MAX)
+        return LAPSES_NONE;
+    *ttl_ms = 1 + world_below(w, TTL_MS_MAX);
+    l->all[l->count] = (struct lapse){.shard = shard, .ttl_ms = *ttl_ms};
+    return (uint32_t)l->count++;
+}
+
+struct slice lapses_name(const struct world *w, uint32_t number, char name[16])
+{
+    return key_name(w->lapses, number, name);
+}
+
+void lapses_wrote(struct world *w, uint32_t number, struct version version)
+{
+    w->lapses->all[number].version = version;
+    w->lapses->all[number].acked = w->now;
+    w->result.txns_expiring++;
 }
 
 void lapses_act(struct world *w)

@@ -73,7 +73,8 @@ void process_set_wall(struct process *p, int64_t ms, int64_t permille);
 #define PROCESS_DIR "/replica"
 
 /* replica_process.c, coordinator_process.c */
-struct simstore *replica_process_medium(const char *dir); /* for simstore_find_by */
+struct simstore *replica_process_medium(const char *dir);           /* for simstore_find_by */
+void replica_process_removes(struct slice key, struct slice value); /* for simstore_see_removals */
 void replica_process_create(struct process *p);
 void replica_process_run(void *process);
 void replica_process_close(struct process *p);

@@ -5,6 +5,7 @@
 #include "common/base/error.h"
 #include "common/sys/failpoint.h"
 #include "shard/server/front.h"
+#include "tests/sim/world/history.h"
 #include "tests/sim/world/judge.h"
 #include "tests/sim/world/process.h"
 #include "tests/sim/world/states.h"
@@ -154,6 +155,14 @@ struct simstore *replica_process_medium(const char *dir)
     return medium;
 }
 
+/* Of what users wrote only collection removes anything. */
+void replica_process_removes(struct slice key, struct slice value)
+{
+    struct process *p = world_now->current;
+    history_removed(p->world, p->shard, key, value);
+    judge_removed(p->world, key, value);
+}
+
 static void open_directory(struct process *p, struct directory *d)
 {
     *d = (struct directory){.config = {.disk = simdisk_disk(p->disk),
@@ -271,6 +280,7 @@ void replica_process_run(void *process)
                                                 .replay_budget = one_of(p, 1 << 20, 8000)},
                                     .snapshot_listen = p->state,
                                     .retention_ms = p->world->retention_ms,
+                                    .collect_steps = p->world->collect_steps,
                                     .ready = &p->ready};
     r->replica = replica_open(&config);
     p->published = replica_state(r->replica).publish.index;

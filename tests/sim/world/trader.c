@@ -7,6 +7,7 @@
 #include "proto/pack.h"
 #include "tests/sim/world/actors.h"
 #include "tests/sim/world/judge.h"
+#include "tests/sim/world/lapses.h"
 #include "tests/sim/world/process.h"
 #include "tests/sim/world/wire.h"
 
@@ -55,6 +56,15 @@ static void plan_other(struct trader *c, uint32_t shard)
     plan_write(c, write);
 }
 
+/* One that expires, which nobody else writes. */
+static void plan_lapse(struct trader *c, uint32_t shard)
+{
+    struct txn_write write = {.op = HF__ENTRY__OP__PUT, .shard = shard, .list = TRAIL_LISTS + 1};
+    write.key = lapses_take(c->world, shard, &write.ttl_ms);
+    if (write.key != LAPSES_NONE)
+        plan_write(c, write);
+}
+
 static void plan(struct trader *c)
 {
     struct world *w = c->world;
@@ -76,6 +86,8 @@ static void plan(struct trader *c)
     for (uint32_t i = 0; i < 2 && writes && !c->glance; i++)
         if (world_below(w, 4) == 0)
             plan_other(c, only < 2 ? 1 + only : 1 + (uint32_t)world_below(w, WORLD_SHARDS));
+    if (writes && !c->glance && world_below(w, 5) == 0)
+        plan_lapse(c, only < 2 ? 1 + only : 1 + (uint32_t)world_below(w, WORLD_SHARDS));
     if (c->glance)
         c->read_count = 1, c->write_count = 0;
     else if (world_below(w, 3) == 0)
@@ -156,6 +168,8 @@ static void finish(struct trader *c, enum txn_outcome outcome, const Hf__Client_
     for (uint32_t i = 0; i < c->write_count; i++) {
         struct version version = first;
         version.seq += c->writes[i].place;
+        if (c->writes[i].list > TRAIL_LISTS && outcome == TXN_DONE && version.t.t != 0)
+            lapses_wrote(c->world, c->writes[i].key, version);
         if (c->writes[i].list == TRAIL_LISTS && !hidden(c, i))
             tell_other(c, &c->writes[i], outcome == TXN_DONE ? JUDGE_DONE : JUDGE_NOT, version);
     }
@@ -184,7 +198,7 @@ static void commit(struct trader *c)
     struct world *w = c->world;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < c->write_count; i++) /* full lists stay as they are */
-        if (c->writes[i].list == TRAIL_LISTS || c->lists[c->writes[i].list].count < TRAIL_LIST_MAX)
+        if (c->writes[i].list >= TRAIL_LISTS || c->lists[c->writes[i].list].count < TRAIL_LIST_MAX)
             c->writes[kept++] = c->writes[i];
     if (kept < c->write_count) {
         struct txn_write writes[TXN_WRITES];

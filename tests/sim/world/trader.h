@@ -25,8 +25,9 @@ struct txn_read { /* of one list, or of all of a shard */
 
 struct txn_write {
     Hf__Entry__Op op;
-    uint32_t shard, list; /* TRAIL_LISTS: a key of others */
-    unsigned key;         /* then; JUDGE_KEYS: all of the shard */
+    uint32_t shard, list; /* TRAIL_LISTS: a key of others; TRAIL_LISTS + 1: one that expires */
+    unsigned key;         /* then; JUDGE_KEYS: all of the shard; likewise its number among the lapses */
+    uint64_t ttl_ms;
     uint32_t value;
     uint32_t place; /* among the writes to its shard */
 };

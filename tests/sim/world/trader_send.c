@@ -4,6 +4,7 @@
 #include "common/base/error.h"
 #include "proto/pack.h"
 #include "tests/sim/world/judge.h"
+#include "tests/sim/world/lapses.h"
 #include "tests/sim/world/process.h"
 #include "tests/sim/world/trader.h"
 #include "tests/sim/world/wire.h"
@@ -105,7 +106,7 @@ struct body {
     Hf__Entry__TxnWrite writes[TXN_WRITES], *write_pointers[TXN_WRITES];
     Hf__Entry__TxnRead reads[TXN_READS], *read_pointers[TXN_READS];
     uint32_t values[TXN_WRITES][TRAIL_LIST_MAX + 3];
-    char names[TXN_WRITES + TXN_READS][8];
+    char names[TXN_WRITES + TXN_READS][16];
 };
 
 /* All that the transaction appends to the list, behind what it read. */
@@ -136,6 +137,11 @@ static void fill_write(const struct trader *c, struct body *b, uint32_t i)
     if (from->list < TRAIL_LISTS) {
         to->key = pack_bytes(trail_name(from->list, b->names[i]));
         to->value = whole_list(c, from, b->values[i]);
+        return;
+    }
+    if (from->list > TRAIL_LISTS) { /* its value is nothing */
+        to->key = pack_bytes(lapses_name(c->world, from->key, b->names[i]));
+        to->ttl_ms = from->ttl_ms;
         return;
     }
     to->key = pack_bytes(other_name(from, b->names[i]));

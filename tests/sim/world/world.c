@@ -13,6 +13,7 @@
 #include "tests/sim/world/actors.h"
 #include "tests/sim/world/history.h"
 #include "tests/sim/world/judge.h"
+#include "tests/sim/world/keepers.h"
 #include "tests/sim/world/lapses.h"
 #include "tests/sim/world/process.h"
 #include "tests/sim/world/readers.h"
@@ -28,9 +29,9 @@
 
 struct world *world_now;
 
-static const char *const checkers[] = {"world.state", "world.snapshots", "linear",   "once",     "sessions",
-                                       "answers",     "oracle",          "progress", "versions", "fresh",
-                                       "cut",         "expiry",          "stable",   "txns",     "locks"};
+static const char *const checkers[] = {
+    "world.state", "world.snapshots", "linear", "once",   "sessions", "answers", "oracle", "progress",
+    "versions",    "fresh",           "cut",    "expiry", "stable",   "txns",    "locks",  "promise"};
 
 bool world_knows(const char *checker)
 {
@@ -141,6 +142,9 @@ static void step(struct world *w)
     case WORLD_READER:
         readers_act(w, e.who);
         break;
+    case WORLD_KEEPER:
+        keepers_act(w, e.who);
+        break;
     case WORLD_LAPSE:
         lapses_act(w);
         break;
@@ -240,6 +244,16 @@ void world_finish(struct world *w)
         traders_end(w);
 }
 
+/* In a third of the worlds. */
+static void draw_collection(struct world *w)
+{
+    static const uint64_t retention_ms[] = {250, 500, 800, 1500};
+    uint64_t kind = world_below(w, 12);
+    w->retention_ms = kind < 4 ? retention_ms[kind] : UINT64_C(1) << 32;
+    w->collect_steps = world_below(w, 2) == 0 ? 1 + (uint32_t)world_below(w, 12) : 1 + (uint32_t)world_below(w, 200);
+    w->retain_lease_seconds = world_below(w, 3);
+}
+
 static void draw(struct world *w)
 {
     static const uint64_t gaps_ms[] = {60, 200, 600, 3000};
@@ -252,8 +266,8 @@ static void draw(struct world *w)
     w->trailing = trailing[world_below(w, 4)];
     w->keep_ms = world_below(w, 2) == 0 ? 500 : 5000;
     w->right_walls = world_below(w, 2) == 0;
-    w->retention_ms = world_below(w, 4) == 0 ? 1500 : UINT64_C(1) << 32;
     w->pace_us = world_below(w, 2) == 0 ? 4000 : 800000;
+    draw_collection(w);
 }
 
 struct world *world_new(const struct sim_options *options)
@@ -273,6 +287,7 @@ struct world *world_new(const struct sim_options *options)
         w->retention_ms = UINT64_C(1) << 32;
     }
     simstore_find_by(replica_process_medium);
+    simstore_see_removals(replica_process_removes);
     for (uint32_t i = 1; i < WORLD_PROCESSES; i++) {
         w->processes[i] = process_new(w, i);
         world_schedule(w, (struct world_event){.kind = WORLD_START, .who = i}, world_below(w, 50 * SIM_MS));
@@ -280,6 +295,7 @@ struct world *world_new(const struct sim_options *options)
     w->actors = actors_new(w);
     w->readers = readers_new(w);
     w->lapses = lapses_new(w);
+    w->keepers = keepers_new(w);
     w->traders = traders_new(w);
     if (!options->calm)
         world_schedule(w, (struct world_event){.kind = WORLD_FAULT}, (SIM_ELECTION_MS + world_below(w, 1000)) * SIM_MS);
@@ -299,10 +315,12 @@ void world_free(struct world **ww)
     actors_free(&w->actors);
     readers_free(&w->readers);
     lapses_free(&w->lapses);
+    keepers_free(&w->keepers);
     traders_free(&w->traders);
     history_free(&w->history);
     judge_free(&w->judge);
     simstore_find_by(NULL);
+    simstore_see_removals(NULL);
     world_now = NULL;
     free(w);
     *ww = NULL;

@@ -29,6 +29,7 @@ struct readers;
 struct lapses;
 struct traders;
 struct history;
+struct keepers;
 
 enum world_event_kind {
     WORLD_WAKE,
@@ -36,6 +37,7 @@ enum world_event_kind {
     WORLD_CLIENT,
     WORLD_READER,
     WORLD_LAPSE,
+    WORLD_KEEPER,
     WORLD_TXN,
     WORLD_FAULT,
     WORLD_START,
@@ -67,21 +69,24 @@ struct world {
     uint64_t fault_gap_ms;
     uint32_t unanswered; /* the shard of a plot that goes on; 0: none */
     bool power;
-    bool start_deaths;       /* processes die while they start, too */
-    uint64_t trailing;       /* entries that replicas keep behind their pointers, at most */
-    uint64_t keep_ms;        /* a sender keeps the log so long for who was sent its state */
-    uint64_t pace_us;        /* of a stream's steps, at most, mostly */
-    uint64_t lives;          /* of senders */
-    bool damages;            /* logs and machines are damaged */
-    bool long_plots;         /* this run is long enough for the oracle's lease to end */
-    bool right_walls;        /* when all is healed the wall clocks are right as well */
-    uint64_t retention_ms;   /* of replicas */
-    struct actors *actors;   /* owned */
-    struct readers *readers; /* owned */
-    struct lapses *lapses;   /* owned */
-    struct traders *traders; /* owned */
-    struct judge *judge;     /* owned */
-    struct history *history; /* owned */
+    bool start_deaths;             /* processes die while they start, too */
+    uint64_t trailing;             /* entries that replicas keep behind their pointers, at most */
+    uint64_t keep_ms;              /* a sender keeps the log so long for who was sent its state */
+    uint64_t pace_us;              /* of a stream's steps, at most, mostly */
+    uint64_t lives;                /* of senders */
+    bool damages;                  /* logs and machines are damaged */
+    bool long_plots;               /* this run is long enough for the oracle's lease to end */
+    bool right_walls;              /* when all is healed the wall clocks are right as well */
+    uint64_t retention_ms;         /* of replicas */
+    uint32_t collect_steps;        /* of an entry of collection; 0: as in the product */
+    uint64_t retain_lease_seconds; /* a promise to a reader */
+    struct keepers *keepers;       /* owned */
+    struct actors *actors;         /* owned */
+    struct readers *readers;       /* owned */
+    struct lapses *lapses;         /* owned */
+    struct traders *traders;       /* owned */
+    struct judge *judge;           /* owned */
+    struct history *history;       /* owned */
     bool healing;
     /* What a scenario does to a frame: UINT64_MAX: it is lost; else it comes so many ms later. */
     uint64_t (*filter)(struct world *w, uint32_t from, const char *endpoint, struct slice data);
