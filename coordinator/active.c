@@ -6,6 +6,7 @@
 
 #include "common/base/arena.h"
 #include "common/base/error.h"
+#include "common/sys/clock.h"
 #include "common/sys/diag.h"
 #include "coordinator/limits.h"
 #include "proto/pack.h"
@@ -70,7 +71,8 @@ static void answer_accept(struct active *a, struct active_reply *out)
     out->reply.clock_accepted = &out->accepted;
 }
 
-static void answer(struct active *a, const Hf__Client__Request *q, uint64_t now_ns, struct active_reply *out)
+/* A promise is counted from when its request is here: `now` of a turn may be older than that. */
+static void answer(struct active *a, const Hf__Client__Request *q, struct active_reply *out)
 {
     struct hlc t = {0};
     const struct clock *clock = &a->oracle->clock;
@@ -81,7 +83,7 @@ static void answer(struct active *a, const Hf__Client__Request *q, uint64_t now_
     } else if (op == HF__CLIENT__REQUEST__OP_RETAIN) {
         out->reply.code = oracle_active(a->oracle)
                               ? retain_ask(a->retain, q->retain->id, (struct hlc){q->retain->timestamp},
-                                           q->retain->lease_ms, now_ns, &out->reply.lease_ms)
+                                           q->retain->lease_ms, clock_boot_ns(), &out->reply.lease_ms)
                               : not_here(a);
     } else if (op == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT) {
         answer_accept(a, out);
@@ -112,7 +114,7 @@ static bool mark(Hf__Client__Request *q)
 bool active_ask(struct active *a, const struct forward_client *client, Hf__Client__Request *request,
                 uint64_t deadline_ns, uint64_t now_ns, struct active_reply *out)
 {
-    answer(a, request, now_ns, out);
+    answer(a, request, out);
     /* An acceptance that is not committed yet is asked for again until it is. */
     bool waits = out->reply.code == HF_E_NOT_LEADER || out->reply.code == HF_E_OUTCOME_UNKNOWN;
     if (!waits || !mark(request))
@@ -177,7 +179,7 @@ static void serve_one(struct active *a, const struct active_question *question, 
         a->drive(a->ctx, question->id, q, now_ns);
     } else {
         struct active_reply reply;
-        answer(a, q, now_ns, &reply);
+        answer(a, q, &reply);
         reply.reply.version = 1;
         reply.reply.id = question->id;
         (void)forward_reply(a->forward, &reply.reply, now_ns); /* false: its time is over */

@@ -24,14 +24,15 @@ static void drop(struct retain *r, size_t at)
     r->all[at] = r->all[--r->count];
 }
 
-void retain_tick(struct retain *r, bool active, uint64_t now_ns)
+void retain_tick(struct retain *r, bool active, struct hlc now, uint64_t now_ns)
 {
-    if (active && !r->was_active)
-        r->quiet_until_ns = now_ns + r->lease_max_ms * CLOCK_NS_PER_MS;
-    if (!active)
-        r->quiet_until_ns = UINT64_MAX;
-    else if (now_ns >= r->quiet_until_ns)
-        r->quiet_until_ns = 0;
+    if (!active || !r->was_active)
+        r->before = r->latest = (struct hlc){0};
+    if (active && (!r->was_active || now_ns >= r->next_ns)) {
+        r->before = r->latest;
+        r->latest = now;
+        r->next_ns = now_ns + r->lease_max_ms * CLOCK_NS_PER_MS;
+    }
     r->was_active = active;
     for (size_t i = r->count; i-- > 0;)
         if (now_ns >= r->all[i].until_ns)
@@ -52,16 +53,17 @@ int retain_ask(struct retain *r, uint64_t id, struct hlc t, uint32_t lease_ms, u
     if (at == RETAIN_MAX)
         return HF_E_BUSY;
     if (at == r->count)
-        r->count++;
-    r->all[at] = (struct retained){.id = id, .t = t, .until_ns = now_ns + *out_ms * CLOCK_NS_PER_MS};
+        r->all[r->count++] = (struct retained){0};
+    uint64_t until_ns = now_ns + *out_ms * CLOCK_NS_PER_MS;
+    if (until_ns < r->all[at].until_ns) /* what was promised stays: requests may come late, and in another order */
+        until_ns = r->all[at].until_ns;
+    r->all[at] = (struct retained){.id = id, .t = t, .until_ns = until_ns};
     return HF_OK;
 }
 
 struct hlc retain_lowest(const struct retain *r, struct hlc now)
 {
-    if (!r->was_active || r->quiet_until_ns != 0)
-        return (struct hlc){0};
-    struct hlc lowest = now;
+    struct hlc lowest = r->lease_max_ms != 0 ? r->before : r->was_active ? now : (struct hlc){0};
     for (size_t i = 0; i < r->count; i++)
         if (r->all[i].t.t < lowest.t)
             lowest = r->all[i].t;

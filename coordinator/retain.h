@@ -3,7 +3,9 @@
  * Position: clients ask the active coordinator, which tells the leaders with each lease. Pure: time is an argument.
  * Thread:   loop thread only.
  * Whoever becomes the active one does not know what was promised by the one before: for as long as a promise lasts at most it
- * says nothing, and nothing is collected. Promises are leases: who reads on asks again in time, whoever is active then. */
+ * says nothing, and nothing is collected. Promises are leases: who reads on asks again in time, whoever is active then.
+ * Words to leaders come late or not at all, and the one before stands then: so none ever names a time of which somebody may
+ * still ask for a promise, which is to be done within lease_max_ms of its being issued. */
 #pragma once
 
 #include <stdbool.h>
@@ -24,14 +26,16 @@ struct retain {
     struct retained *all; /* owned, in no order */
     size_t count;
     bool was_active;
-    uint64_t quiet_until_ns;
+    struct hlc before,
+        latest;       /* the oracle's time, taken lease_max_ms ago or earlier (0: not active then), and at last */
+    uint64_t next_ns; /* when it is taken again */
 };
 
 void retain_init(struct retain *r, uint64_t lease_max_ms);
 void retain_deinit(struct retain *r);
 
-/* `active`: this coordinator issues timestamps at this moment. */
-void retain_tick(struct retain *r, bool active, uint64_t now_ns);
+/* `active`: this coordinator issues timestamps at this moment. `now`: the oracle's time, read before now_ns was. */
+void retain_tick(struct retain *r, bool active, struct hlc now, uint64_t now_ns);
 
 /* What is read at `t` and above stays for lease_ms from now, at most lease_max_ms; the same id again is the same reader, who may
  * move on; lease_ms 0: he is gone. *out_ms: what was granted. HF_E_BUSY: too many (RETAIN_MAX). */

@@ -212,7 +212,7 @@ struct keepers *keepers_new(struct world *w)
 {
     struct keepers *all = calloc(1, sizeof *all);
     must(all != NULL);
-    bool on = !w->options.calm && w->retain_lease_seconds != 0 && w->retention_ms < UINT32_MAX;
+    bool on = !w->options.calm && w->retain_lease_seconds != 0 && world_collects(w);
     for (uint32_t i = 0; i < WORLD_KEEPERS && on; i++) {
         struct keeper *k = &all->keepers[i];
         k->world = w;

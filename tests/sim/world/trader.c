@@ -45,7 +45,7 @@ static void plan_other(struct trader *c, uint32_t shard)
     unsigned first = shard == 1 ? 0 : JUDGE_KEYS / 2;
     struct txn_write write = {.op = HF__ENTRY__OP__PUT, .shard = shard, .list = TRAIL_LISTS};
     write.key = first + (unsigned)world_below(w, JUDGE_KEYS / 2);
-    uint64_t kind = world_below(w, 16);
+    uint64_t kind = world_below(w, world_collects(w) ? 8 : 16);
     if (kind == 0) {
         write.op = HF__ENTRY__OP__DELETE_PREFIX;
         write.key = JUDGE_KEYS;
@@ -84,7 +84,7 @@ static void plan(struct trader *c)
         plan_list(c, side * half + (uint32_t)world_below(w, half), writes && world_below(w, 3) != 0);
     }
     for (uint32_t i = 0; i < 2 && writes && !c->glance; i++)
-        if (world_below(w, 4) == 0)
+        if (world_below(w, world_collects(w) ? 2 : 4) == 0)
             plan_other(c, only < 2 ? 1 + only : 1 + (uint32_t)world_below(w, WORLD_SHARDS));
     if (writes && !c->glance && world_below(w, 5) == 0)
         plan_lapse(c, only < 2 ? 1 + only : 1 + (uint32_t)world_below(w, WORLD_SHARDS));

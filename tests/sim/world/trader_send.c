@@ -53,7 +53,7 @@ void trader_sessions(struct trader *c)
             continue;
         Hf__Client__SessionOpen open = HF__CLIENT__SESSION_OPEN__INIT;
         Hf__Client__Request q = HF__CLIENT__REQUEST__INIT;
-        p->opening = q.id = ++c->last_id;
+        p->opening = q.id = TXN_UNHEARD | ++c->last_id; /* doubled answers are not taken for another one's */
         p->opening_until = c->world->now + TXN_ATTEMPT_MS * SIM_MS;
         p->leader = 0;
         q.shard = s;

@@ -250,7 +250,7 @@ static void draw_collection(struct world *w)
     static const uint64_t retention_ms[] = {250, 500, 800, 1500};
     uint64_t kind = world_below(w, 12);
     w->retention_ms = kind < 4 ? retention_ms[kind] : UINT64_C(1) << 32;
-    w->collect_steps = world_below(w, 2) == 0 ? 1 + (uint32_t)world_below(w, 12) : 1 + (uint32_t)world_below(w, 200);
+    w->collect_steps = 1 + (uint32_t)world_below(w, world_below(w, 3) != 0 ? 8 : 200);
     w->retain_lease_seconds = world_below(w, 3);
 }
 

@@ -110,6 +110,11 @@ void world_failed(struct world *w, const char *checker, const char *format, ...)
 bool world_knows(const char *checker); /* is it one of the world's */
 uint64_t world_below(struct world *w, uint64_t n);
 
+static inline bool world_collects(const struct world *w) /* within its run */
+{
+    return w->retention_ms < UINT32_MAX;
+}
+
 /* Processes are numbered: replicas of shard 1, of shard 2, coordinators. */
 uint32_t world_replica(uint32_t shard, uint32_t replica);
 uint32_t world_coordinator(uint32_t id);
