@@ -1,4 +1,5 @@
 /* host.c: what a process finds where the machine is, led here by the linker's --wrap: clocks, disk, random numbers, an end. */
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -127,4 +128,23 @@ void __wrap_refuse(const char *format, ...)
     if (!simdisk_halted(process()->disk) && !no_space)
         world_failed(world_now, "world.state", "process %u does not start: %s", process()->number, text);
     process_end(process());
+}
+
+/* ---- threads: what one of them does is done when it is started ---- */
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *ctx);
+int __wrap_pthread_join(pthread_t thread, void **out);
+
+int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *), void *ctx)
+{
+    (void)attributes;
+    *thread = pthread_self();
+    (void)run(ctx);
+    return 0;
+}
+
+int __wrap_pthread_join(pthread_t thread, void **out)
+{
+    (void)thread, (void)out;
+    return 0;
 }
