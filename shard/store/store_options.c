@@ -126,6 +126,5 @@ rocksdb_options_t *store_options(const struct store_config *config, rocksdb_cach
     set_compression(o);
     set_table(o, cache);
     set_prefix(o, config);
-    store_filter_set(o, config->filter);
     return with_hint(o);
 }
