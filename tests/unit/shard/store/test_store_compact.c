@@ -1,4 +1,5 @@
-/* test_store_compact.c: compactions on demand beside writes, iterators and closing; how large a range is. */
+/* test_store_compact.c: compactions on demand beside writes, iterators and closing; what RocksDB compacts by itself because
+ * much of it is deleted; how large a range is. */
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
@@ -153,6 +154,23 @@ static void room_comes_back(void)
     stop();
 }
 
+/* Many deletions together are compacted by RocksDB itself, once they are in a file: all that they cover goes. */
+static void by_itself(void)
+{
+    start(0);
+    put_keys(0, 10 * KEYS);
+    CU_ASSERT_EQUAL(compact_all(), HF_OK);
+    uint64_t full = files_bytes();
+    delete_keys(0, 8 * KEYS, 1);
+    CU_ASSERT_EQUAL(store_flush(store), HF_OK);
+    for (int i = 0; i < WAIT_MS && files_bytes() > full * 3 / 10; i++)
+        usleep(1000);
+    CU_ASSERT(files_bytes() < full * 3 / 10);
+    CU_ASSERT(extent().deletions == 0 && extent().entries == 2 * KEYS);
+    CU_ASSERT_EQUAL(count(), 2 * KEYS);
+    stop();
+}
+
 /* An iterator shows what was there when it was made, deleted since or not. */
 static void beside_iterators(void)
 {
@@ -292,6 +310,7 @@ int main(void)
 {
     static const struct unit_case cases[] = {
         {"room comes back", room_comes_back},
+        {"by itself", by_itself},
         {"beside iterators", beside_iterators},
         {"beside writes and cancelled", beside_writes_and_cancelled},
         {"no room", no_room},
