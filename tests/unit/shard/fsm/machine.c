@@ -286,10 +286,12 @@ static ProtobufCBinaryData random_value(struct random *r, struct arena *arena)
     return (ProtobufCBinaryData){.len = size, .data = value};
 }
 
+#define COLLECT_EVERY 8u
 #define SESSION_EVERY 40u /* entries at multiples open a session */
 #define MS ((uint64_t)1 << 16)
 
 bool machine_random_txns;
+uint32_t machine_random_collects;
 
 #define TXN_EVERY 4u       /* entries to a transaction's number */
 #define TXN_GIVEN_UP 8u    /* numbers later it is rolled back */
@@ -409,6 +411,13 @@ static Hf__Entry__Command random_command(struct random *r, uint64_t index, struc
     return c;
 }
 
+static struct slice random_collect(struct random *r, uint64_t t, struct arena *arena)
+{
+    uint32_t max = machine_random_collects,
+             steps = max == UINT32_MAX ? max : (uint32_t)random_below(r, (uint64_t)max + 1);
+    return machine_collect(arena, t - random_below(r, 25) * MS, steps);
+}
+
 uint64_t machine_random_time(uint64_t index)
 {
     return first_t + index * MS + index / 400 * 3601 * 1000 * MS; /* now and then more than an hour passes */
@@ -421,6 +430,8 @@ struct log_entry machine_random(uint64_t seed, uint64_t index, struct arena *are
     struct log_entry e = {.index = index, .term = 1 + index / 100, .kind = LOG_COMMAND};
     if (index % SESSION_EVERY == 0) {
         e.data = machine_session(arena, t, 0, 0);
+    } else if (machine_random_collects > 0 && index % COLLECT_EVERY == 5) {
+        e.data = random_collect(&r, t, arena);
     } else if (kind < 3) {
         e.kind = LOG_NOOP;
     } else if (kind < 6) {

@@ -62,6 +62,8 @@ bool machine_holds(struct machine *m, const char *key, const char *value);
 
 /* Whether there are transactions in the random histories; else they are what they were before there were any. */
 extern bool machine_random_txns;
+/* Whether there are steps of collection in them, of so many records at most; 0: none, UINT32_MAX: of all there are. */
+extern uint32_t machine_random_collects;
 /* Entry `index` of the random history `seed`: a pure function of the two. */
 uint64_t machine_random_time(uint64_t index); /* what its commands are stamped with */
 struct log_entry machine_random(uint64_t seed, uint64_t index, struct arena *arena);
