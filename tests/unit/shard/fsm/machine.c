@@ -415,7 +415,7 @@ static struct slice random_collect(struct random *r, uint64_t t, struct arena *a
 {
     uint32_t max = machine_random_collects,
              steps = max == UINT32_MAX ? max : (uint32_t)random_below(r, (uint64_t)max + 1);
-    return machine_collect(arena, t - random_below(r, 25) * MS, steps);
+    return machine_collect(arena, t - random_below(r, 12) * MS, steps);
 }
 
 uint64_t machine_random_time(uint64_t index)

@@ -236,7 +236,7 @@ static void twins_are_never_told_apart(void)
         if (!same)
             fprintf(stderr, "the twins differ: HOLDFAST_SEED=%llu test_fsm_collect_twins\n", (unsigned long long)seed);
     }
-    CU_ASSERT(total.versions > 100 && total.passes > 4);
+    CU_ASSERT(text != NULL || (total.versions > 100 && total.passes > 4));
     CU_ASSERT(text != NULL || total.markers > 50);
 }
 
