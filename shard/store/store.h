@@ -31,7 +31,8 @@ struct store_config {
 /* HF_E_ABSENT (create is false and nothing there), HF_E_CORRUPT, HF_E_IO, HF_E_NO_SPACE; where[] gets RocksDB's text.
  */
 HF_CHECKED int store_open(const struct store_config *config, bool create, struct store **out, char where[256]);
-void store_close(struct store **s); /* flushes */
+/* Flushes, but for what store_flush_begin has begun and not done: who wants that durable calls store_flush before. */
+void store_close(struct store **s);
 /* Removes a closed store and its directory; an absent one is fine. Only for an attempt at creating that did not finish.
  */
 HF_CHECKED int store_destroy(const char *dir, char where[256]);
