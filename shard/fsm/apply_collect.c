@@ -101,7 +101,8 @@ static int judge(struct pass *p, const struct vkey *key, struct slice record)
     struct version marker;
     struct slice user, bytes = store_iterator_value(p->it);
     p->seen = true;
-    if (!vkey_user(key->prefix, &fsm->turn, &user) || !versions_decode(bytes, &found.value))
+    if (key->space >= MARKERS_SPACES || !vkey_user(key->prefix, &fsm->turn, &user) ||
+        !versions_decode(bytes, &found.value))
         return HF_E_CORRUPT;
     int rc = markers_at(&fsm->markers, fsm->store, key->space, user, p->w, &marker);
     if (rc == HF_OK && !versions_live(&found, marker, p->w)) {
