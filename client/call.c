@@ -154,6 +154,22 @@ int hf_cut_async(struct hf *h, const struct hf_call *call, struct hf_future **ou
     return keyed(h, REQUEST_CUT, (struct hf_bytes){NULL, 0}, 0, call, out);
 }
 
+int hf_retain_async(struct hf *h, uint64_t reader, uint64_t timestamp, uint32_t lease_ms, const struct hf_call *call,
+                    struct hf_future **out)
+{
+    struct hf_future *f;
+    if (reader == 0 || (timestamp == 0 && lease_ms != 0))
+        return HF_E_INVALID;
+    int rc = call_new(h, REQUEST_RETAIN, call, 0, &f);
+    if (rc)
+        return rc;
+    f->reader = reader;
+    f->at = timestamp;
+    f->lease_ms = lease_ms;
+    call_post(f, out);
+    return HF_OK;
+}
+
 int hf_cas_async(struct hf *h, struct hf_bytes key, const struct hf_bytes *expected, const struct hf_bytes *value,
                  const struct hf_call *call, struct hf_future **out)
 {
@@ -267,6 +283,21 @@ int hf_cut(struct hf *h, uint32_t deadline_ms, uint64_t *out_timestamp)
     struct hf_future *f = NULL;
     int rc = hf_cut_async(h, &call, &f);
     return rc ? rc : wait_for_timestamp(f, out_timestamp);
+}
+
+int hf_retain(struct hf *h, uint64_t reader, uint64_t timestamp, uint32_t lease_ms, uint32_t deadline_ms,
+              uint32_t *out_lease_ms)
+{
+    const struct hf_call call = call_to_wait(h, deadline_ms);
+    struct hf_future *f = NULL;
+    int rc = hf_retain_async(h, reader, timestamp, lease_ms, &call, &f);
+    if (rc)
+        return rc;
+    rc = call_wait(f);
+    if (out_lease_ms)
+        *out_lease_ms = hf_future_lease_ms(f);
+    hf_future_free(f);
+    return rc;
 }
 
 void hf_value_free(struct hf_value *value)

@@ -68,6 +68,7 @@ enum request_kind {
     REQUEST_SCAN,
     REQUEST_TIMESTAMP, /* `at`: above which */
     REQUEST_CUT,
+    REQUEST_RETAIN,       /* `at`, `lease_ms`, `reader` */
     REQUEST_TXN,          /* the end of a transaction: `txn` */
     REQUEST_SESSION_OPEN, /* from here on the library's own */
     REQUEST_STATUS,
@@ -109,7 +110,8 @@ struct hf_future {
     struct slice key, value, end; /* in `bytes`. scan: key is the start. cas: value is the new one */
     struct slice expected;
     bool has_expected, becomes_absent, reverse, keys_only;
-    uint32_t limit;
+    uint32_t limit, lease_ms;
+    uint64_t reader; /* of REQUEST_RETAIN */
     uint64_t ttl_ms, at;
     Hf__Client__Txn *txn; /* in `bytes`; NULL: no transaction, and never becomes one */
     struct lock_id lock;

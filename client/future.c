@@ -240,6 +240,11 @@ uint64_t hf_future_timestamp(const struct hf_future *f)
     return told && f->reply ? f->reply->timestamp : 0;
 }
 
+uint32_t hf_future_lease_ms(const struct hf_future *f)
+{
+    return f->kind == REQUEST_RETAIN && f->code == HF_OK && f->reply ? f->reply->lease_ms : 0;
+}
+
 uint64_t hf_future_conflict(const struct hf_future *f, struct hf_bytes *out_key)
 {
     const Hf__Client__Conflict *c = f->code == HF_E_CONFLICT && f->reply ? f->reply->conflict : NULL;

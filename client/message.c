@@ -16,6 +16,7 @@ struct parts {
     Hf__Client__SessionOpen session_open;
     Hf__Client__Timestamp timestamp;
     Hf__Client__Cut cut;
+    Hf__Client__Retain retain;
     Hf__Client__Empty empty;
     Hf__Entry__TxnId lock;
 };
@@ -111,6 +112,14 @@ static void fill(const struct hf_future *r, Hf__Client__Request *m, struct parts
         hf__client__cut__init(&p->cut);
         m->op_case = HF__CLIENT__REQUEST__OP_CUT;
         m->cut = &p->cut;
+        break;
+    case REQUEST_RETAIN:
+        hf__client__retain__init(&p->retain);
+        p->retain.id = r->reader;
+        p->retain.timestamp = r->at;
+        p->retain.lease_ms = r->lease_ms;
+        m->op_case = HF__CLIENT__REQUEST__OP_RETAIN;
+        m->retain = &p->retain;
         break;
     case REQUEST_TXN:
         m->op_case = HF__CLIENT__REQUEST__OP_TXN;

@@ -10,7 +10,7 @@
 /* Only the active coordinator can answer it. */
 static inline bool oracle_answers(const struct hf_future *r)
 {
-    return r->kind == REQUEST_TIMESTAMP || r->kind == REQUEST_CUT;
+    return r->kind == REQUEST_TIMESTAMP || r->kind == REQUEST_CUT || r->kind == REQUEST_RETAIN;
 }
 
 /* NULL: out of memory. */

@@ -16,6 +16,7 @@ bool outcome_is_write(const struct hf_future *r)
     case REQUEST_GET:
     case REQUEST_SCAN:
     case REQUEST_CUT:
+    case REQUEST_RETAIN:       /* the same again */
     case REQUEST_TIMESTAMP:    /* drawn twice, one stays unused */
     case REQUEST_SESSION_OPEN: /* opened twice, one stays unused */
     case REQUEST_STATUS:
@@ -154,6 +155,11 @@ int outcome_late(const struct hf *h, struct hf_future *r)
         r->message =
             "unavailable: no strict cut was made before the deadline (is a coordinator active, has every shard "
             "a leader? holdfast status)";
+        return HF_E_UNAVAILABLE;
+    }
+    if (r->kind == REQUEST_RETAIN) {
+        r->message =
+            "unavailable: no coordinator promised to retain it before the deadline (is one active? holdfast status)";
         return HF_E_UNAVAILABLE;
     }
     if (r->kind == REQUEST_TIMESTAMP) {

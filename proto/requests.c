@@ -186,6 +186,14 @@ static int check_validate(const Hf__Client__Validate *v, char message[REQUESTS_T
     return check_txn(v->start, NULL, 0, v->reads, v->n_reads, message);
 }
 
+static int check_cas(const Hf__Client__Cas *c, char message[REQUESTS_TEXT_BYTES])
+{
+    int rc = check_key(c->key, message);
+    if (!rc)
+        rc = check_value(c->expected, message);
+    return rc ? rc : check_value(c->value, message);
+}
+
 static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES])
 {
     int rc = HF_OK;
@@ -196,10 +204,7 @@ static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYT
     case HF__CLIENT__REQUEST__OP_DEL:
         return check_key(q->del->key, message);
     case HF__CLIENT__REQUEST__OP_CAS:
-        rc = check_key(q->cas->key, message);
-        if (!rc)
-            rc = check_value(q->cas->expected, message);
-        return rc ? rc : check_value(q->cas->value, message);
+        return check_cas(q->cas, message);
     case HF__CLIENT__REQUEST__OP_DELETE_PREFIX:
         return q->delete_prefix->key.len > LIMIT_KEY_BYTES
                    ? too_large(message, "the prefix", q->delete_prefix->key.len, LIMIT_KEY_BYTES)

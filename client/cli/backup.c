@@ -203,6 +203,7 @@ static int fetch(struct making *m)
     int said = HF_OK;
     m->heard_ns = clock_boot_ns();
     for (bool more = true; more && !said && !stop_asked();) {
+        cli_retain(m->c, m->at);
         int rc = take_part(m, &more, &said);
         if (rc == HF_OK || said)
             continue;

@@ -75,6 +75,7 @@ static int print_all(struct cli *c, struct reading *r, struct hf_cursor *cursor)
     int tries = 0;
     while (c->limit == 0 || r->printed < c->limit) {
         int rc;
+        cli_retain(c, r->range.at);
         do
             rc = hf_cursor_next(cursor, &item);
         while (rc && hf_error_class(rc) != HF_CLASS_GIVE_UP && !c->timeout_given && tries++ < PAGE_RETRIES_MAX);

@@ -101,7 +101,8 @@ static int judge(struct pass *p, const struct vkey *key, struct slice record)
     struct version marker;
     struct slice user, bytes = store_iterator_value(p->it);
     p->seen = true;
-    if (!vkey_user(key->prefix, &fsm->turn, &user) || !versions_decode(bytes, &found.value))
+    if (key->space >= MARKERS_SPACES || !vkey_user(key->prefix, &fsm->turn, &user) ||
+        !versions_decode(bytes, &found.value))
         return HF_E_CORRUPT;
     int rc = markers_at(&fsm->markers, fsm->store, key->space, user, p->w, &marker);
     if (rc == HF_OK && !versions_live(&found, marker, p->w)) {
@@ -198,19 +199,30 @@ static int walk_versions(struct pass *p, bool *out_end)
 
 /* ---- markers ---- */
 
-static int one_marker(struct pass *p, struct slice record)
+/* Is it of the prefix of which the record before was removed? */
+static bool same_dropped(const struct applying *a, const struct vkey *key, struct slice prefix)
+{
+    return a->dropped != NULL && a->dropped->space == key->space && slice_equal(a->dropped->prefix, prefix);
+}
+
+/* Of a prefix the newest comes first. `stop`: it is left to the next entry. */
+static int one_marker(struct pass *p, struct slice record, bool stop)
 {
     struct applying *a = p->a;
     struct vkey key;
-    struct apply_dropped *d = arena_alloc(&a->fsm->turn, sizeof *d);
-    if (!vkey_decode(record, &key) || !vkey_user(key.prefix, &a->fsm->turn, &d->prefix))
+    struct slice prefix;
+    if (!vkey_decode(record, &key) || !vkey_user(key.prefix, &a->fsm->turn, &prefix))
         return HF_E_CORRUPT;
-    if (key.version.t.t >= p->w.t)
+    bool same = same_dropped(a, &key, prefix);
+    if (stop && same) /* memory is what a machine that is opened now would load */
+        a->dropped->left = key.version;
+    if (stop || key.version.t.t >= p->w.t)
         return HF_OK;
-    d->space = key.space;
-    d->version = key.version;
-    d->next = a->dropped;
-    a->dropped = d;
+    if (!same) {
+        struct apply_dropped *d = arena_alloc(&a->fsm->turn, sizeof *d);
+        *d = (struct apply_dropped){.next = a->dropped, .space = key.space, .prefix = prefix, .version = key.version};
+        a->dropped = d;
+    }
     remove_record(p, record, 0);
     a->info.collected.markers++;
     return HF_OK;
@@ -228,15 +240,16 @@ static int walk_markers(struct pass *p, bool *out_end)
         struct slice record = store_iterator_key(p->it);
         if (record.data[0] != VKEY_MARKER)
             break;
-        if (p->steps == 0) {
+        bool stop = p->steps == 0;
+        int rc = one_marker(p, record, stop);
+        if (rc != HF_OK)
+            return rc;
+        if (stop) {
             stop_at(p, record, false);
             *out_end = false;
             return HF_OK;
         }
         p->steps--;
-        int rc = one_marker(p, record);
-        if (rc != HF_OK)
-            return rc;
     }
     return store_iterator_status(p->it);
 }
@@ -298,7 +311,7 @@ void apply_collect_commit(struct applying *a)
 {
     struct fsm *fsm = a->fsm;
     for (const struct apply_dropped *d = a->dropped; d != NULL; d = d->next)
-        markers_forget(&fsm->markers, d->space, d->prefix, d->version);
+        markers_forget(&fsm->markers, d->space, d->prefix, d->version, d->left);
     if (a->sweep.at.data != fsm->sweep.at.data) { /* else it is borrowed from there */
         set(&fsm->sweep_at, a->sweep.at);
         a->sweep.at = buf_slice(&fsm->sweep_at);

@@ -7,11 +7,12 @@
 #include "proto/entry.pb-c.h"
 #include "shard/fsm/fsm_internal.h"
 
-struct apply_dropped { /* a marker's record that is removed */
+struct apply_dropped { /* a prefix of which markers' records are removed */
     struct apply_dropped *next;
     uint8_t space;
     struct slice prefix;
-    struct version version;
+    struct version version; /* of the newest of them */
+    struct version left;    /* of the newest that is still there below it; zero: none */
 };
 
 struct applying {

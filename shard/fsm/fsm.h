@@ -104,6 +104,22 @@ HF_CHECKED int fsm_durable_info(struct fsm *fsm, struct arena *arena, struct fsm
  * HF_E_NO_SPACE, HF_E_IO, HF_E_CORRUPT; where[] says more. */
 HF_CHECKED int fsm_checkpoint(struct fsm *fsm, const char *dir, char where[256]);
 
+/* Estimates of what there is; the records of files written before the machine was opened are not counted. */
+struct fsm_extent {
+    uint64_t bytes;              /* of files, as compressed */
+    uint64_t entries, deletions; /* in files and in memory; deletions are entries too */
+};
+/* Looks at every file's name: nothing for every turn. HF_E_IO, HF_E_CORRUPT. */
+HF_CHECKED int fsm_compact_extent(struct fsm *fsm, struct fsm_extent *out);
+
+/* Begins to compact everything on a thread of its own, so that what was removed gives its room back; as
+ * store_compact_begin. One at a time (HF_E_BUSY). HF_E_LIMIT: no thread. */
+HF_CHECKED int fsm_compact_begin(struct fsm *fsm);
+bool fsm_compact_done(struct fsm *fsm);
+/* To be called before fsm_close. Cancels what is not done, then waits: HF_E_AGAIN. HF_OK: done, or none was begun;
+ * HF_E_NO_SPACE, HF_E_IO: as store_compact_end. */
+int fsm_compact_end(struct fsm *fsm);
+
 /* What the state in `dir`, which nobody has open, says of itself; read-only, nothing is changed. As fsm_durable_info.
  * HF_E_ABSENT, HF_E_CORRUPT, HF_E_INVALID, HF_E_FORMAT, HF_E_IO (as fsm_open). */
 HF_CHECKED int fsm_peek(const char *dir, struct arena *arena, struct fsm_info *out, char where[256]);

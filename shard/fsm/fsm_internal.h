@@ -36,6 +36,8 @@ struct fsm {
 
     struct recent recent;
 
+    struct store_compaction *compaction; /* owned; NULL: none */
+
     /* Iterators show the store as it was when they were made; a write or flush drops them. */
     struct store_iterator *point; /* prefix mode */
     struct store_iterator *walk;  /* total order */

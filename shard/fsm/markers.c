@@ -113,13 +113,17 @@ int markers_add(struct markers *m, uint8_t space, struct slice prefix, struct ve
     return HF_OK;
 }
 
-void markers_forget(struct markers *m, uint8_t space, struct slice prefix, struct version version)
+void markers_forget(struct markers *m, uint8_t space, struct slice prefix, struct version version, struct version left)
 {
     uint64_t hash = hash_more(hash_start(space), prefix.data, prefix.size);
     struct marker *marker = find(m, hash, space, prefix);
     must(m->undo_count == 0);
-    if (marker != NULL && version_compare(marker->newest, version) == 0)
+    if (marker == NULL || version_compare(marker->newest, version) != 0)
+        return;
+    if (version_compare(left, (struct version){0}) == 0)
         take_out(m, hash, marker);
+    else
+        marker->newest = left;
 }
 
 void markers_commit(struct markers *m)

@@ -39,8 +39,9 @@ HF_CHECKED int markers_add(struct markers *m, uint8_t space, struct slice prefix
 void markers_commit(struct markers *m);   /* what was added stays */
 void markers_rollback(struct markers *m); /* as at the last commit */
 
-/* That version's record is removed: if it is its prefix's newest, the prefix is not known any more. Between commits. */
-void markers_forget(struct markers *m, uint8_t space, struct slice prefix, struct version version);
+/* The records of the prefix from that version on down are removed, down to but without `left` (zero: all of them): if it is its
+ * prefix's newest, `left` is now, or the prefix is not known any more. Between commits. */
+void markers_forget(struct markers *m, uint8_t space, struct slice prefix, struct version version, struct version left);
 
 /* The newest marker over `key`; zero version: none. */
 struct version markers_newest(const struct markers *m, uint8_t space, struct slice key);

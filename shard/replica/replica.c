@@ -155,6 +155,7 @@ static void on_machine_closing(void *ctx)
     struct replica *r = ctx;
     publish_pause(r->publish);
     check_stop(r->check);
+    space_stop(r->space);
     if (r->config.front.closing)
         r->config.front.closing(r->config.front.ctx);
     r->fsm = NULL;
@@ -205,6 +206,7 @@ struct replica *replica_open(const struct replica_config *config)
                net_listen_text(rc));
     transport_members(r->transport, directory_members(d));
     r->check = check_new(d->config.disk, d->config.dir);
+    r->space = space_new();
     writes_init(&r->writes, config->front.write_done, config->front.ctx);
     reads_init(&r->reads, &config->front.reads);
     struct engine_env env = {.ctx = r,
@@ -236,6 +238,7 @@ void replica_close(struct replica **r)
         return;
     snapshots_close(&(*r)->snapshots);
     check_free(&(*r)->check);
+    space_free(&(*r)->space);
     writes_deinit(&(*r)->writes);
     reads_deinit(&(*r)->reads);
     transport_close(&(*r)->transport);
@@ -443,6 +446,8 @@ static void snapshots(struct replica *r)
     if (check_marked(r->check)) /* until the next start nobody else is given it */
         snapshots_distrusted(r->snapshots);
     snapshots_turn(r->snapshots, now);
+    if (r->fsm && !r->damaged)
+        space_turn(r->space, r->fsm, now);
 }
 
 static bool stopped(struct replica *r)

@@ -6,6 +6,7 @@
 #include "shard/replica/readiness.h"
 #include "shard/replica/replica.h"
 #include "shard/replica/snapshots.h"
+#include "shard/replica/space.h"
 
 struct replica {
     struct replica_config config;
@@ -27,6 +28,7 @@ struct replica {
     struct readiness readiness;
     uint64_t held_since_ns;    /* a leader is kept from its work by want of room since then, 0: it is not */
     struct check *check;       /* owned */
+    struct space *space;       /* owned */
     uint64_t applied_apart;    /* index of the last check: a call of on_apply may have failed behind it */
     bool damaged;              /* a read said so: nothing more is applied, and another state is fetched */
     bool held_log, held_apply; /* the disk is full: writes are refused until it is not */

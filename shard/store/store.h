@@ -18,29 +18,6 @@ struct store_batch;
 struct store_iterator;
 struct store_compaction;
 
-/* What a compaction leaves out, by the caller's judgement. One judge is made for every job that writes compacted files;
- * several jobs may run at once, each on one of RocksDB's own threads and beside the loop: what begin and drop read must
- * bear that. They may be called from within store_open on, until store_close has returned, and must not call the store.
- *
- * What a job's judge gets: of every key in the job's input, and at most once, in ascending order, the newest record there,
- * unless that is a deletion. The input is a contiguous range of keys in files of some levels, and all of it is durable.
- * It is part of the truth only: the same key may have been overwritten or deleted above, that is in memory or in files not
- * in the job, may have older records below, and any key may be missing that lies in another file. What was in the job
- * before this key and is deleted above may still be met: it is no proof that the key before is there.
- *
- * A dropped record is as if deleted when it was written: nothing older of the same key comes back, something newer stays.
- * A job may fail or be cancelled after all of its judgements: nothing was dropped then, and the next asks again.
- * Iterators show what was there when they were made, whatever is dropped later (and its room comes back when they are
- * freed); checkpoints are as of one moment. RocksDB's own snapshots would not be kept to: there are none here.
- * Nothing is judged at a flush, nor when a file only moves to a deeper level. */
-struct store_filter {
-    void *ctx;                 /* borrowed */
-    void *(*begin)(void *ctx); /* makes the judge of one job; NULL: this job drops nothing */
-    /* true: the record is dropped. `level`: the upper one of the job's. */
-    bool (*drop)(void *judge, int level, struct slice key, struct slice value);
-    void (*end)(void *judge); /* frees it */
-};
-
 struct store_config {
     const char *dir;
     bool sync_writes;      /* --fsm-sync-mode=sync: RocksDB's own log on, synced per batch; default off */
@@ -49,13 +26,13 @@ struct store_config {
     bool read_only;        /* changes nothing on disk, takes no lock: a copy that nobody has open, or an offline look */
     /* Length of the prefix of `key` under which point lookups are filtered (bloom), 0: the key has none. Pure. */
     size_t (*prefix)(struct slice key);
-    const struct store_filter *filter; /* borrowed until store_close; NULL: compactions drop nothing */
 };
 
 /* HF_E_ABSENT (create is false and nothing there), HF_E_CORRUPT, HF_E_IO, HF_E_NO_SPACE; where[] gets RocksDB's text.
  */
 HF_CHECKED int store_open(const struct store_config *config, bool create, struct store **out, char where[256]);
-void store_close(struct store **s); /* flushes */
+/* Flushes, but for what store_flush_begin has begun and not done: who wants that durable calls store_flush before. */
+void store_close(struct store **s);
 /* Removes a closed store and its directory; an absent one is fine. Only for an attempt at creating that did not finish.
  */
 HF_CHECKED int store_destroy(const char *dir, char where[256]);
@@ -109,8 +86,7 @@ const char *store_where(const struct store *s);
 
 uint64_t store_property(struct store *s, const char *name); /* RocksDB integer property; 0 when unknown */
 
-/* Compacts [start, end), down to the deepest level, on a thread of its own: what is deleted or dropped by the filter gives
- * its room back. An empty `start` is the first key, an empty `end` is behind the last. What is in memory is flushed first,
+/* Compacts [start, end), down to the deepest level, on a thread of its own: what is deleted gives its room back. An empty `start` is the first key, an empty `end` is behind the last. What is in memory is flushed first,
  * if any of it is in the range. It goes piece by piece, so that the compactions which writes depend on get their turn; the
  * ends of pieces are ends of files, so more than the range may be rewritten. What a compaction of RocksDB's own was writing
  * when this began may be left as it is. One at a time (HF_E_BUSY). From a loop: begin, look at store_compact_done in later

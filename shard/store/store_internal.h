@@ -32,6 +32,3 @@ HF_CHECKED int store_error(char *text, char *where);
 
 /* The options a store is opened with; set_prefix and the cache become the options' own. */
 rocksdb_options_t *store_options(const struct store_config *config, rocksdb_cache_t *cache);
-
-/* Compactions ask `filter` (borrowed) from now on; NULL: nobody. */
-void store_filter_set(rocksdb_options_t *o, const struct store_filter *filter);

@@ -24,24 +24,41 @@ void __wrap_fatal(const char *format, ...)
 static struct machine machine;
 static unsigned inputs;
 
-/* The proposer checks op and space, and stamps; so its stamps are above the last one. */
+/* The proposer checks op and space, and stamps; so its stamps are above the last one. A commit lies above what was there when
+ * its transaction was prepared, and below what is stamped now. */
 static bool proposable(Hf__Entry__CommandBatch *batch)
 {
-    for (size_t i = 0; i < batch->n_commands; i++)
-        if ((unsigned)batch->commands[i]->op > HF__ENTRY__OP__DELETE_PREFIX ||
-            (unsigned)batch->commands[i]->space > HF__ENTRY__SPACE__CATALOG)
-            return false;
     const struct fsm_info *info = fsm_info(machine.fsm);
+    for (size_t i = 0; i < batch->n_commands; i++) {
+        const Hf__Entry__Command *c = batch->commands[i];
+        if ((unsigned)c->op > HF__ENTRY__OP__TXN_FORGET || (unsigned)c->space > HF__ENTRY__SPACE__CATALOG ||
+            (c->op > HF__ENTRY__OP__DELETE_PREFIX && c->txn == NULL))
+            return false;
+        if (c->txn != NULL)
+            c->txn->commit = info->newest.t.t;
+    }
     batch->sequence = info->newest.seq + 1 + batch->sequence % 1000;
     batch->timestamp = info->newest.t.t + batch->timestamp % 100000;
     return true;
 }
 
+/* The watermark is not above what may still be stamped. */
+static const ProtobufCMessage *collectable(struct slice in, struct arena *arena)
+{
+    Hf__Entry__CollectEntry *e = pack_unpack(&hf__entry__collect_entry__descriptor, in, arena);
+    if (e == NULL)
+        return NULL;
+    e->below %= fsm_info(machine.fsm)->newest.t.t + 1;
+    e->steps %= 100;
+    return &e->base;
+}
+
 /* The payload as a leader could have made it, in `out`; false: none would have. */
 static bool as_proposed(struct slice in, struct arena *arena, struct buf *out, size_t *out_results)
 {
-    static const uint8_t opcodes[] = {OPCODE_COMMANDS, OPCODE_LEASE, OPCODE_SESSION, FSM_OPCODE_CHECK};
-    uint8_t opcode = opcodes[fuzz_byte(&in) % 4];
+    static const uint8_t opcodes[] = {OPCODE_COMMANDS, OPCODE_LEASE, OPCODE_SESSION, FSM_OPCODE_CHECK,
+                                      FSM_OPCODE_COLLECT};
+    uint8_t opcode = opcodes[fuzz_byte(&in) % 5];
     const ProtobufCMessage *message;
     buf_append(out, &opcode, 1);
     *out_results = 1;
@@ -51,6 +68,10 @@ static bool as_proposed(struct slice in, struct arena *arena, struct buf *out, s
             return false;
         *out_results = batch->n_commands;
         message = &batch->base;
+    } else if (opcode == FSM_OPCODE_COLLECT) {
+        message = collectable(in, arena);
+        if (message == NULL)
+            return false;
     } else {
         message = pack_unpack(opcode == OPCODE_LEASE       ? &hf__entry__lease_entry__descriptor
                               : opcode == FSM_OPCODE_CHECK ? &hf__entry__check_entry__descriptor

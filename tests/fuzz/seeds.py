@@ -100,6 +100,12 @@ def entries():
     yield b"\1" + entry.LeaseEntry(ceiling=1 << 40, timestamp=1 << 39).SerializeToString()
     yield b"\2" + entry.SessionEntry(timestamp=5).SerializeToString()
     yield b"\2" + entry.SessionEntry(timestamp=5, fence_session=2, fence_seq=1).SerializeToString()
+    made = entry.Txn(id=entry.TxnId(home=7, session=1, seq=1), start=1 << 40,
+                     writes=[entry.TxnWrite(op=1, key=b"apple", value=b"2"), entry.TxnWrite(op=4, key=b"k")])
+    for ops in (6,), (5, 9), (7, 8):
+        yield b"\0" + entry.CommandBatch(timestamp=5, sequence=1, commands=[
+            entry.Command(op=op, txn=made) for op in ops]).SerializeToString()
+    yield b"\4" + entry.CollectEntry(below=1 << 40, steps=3).SerializeToString()
 
 
 def transfers():

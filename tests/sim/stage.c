@@ -47,7 +47,7 @@ static void heard(void *ctx, struct slice frame)
     if (c->known != 0 && r->code == HF_OK)
         judge_timestamp(w, c->known, c->above, r->timestamp);
     else if (c->value != LIN_ABSENT && r->code == HF_OK)
-        history_wrote(w, c->key, c->value, c->answer->version, &c->floor);
+        history_wrote(w, c->key, c->value, c->answer->version, &c->floor, true);
     else if (c->at != 0 && read)
         history_read(w, c->key, c->at, c->answer->value, c->answer->version, &c->floor);
     hf__client__reply__free_unpacked(r, NULL);

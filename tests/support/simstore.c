@@ -18,7 +18,7 @@ struct store_iterator {
     struct store_iterator *next;
     size_t (*prefix)(struct slice key); /* NULL: total order */
     struct buf wanted;                  /* prefix mode: what keys must begin with */
-    uint64_t batch, compactions;        /* what it sees */
+    uint64_t batch;                     /* what it sees */
     uint64_t inserts;                   /* as of `at` */
     size_t at;                          /* index of `entry` */
     struct entry *entry;                /* NULL: not valid */
@@ -50,13 +50,13 @@ static bool holds(const struct simstore *m, size_t at, struct slice key)
     return at < m->count && slice_equal(simstore_key(m->entries[at]), key);
 }
 
-/* The newest version as of a batch and a compaction; NULL: none, or deleted or dropped. */
-static struct version_of *as_of(const struct entry *e, uint64_t batch, uint64_t compactions)
+/* The newest version as of a batch; NULL: none, or deleted. */
+static struct version_of *as_of(const struct entry *e, uint64_t batch)
 {
     struct version_of *v = e->newest;
     while (v != NULL && v->batch > batch)
         v = v->older;
-    return v != NULL && !v->deleted && (v->dropped == 0 || v->dropped > compactions) ? v : NULL;
+    return v != NULL && !v->deleted ? v : NULL;
 }
 
 static uint64_t hash_of(struct slice key, struct slice value)
@@ -154,13 +154,10 @@ static void set(struct simstore *m, struct slice key, struct slice value, bool d
 
 void simstore_flush(struct simstore *m, uint64_t batch)
 {
-    bool more = batch > m->durable_batch;
-    if (more)
+    if (batch > m->durable_batch)
         m->durable_batch = batch;
     if (m->flushing <= m->durable_batch)
         m->flushing = 0;
-    if (more)
-        simstore_compact_something(m);
 }
 
 /* One operation of the store passes: a flush in the background comes nearer to its end. */
@@ -246,7 +243,7 @@ static void empty(struct simstore *m)
     free(m->entries);
     m->entries = NULL;
     m->count = m->cap = 0;
-    m->batch = m->durable_batch = m->flushing = m->content = m->compactions = 0;
+    m->batch = m->durable_batch = m->flushing = m->content = 0;
     m->created = m->damaged = false;
     m->misread_times = 0;
 }
@@ -313,7 +310,7 @@ void simstore_copy(struct simstore *to, const struct simstore *from)
     to->batch = to->durable_batch = 1;
     for (size_t i = 0; i < from->count; i++) {
         const struct entry *e = from->entries[i];
-        const struct version_of *v = as_of(e, from->durable_batch, from->compactions);
+        const struct version_of *v = as_of(e, from->durable_batch);
         if (v != NULL)
             set(to, simstore_key(e), slice_make(v->value, v->size), false);
     }
@@ -410,7 +407,7 @@ int store_write(struct store *s, const struct store_batch *b)
 static int get(struct simstore *m, struct slice key, uint64_t batch, struct buf *out)
 {
     size_t at = simstore_find(m, key);
-    const struct version_of *v = holds(m, at, key) ? as_of(m->entries[at], batch, m->compactions) : NULL;
+    const struct version_of *v = holds(m, at, key) ? as_of(m->entries[at], batch) : NULL;
     if (v == NULL)
         return HF_E_NOT_FOUND;
     if (v->size > 0)
@@ -454,11 +451,8 @@ struct store_iterator *store_iterator_new(struct store *s, bool prefix_mode)
     struct store_iterator *it = calloc(1, sizeof *it);
     must(it != NULL);
     struct simstore *m = s->medium;
-    *it = (struct store_iterator){.medium = m,
-                                  .batch = m->batch,
-                                  .compactions = m->compactions,
-                                  .prefix = prefix_mode ? s->config.prefix : NULL,
-                                  .next = m->iterators};
+    *it = (struct store_iterator){
+        .medium = m, .batch = m->batch, .prefix = prefix_mode ? s->config.prefix : NULL, .next = m->iterators};
     m->iterators = it;
     return it;
 }
@@ -486,7 +480,7 @@ static void settle(struct store_iterator *it, size_t at, int step)
         struct entry *e = m->entries[at];
         if (it->wanted.size > 0 && (e->size < it->wanted.size || memcmp(e->key, it->wanted.data, it->wanted.size) != 0))
             return;
-        it->version = as_of(e, it->batch, it->compactions);
+        it->version = as_of(e, it->batch);
         if (it->version == NULL)
             continue;
         if (m->misread_times > 0 && e->key[0] == 'd') {

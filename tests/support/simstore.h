@@ -4,8 +4,7 @@
  * Model:    every batch has a number; a key keeps the versions that somebody may still see. A flush makes a prefix of the
  *           batches durable, all keys alike: a crash forgets the batches behind it, whole, and nothing else. A flush that
  *           was only begun, by store_flush_begin or by the memtable's end, takes effect some operations later.
- *           With a filter, it compacts by itself after flushes: a random range of keys, and of each key the records of some
- *           batches only, as if the others were in files of other levels. What is dropped then does not come back.
+ *           It compacts only when asked to: what is deleted is not counted any more then, and nothing else can be seen of it.
  * Proven by tests/unit/support/store_transcript.c: the same random operations, kills included, against RocksDB.
  * Thread:   one. */
 #pragma once

@@ -1,13 +1,11 @@
-/* simstore_compact.c: compactions of a medium: what a filter drops; see simstore.h. */
+/* simstore_compact.c: compactions of a medium, when they are asked for; see simstore.h. */
 #include <stdlib.h>
 
 #include "common/base/error.h"
 #include "tests/support/simstore_internal.h"
 
-#define SIMSTORE_LEVELS 6          /* that a compaction may begin at */
-#define SIMSTORE_PIECE_KEYS 64     /* of a range that is compacted on demand, at most, in one job */
-#define SIMSTORE_PIECE_PASSES 4    /* operations until a job of it is done, at most */
-#define SIMSTORE_SAME_PERMILLE 900 /* neighbours that lie in files of the same batches */
+#define SIMSTORE_PIECE_KEYS 64  /* of a range, at most, in one job */
+#define SIMSTORE_PIECE_PASSES 4 /* operations until a job of it is done, at most */
 
 struct store_compaction {
     struct store *store;   /* borrowed */
@@ -17,75 +15,15 @@ struct store_compaction {
     int code;
 };
 
-/* The newest record of a key within batches (low, high]: what a job with these in its files sees. NULL: none, or it is
- * deleted there. */
-static struct version_of *within(const struct entry *e, uint64_t low, uint64_t high)
+/* Of the keys from index `from` to before `to`: of what is durable. */
+static void compact(struct simstore *m, size_t from, size_t to)
 {
-    struct version_of *v = e->newest;
-    while (v != NULL && v->batch > high)
-        v = v->older;
-    return v != NULL && v->batch > low && !v->deleted && v->dropped == 0 ? v : NULL;
-}
-
-static void drop(struct simstore *m, const struct entry *e, struct version_of *v)
-{
-    v->dropped = m->compactions;
-    if (e->newest == v)
-        m->content -= v->hash;
-    v->hash = 0;
-}
-
-/* Files of which batches lie at a key. */
-struct files {
-    uint64_t low, high;
-};
-
-static struct files some_files(struct simstore *m)
-{
-    struct files f = {.high = m->durable_batch};
-    uint64_t what = random_below(&m->random, 4);
-    if (what & 1)
-        f.high = random_below(&m->random, m->durable_batch + 1);
-    if (what & 2)
-        f.low = random_below(&m->random, f.high + 1);
-    return f;
-}
-
-/* Of the keys from index `from` to before `to`. `partial`: of each the records of some batches; else all that are durable. */
-static void job(struct simstore *m, size_t from, size_t to, bool partial)
-{
-    const struct store_filter *filter = m->open->config.filter;
-    void *judge = filter != NULL ? filter->begin(filter->ctx) : NULL;
-    if (judge == NULL)
-        return;
-    m->compactions++;
-    int level = (int)random_below(&m->random, SIMSTORE_LEVELS);
-    bool fails = partial && random_below(&m->random, 8) == 0; /* after it has judged: what it wrote is thrown away */
-    struct files f = {.high = m->durable_batch};
     for (size_t i = from; i < to; i++) {
-        if (partial && (i == from || random_below(&m->random, 1000) >= SIMSTORE_SAME_PERMILLE))
-            f = some_files(m);
-        struct entry *e = m->entries[i];
-        struct version_of *v = within(e, f.low, f.high);
-        if (v != NULL && filter->drop(judge, level, simstore_key(e), slice_make(v->value, v->size)) && !fails)
-            drop(m, e, v);
+        struct version_of *v = m->entries[i]->newest;
+        if (v->batch <= m->durable_batch)
+            v->compacted = v->deleted;
     }
-    filter->end(judge);
 }
-
-void simstore_compact_something(struct simstore *m)
-{
-    if (m->halted || m->open == NULL || m->open->config.filter == NULL || m->count == 0)
-        return;
-    uint64_t what = random_below(&m->random, 4);
-    if (what == 0)
-        return;
-    size_t from = what == 1 ? 0 : random_below(&m->random, m->count);
-    size_t to = what == 1 ? m->count : from + 1 + random_below(&m->random, m->count - from);
-    job(m, from, to, true);
-}
-
-/* ---- on demand ---- */
 
 int store_compact_begin(struct store *s, struct slice start, struct slice end, struct store_compaction **out)
 {
@@ -126,7 +64,7 @@ static void step(struct store_compaction *c)
     c->flushed = true;
     size_t to = from + 1 + random_below(&m->random, SIMSTORE_PIECE_KEYS);
     c->done = to >= end;
-    job(m, from, c->done ? end : to, false);
+    compact(m, from, c->done ? end : to);
     if (!c->done) {
         buf_clear(&c->start);
         buf_append(&c->start, m->entries[to]->key, m->entries[to]->size);
@@ -168,7 +106,7 @@ int store_compact_extent(struct store *s, struct slice start, struct slice end, 
     size_t to = end.size > 0 ? simstore_find(m, end) : m->count;
     for (size_t i = simstore_find(m, start); i < to; i++) {
         const struct version_of *v = m->entries[i]->newest;
-        if (v == NULL || v->batch > m->durable_batch || v->dropped != 0)
+        if (v == NULL || v->batch > m->durable_batch || v->compacted)
             continue;
         extent.bytes += m->entries[i]->size + v->size;
         extent.entries++;

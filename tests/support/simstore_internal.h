@@ -9,8 +9,7 @@ struct version_of {           /* of one key */
     uint64_t batch;
     uint64_t hash; /* of key and value; 0: deleted */
     size_t size;
-    uint64_t dropped; /* by which compaction; 0: by none */
-    bool deleted;
+    bool deleted, compacted; /* compacted: there is nothing left of its being deleted */
     uint8_t value[];
 };
 
@@ -42,7 +41,6 @@ struct simstore {
     int fail_code;
     uint64_t fail_times, misread_times;
     uint64_t content;
-    uint64_t compactions;             /* that a filter judged in: what one dropped, an older iterator still sees */
     struct store_iterator *iterators; /* borrowed: what is open */
 };
 
@@ -53,6 +51,4 @@ static inline struct slice simstore_key(const struct entry *e)
 
 size_t simstore_find(const struct simstore *m, struct slice key); /* index of the first key >= `key` */
 void simstore_flush(struct simstore *m, uint64_t batch);          /* is durable up to it */
-/* A flush took effect: with a filter, RocksDB may compact something now. */
-void simstore_compact_something(struct simstore *m);
-void simstore_compact_pass(struct store_compaction *c); /* one operation of the store has passed */
+void simstore_compact_pass(struct store_compaction *c);           /* one operation of the store has passed */

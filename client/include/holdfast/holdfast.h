@@ -170,7 +170,8 @@ HF_API void hf_value_free(struct hf_value *value);
  * Reads `at` it see everything that was done before this call began, and always the same, whoever leads and however often
  * they are made: versions with a timestamp below it (hf_version); what expires is judged as of it. Besides what other reads
  * say they may say
- *   HF_E_TOO_OLD           further back than the shards keep (holdfast-shard --retention-seconds): take a newer one
+ *   HF_E_TOO_OLD           further back than the shards keep (holdfast-shard --retention-seconds): take a newer one, or
+ *                          let what you read be retained in time (hf_retain)
  *   HF_E_FUTURE_TIMESTAMP  no coordinator of this cluster can have given it
  *   HF_E_RESTART_ABOVE     nothing can be read at it any more, because a shard went on while no coordinator answered:
  *                          take a newer one above hf_future_timestamp of the future that failed, and read again
@@ -184,6 +185,13 @@ HF_RESULT int hf_timestamp(struct hf *h, uint64_t above, uint32_t deadline_ms, u
  * a second). Failures: HF_E_TIMEOUT, HF_E_UNAVAILABLE (a shard has no leader, or no coordinator is active), HF_E_REFUSED (a
  * group's feature level). */
 HF_RESULT int hf_cut(struct hf *h, uint32_t deadline_ms, uint64_t *out_timestamp);
+/* A promise of the cluster's active coordinator: what can be read at `timestamp` now can be read for lease_ms from now, or for what
+ * *out_lease_ms (may be NULL) says was granted of it (holdfast-coordinator --retain-lease-seconds). Who reads on for longer than
+ * retention asks again in time, each few seconds. `reader`: a random number of the caller's, not 0; the same one again moves its
+ * promise; lease_ms 0 ends it. It is not held against who was told nothing: a read may still say HF_E_TOO_OLD. Failures:
+ * HF_E_TIMEOUT, HF_E_UNAVAILABLE, HF_E_BUSY (1024 readers retain something), HF_E_INVALID. */
+HF_RESULT int hf_retain(struct hf *h, uint64_t reader, uint64_t timestamp, uint32_t lease_ms, uint32_t deadline_ms,
+                        uint32_t *out_lease_ms);
 
 /* ---- futures -------------------------------------------------------------------------------------------------------
  */
@@ -214,6 +222,8 @@ HF_RESULT int hf_get_async(struct hf *h, struct hf_bytes key, uint64_t at, const
                            struct hf_future **out);
 HF_RESULT int hf_timestamp_async(struct hf *h, uint64_t above, const struct hf_call *call, struct hf_future **out);
 HF_RESULT int hf_cut_async(struct hf *h, const struct hf_call *call, struct hf_future **out);
+HF_RESULT int hf_retain_async(struct hf *h, uint64_t reader, uint64_t timestamp, uint32_t lease_ms,
+                              const struct hf_call *call, struct hf_future **out);
 
 /* The call's code, or HF_E_AGAIN when it is not finished after timeout_ms (in a callback on the handle's thread: at once).
  * Only for futures without queue and callback: else HF_E_INVALID. */
@@ -230,6 +240,8 @@ HF_API struct hf_version hf_future_version(const struct hf_future *f); /* writte
 HF_API struct hf_bytes hf_future_value(const struct hf_future *f);     /* get */
 /* hf_timestamp_async, hf_cut_async: the timestamp; hf_txn_commit_async: the commit's. A read that failed with HF_E_RESTART_ABOVE: take one above it. Else 0. */
 HF_API uint64_t hf_future_timestamp(const struct hf_future *f);
+/* hf_retain_async: what was granted. Else 0. */
+HF_API uint32_t hf_future_lease_ms(const struct hf_future *f);
 /* hf_txn_commit_async, after HF_E_CONFLICT: above which to begin again, and the key that was in the way (or a range's beginning;
  * empty: not known). Else 0. out_key may be NULL. */
 HF_API uint64_t hf_future_conflict(const struct hf_future *f, struct hf_bytes *out_key);

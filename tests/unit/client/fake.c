@@ -359,6 +359,10 @@ static void serve(struct fake *f, int server, const struct net_peer *peer, const
         give_timestamp(f, q->timestamp->above, &reply);
     } else if (q->op_case == HF__CLIENT__REQUEST__OP_CUT) {
         give_timestamp(f, f->told, &reply);
+    } else if (q->op_case == HF__CLIENT__REQUEST__OP_RETAIN) {
+        give_timestamp(f, f->told, &reply); /* or as a standby */
+        reply.timestamp = 0;
+        reply.lease_ms = q->retain->id == 7 && q->retain->timestamp == 900 ? q->retain->lease_ms / 2 : 0;
     } else if (q->op_case == HF__CLIENT__REQUEST__OP_RESOLVE) {
         bool right =
             server == FAKE_COORDINATOR && q->resolve->home == 1 && q->resolve->session == 2 && q->resolve->seq == 3;

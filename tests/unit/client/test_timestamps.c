@@ -162,6 +162,28 @@ static void a_cut_goes_the_same_way(void)
     end(&h);
 }
 
+static void what_is_retained_is_asked_of_the_active_one(void)
+{
+    uint32_t granted = 0;
+    prepare();
+    one.refuse_timestamps = HF_E_NOT_LEADER;
+    one.timestamp_hint = "tcp://127.0.0.1:21603";
+    struct hf *h = begin("%", 0);
+    CU_ASSERT_EQUAL(hf_retain(h, 7, 900, 8000, DEADLINE_MS, &granted), HF_OK);
+    CU_ASSERT_EQUAL(granted, 4000);
+    CU_ASSERT_EQUAL(hf_retain(h, 7, 900, 8000, DEADLINE_MS, NULL), HF_OK);
+    CU_ASSERT_EQUAL(hf_retain(h, 0, 900, 8000, DEADLINE_MS, &granted), HF_E_INVALID);
+    CU_ASSERT_EQUAL(hf_retain(h, 7, 0, 8000, DEADLINE_MS, &granted), HF_E_INVALID);
+    CU_ASSERT_EQUAL(hf_retain(h, 7, 0, 0, DEADLINE_MS, &granted), HF_OK); /* it is done */
+    CU_ASSERT_EQUAL(granted, 0);
+    end(&h);
+    prepare();
+    one.refuse_timestamps = two.refuse_timestamps = HF_E_NOT_LEADER;
+    h = begin("%,%", 0);
+    CU_ASSERT_EQUAL(hf_retain(h, 7, 900, 8000, 300, &granted), HF_E_UNAVAILABLE);
+    end(&h);
+}
+
 static void who_has_none_is_left(void)
 {
     static const int codes[] = {HF_E_NOT_LEADER, HF_E_UNAVAILABLE, HF_E_NO_ROUTE};
@@ -364,6 +386,7 @@ int main(void)
         {"a silent one is left", a_silent_one_is_left},
         {"a standby sends to the active one", a_standby_sends_to_the_active_one},
         {"a cut goes the same way", a_cut_goes_the_same_way},
+        {"what is retained", what_is_retained_is_asked_of_the_active_one},
         {"who has none is left", who_has_none_is_left},
         {"a hint to a silent one is not followed", a_hint_to_a_silent_one_is_not_followed},
         {"a replica in the list is no coordinator", a_replica_in_the_list_is_no_coordinator},

@@ -34,7 +34,8 @@ static const struct root {
     {&hf__catalog__bootstrap__descriptor, 1},    {&hf__entry__check_entry__descriptor, 1},
     {&hf__client__backup_record__descriptor, 1}, {&hf__client__backup_head__descriptor, 1},
     {&hf__snapshot__request__descriptor, 1},     {&hf__snapshot__reply__descriptor, 1},
-    {&hf__entry__txn_record__descriptor, 4},
+    {&hf__entry__txn_record__descriptor, 4},     {&hf__entry__collect_entry__descriptor, 1},
+    {&hf__entry__collect_record__descriptor, 1},
 };
 #define ROOTS (sizeof roots / sizeof roots[0])
 

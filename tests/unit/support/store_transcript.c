@@ -2,7 +2,6 @@
  *
  * Linked once with RocksDB and once with tests/support/simstore.c; test_simstore.sh compares what the two say. A life is
  * one process that opens the store, works, and closes it or is killed. The next finds what that left behind. */
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,15 +21,6 @@
 #define SUFFIXES 12
 #define ITERATORS 3
 
-/* The filter drops by the value, below a prefix: whatever jobs there are, and in whichever order, all of the prefix comes
- * out the same. Compactions that nobody asked for would come at moments of each store's own: they drop nothing. */
-static atomic_int filter_below = -1; /* k0: and so on; PREFIXES: everything; -1: nothing */
-
-struct judge {
-    int below;
-    char last[32]; /* the key before */
-};
-
 struct life {
     struct store *store;
     struct random random;
@@ -45,31 +35,6 @@ static size_t prefix_of(struct slice key) /* up to the first colon */
     const uint8_t *colon = key.size > 0 ? memchr(key.data, ':', key.size) : NULL;
     return colon != NULL ? (size_t)(colon + 1 - key.data) : 0;
 }
-
-static void *judge_begin(void *ctx)
-{
-    int prefix = atomic_load(&filter_below);
-    (void)ctx;
-    if (prefix < 0)
-        return NULL;
-    struct judge *j = calloc(1, sizeof *j);
-    must(j != NULL);
-    j->below = prefix;
-    return j;
-}
-
-static bool judge_drop(void *judge, int level, struct slice key, struct slice value)
-{
-    struct judge *j = judge;
-    (void)level;
-    must(key.size < sizeof j->last && slice_compare(slice_text(j->last), key) < 0);
-    memset(j->last, 0, sizeof j->last);
-    memcpy(j->last, key.data, key.size);
-    bool mine = j->below == PREFIXES || key.data[1] == '0' + j->below;
-    return key.data[0] == 'k' && mine && value.size > 0 && value.data[0] < '8';
-}
-
-static const struct store_filter filter = {.begin = judge_begin, .drop = judge_drop, .end = free};
 
 static uint64_t below(struct life *l, uint64_t n)
 {
@@ -147,8 +112,7 @@ static int compact_range(struct life *l, const struct slice ends[2])
     return rc == HF_OK ? store_compact_end(&c) : rc;
 }
 
-/* After a flush: RocksDB begins with one only if something of the range is in memory. Twice, because the first leaves out
- * what a compaction of RocksDB's own was writing. */
+/* After a flush: RocksDB begins with one only if something of the range is in memory. */
 static void compact(struct life *l)
 {
     flush(l, false);
@@ -158,11 +122,7 @@ static void compact(struct life *l)
     prefix = prefix < PREFIXES ? prefix : PREFIXES;
     for (int i = 0; i < 2 && prefix < PREFIXES; i++)
         ends[i] = slice_make(text[i], (size_t)snprintf(text[i], sizeof text[i], "k%d", prefix + i));
-    atomic_store(&filter_below, prefix);
-    int rc = HF_OK;
-    for (int i = 0; i < 2 && rc == HF_OK; i++)
-        rc = compact_range(l, ends);
-    atomic_store(&filter_below, -1);
+    int rc = compact_range(l, ends);
     say(prefix == PREFIXES ? "compact all" : "compact", rc, ends[0]);
 }
 
@@ -225,7 +185,7 @@ static bool live(const char *dir, uint64_t seed, uint64_t number, struct life *l
     l->random.state = seed * 1000 + number;
     l->sync_writes = below(l, 5) == 0;
     l->marks = number * STEPS;
-    struct store_config config = {.dir = dir, .sync_writes = l->sync_writes, .prefix = prefix_of, .filter = &filter};
+    struct store_config config = {.dir = dir, .sync_writes = l->sync_writes, .prefix = prefix_of};
     printf("life %llu\n", (unsigned long long)number);
     struct store *second = NULL;
     if (number == 0)

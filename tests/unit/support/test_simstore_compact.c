@@ -1,69 +1,20 @@
-/* test_simstore_compact.c: the simulator's store compacts by itself, and its filters see all that RocksDB's may: parts of
- * the truth. */
+/* test_simstore_compact.c: the simulator's store compacts a range when asked to, some operations long: of what is deleted
+ * nothing is counted any more, and nobody sees a difference. */
 #include "common/base/error.h"
-#include "common/base/random.h"
 #include "tests/support/simstore.h"
 #include "tests/unit/unit.h"
 
-#define ROUNDS 400
-#define KEYS 8
+#define KEYS 500
 
 static struct simstore *medium;
 static struct store *store;
 
-/* What its judges came across. */
-static struct {
-    bool drops;
-    unsigned jobs, seen, stale, deleted, gaps;
-    char last; /* key that the job at hand saw last; 0: none */
-} ctx;
-
-static int newest[KEYS]; /* value of each key; 0: deleted */
-
-static void *judge_begin(void *c)
-{
-    ctx.jobs++;
-    ctx.last = 0;
-    return c;
-}
-
-static bool judge_drop(void *judge, int level, struct slice key, struct slice value)
-{
-    must(judge == &ctx && level >= 0 && key.size == 1 && value.size == sizeof newest[0]);
-    char k = (char)key.data[0];
-    int v, now = newest[k - 'a'];
-    memcpy(&v, value.data, sizeof v);
-    must(k > ctx.last && v > 0);
-    ctx.seen++;
-    ctx.stale += now != 0 && now != v;
-    ctx.deleted += now == 0;
-    ctx.gaps += ctx.last != 0 && k > ctx.last + 1 && newest[ctx.last + 1 - 'a'] != 0;
-    ctx.last = k;
-    return ctx.drops && v % 3 == 0;
-}
-
-static void judge_end(void *judge)
-{
-    must(judge == &ctx);
-}
-
-static const struct store_filter filter = {.ctx = &ctx, .begin = judge_begin, .drop = judge_drop, .end = judge_end};
-
-static void open_store(bool create)
+static void start(void)
 {
     char where[256];
-    struct store_config config = {.dir = "sim", .filter = &filter};
-    must(store_open(&config, create, &store, where) == HF_OK);
-}
-
-static void start(bool drops)
-{
-    memset(&ctx, 0, sizeof ctx);
-    memset(newest, 0, sizeof newest);
-    ctx.drops = drops;
+    struct store_config config = {.dir = "sim"};
     medium = simstore_new("sim", 7);
-    simstore_flush_permille(medium, 200);
-    open_store(true);
+    must(store_open(&config, true, &store, where) == HF_OK);
 }
 
 static void stop(void)
@@ -72,76 +23,77 @@ static void stop(void)
     simstore_free(&medium);
 }
 
-static void write_one(int i)
+static void write_keys(unsigned from, unsigned to, bool delete)
 {
-    struct random random = {.state = (uint64_t)i};
-    unsigned k = (unsigned)random_below(&random, KEYS);
-    char key = (char)('a' + k);
     struct store_batch *b = store_batch_new();
-    newest[k] = random_below(&random, 4) == 0 ? 0 : i + 1;
-    if (newest[k] == 0)
-        store_batch_delete(b, slice_make(&key, 1));
-    else
-        store_batch_put(b, slice_make(&key, 1), slice_make(&newest[k], sizeof newest[k]));
+    for (unsigned i = from; i < to; i++) {
+        char key[2] = {(char)('a' + i / 100), (char)(i % 100)};
+        if (delete)
+            store_batch_delete(b, slice_make(key, sizeof key));
+        else
+            store_batch_put(b, slice_make(key, sizeof key), slice_text("value"));
+    }
     must(store_write(store, b) == HF_OK);
     store_batch_free(&b);
 }
 
-/* 0: not there. */
-static int value_of(unsigned k)
+static struct store_extent extent(void)
 {
-    char key = (char)('a' + k);
-    int v = 0;
-    struct buf got = {0};
-    if (store_get(store, slice_make(&key, 1), &got) == HF_OK)
-        memcpy(&v, got.data, sizeof v);
-    buf_deinit(&got);
-    return v;
+    struct store_extent e = {0};
+    CU_ASSERT_EQUAL(store_compact_extent(store, slice_text(""), slice_text(""), &e), HF_OK);
+    return e;
 }
 
-static void parts_of_the_truth(void)
+static void compact(const char *from, const char *to)
 {
-    start(false);
-    for (int i = 0; i < ROUNDS; i++)
-        write_one(i);
-    CU_ASSERT(ctx.jobs > 20 && ctx.seen > ctx.jobs);
-    CU_ASSERT(ctx.stale > 0);   /* written over since */
-    CU_ASSERT(ctx.deleted > 0); /* deleted since */
-    CU_ASSERT(ctx.gaps > 0);    /* a neighbour lies elsewhere */
-    for (unsigned k = 0; k < KEYS; k++)
-        CU_ASSERT_EQUAL(value_of(k), newest[k]);
+    struct store_compaction *c = NULL, *second = NULL;
+    CU_ASSERT_EQUAL_FATAL(store_compact_begin(store, slice_text(from), slice_text(to), &c), HF_OK);
+    CU_ASSERT_EQUAL(store_compact_begin(store, slice_text(from), slice_text(to), &second), HF_E_BUSY);
+    while (!store_compact_done(c))
+        ;
+    CU_ASSERT_EQUAL(store_compact_end(&c), HF_OK);
+}
+
+static void what_is_deleted_goes(void)
+{
+    start();
+    write_keys(0, KEYS, false);
+    CU_ASSERT_EQUAL(extent().entries, 0); /* memory is not counted */
+    must(store_flush(store) == HF_OK);
+    write_keys(0, 200, true);
+    must(store_flush(store) == HF_OK);
+    uint64_t content = simstore_content(medium);
+    CU_ASSERT(extent().entries == KEYS && extent().deletions == 200);
+    compact("b", "c");
+    CU_ASSERT(extent().entries == KEYS - 100 && extent().deletions == 100);
+    compact("", "");
+    CU_ASSERT(extent().entries == KEYS - 200 && extent().deletions == 0);
+    CU_ASSERT_EQUAL(simstore_content(medium), content);
+    write_keys(0, 10, false);
+    write_keys(0, 5, true);
+    must(store_flush(store) == HF_OK);
+    CU_ASSERT(extent().entries == KEYS - 190 && extent().deletions == 5);
     stop();
 }
 
-/* A key holds its newest value or, if that may be dropped, nothing: never an older one, after a crash neither. */
-static void nothing_older_comes_back(void)
+static void cancelled(void)
 {
-    unsigned gone = 0;
-    start(true);
-    for (int i = 0; i < ROUNDS; i++) {
-        write_one(i);
-        for (unsigned k = 0; k < KEYS; k++) {
-            int v = value_of(k);
-            CU_ASSERT(v == newest[k] || (v == 0 && newest[k] % 3 == 0));
-            gone += v != newest[k];
-        }
-        if (i % 50 != 49)
-            continue;
-        must(store_flush(store) == HF_OK);
-        simstore_halt(medium);
-        store_close(&store);
-        simstore_crash(medium);
-        open_store(false);
-    }
-    CU_ASSERT(gone > 0);
+    start();
+    write_keys(0, KEYS, false);
+    write_keys(0, KEYS, true);
+    struct store_compaction *c = NULL;
+    CU_ASSERT_EQUAL_FATAL(store_compact_begin(store, slice_text(""), slice_text(""), &c), HF_OK);
+    CU_ASSERT(!store_compact_done(c));
+    CU_ASSERT_EQUAL(store_compact_end(&c), HF_E_AGAIN);
+    CU_ASSERT(c == NULL && extent().deletions > 0);
     stop();
 }
 
 int main(void)
 {
     static const struct unit_case cases[] = {
-        {"parts of the truth", parts_of_the_truth},
-        {"nothing older comes back", nothing_older_comes_back},
+        {"what is deleted goes", what_is_deleted_goes},
+        {"cancelled", cancelled},
     };
     return UNIT_MAIN("simstore_compact", cases);
 }

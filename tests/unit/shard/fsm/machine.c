@@ -201,6 +201,14 @@ struct slice machine_check(struct arena *arena, uint64_t t)
     return packed(arena, FSM_OPCODE_CHECK, &e.base);
 }
 
+struct slice machine_collect(struct arena *arena, uint64_t below, uint32_t steps)
+{
+    Hf__Entry__CollectEntry e = HF__ENTRY__COLLECT_ENTRY__INIT;
+    e.below = below;
+    e.steps = steps;
+    return packed(arena, FSM_OPCODE_COLLECT, &e.base);
+}
+
 struct slice machine_restart(struct arena *arena, uint64_t t)
 {
     Hf__Entry__CommandBatch e = HF__ENTRY__COMMAND_BATCH__INIT;
@@ -278,10 +286,12 @@ static ProtobufCBinaryData random_value(struct random *r, struct arena *arena)
     return (ProtobufCBinaryData){.len = size, .data = value};
 }
 
+#define COLLECT_EVERY 8u
 #define SESSION_EVERY 40u /* entries at multiples open a session */
 #define MS ((uint64_t)1 << 16)
 
 bool machine_random_txns;
+uint32_t machine_random_collects;
 
 #define TXN_EVERY 4u       /* entries to a transaction's number */
 #define TXN_GIVEN_UP 8u    /* numbers later it is rolled back */
@@ -401,14 +411,27 @@ static Hf__Entry__Command random_command(struct random *r, uint64_t index, struc
     return c;
 }
 
+static struct slice random_collect(struct random *r, uint64_t t, struct arena *arena)
+{
+    uint32_t max = machine_random_collects,
+             steps = max == UINT32_MAX ? max : (uint32_t)random_below(r, (uint64_t)max + 1);
+    return machine_collect(arena, t - random_below(r, 12) * MS, steps);
+}
+
+uint64_t machine_random_time(uint64_t index)
+{
+    return first_t + index * MS + index / 400 * 3601 * 1000 * MS; /* now and then more than an hour passes */
+}
+
 struct log_entry machine_random(uint64_t seed, uint64_t index, struct arena *arena)
 {
     struct random r = {seed ^ index * 0x9e3779b97f4a7c15u};
-    uint64_t t = first_t + index * MS, kind = random_below(&r, 100);
-    t += index / 400 * 3601 * 1000 * MS; /* now and then more than an hour passes */
+    uint64_t t = machine_random_time(index), kind = random_below(&r, 100);
     struct log_entry e = {.index = index, .term = 1 + index / 100, .kind = LOG_COMMAND};
     if (index % SESSION_EVERY == 0) {
         e.data = machine_session(arena, t, 0, 0);
+    } else if (machine_random_collects > 0 && index % COLLECT_EVERY == 5) {
+        e.data = random_collect(&r, t, arena);
     } else if (kind < 3) {
         e.kind = LOG_NOOP;
     } else if (kind < 6) {

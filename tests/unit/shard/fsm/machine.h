@@ -47,6 +47,7 @@ Hf__Entry__Command machine_in_session(Hf__Entry__Command c, uint64_t session, ui
 struct slice machine_batch(struct arena *arena, uint64_t t, uint64_t sequence, const Hf__Entry__Command *c, size_t n);
 struct slice machine_lease(struct arena *arena, uint64_t ceiling, uint64_t t);
 struct slice machine_check(struct arena *arena, uint64_t t);
+struct slice machine_collect(struct arena *arena, uint64_t below, uint32_t steps);
 struct slice machine_restart(struct arena *arena, uint64_t t); /* a leader goes on from a ceiling */
 struct slice machine_session(struct arena *arena, uint64_t t, uint64_t fence_session, uint64_t fence_seq);
 
@@ -61,7 +62,10 @@ bool machine_holds(struct machine *m, const char *key, const char *value);
 
 /* Whether there are transactions in the random histories; else they are what they were before there were any. */
 extern bool machine_random_txns;
+/* Whether there are steps of collection in them, of so many records at most; 0: none, UINT32_MAX: of all there are. */
+extern uint32_t machine_random_collects;
 /* Entry `index` of the random history `seed`: a pure function of the two. */
+uint64_t machine_random_time(uint64_t index); /* what its commands are stamped with */
 struct log_entry machine_random(uint64_t seed, uint64_t index, struct arena *arena);
 
 /* Everything in RocksDB: size, key, size, value, … */

@@ -81,6 +81,26 @@ static int execute(struct model *model, const Hf__Entry__Command *c, struct vers
     return HF_OK;
 }
 
+/* A step that is as long as need be: the first of a pass removes every version below the watermark but what is seen there. What
+ * the second one removes nobody can tell. */
+static void collect(struct model *model, const Hf__Entry__CollectEntry *e)
+{
+    must(e->steps == UINT32_MAX);
+    model->below = e->below > model->below ? e->below : model->below;
+    model->in_markers = !model->in_markers;
+    if (!model->in_markers)
+        return;
+    const struct hlc w = {model->below};
+    for (struct row *row = model->rows; row != NULL; row = row->next)
+        row->gone = !row->prefix && row->version.t.t < w.t && seen(model, row->space, row->key, w, w) != row;
+    for (struct row **at = &model->rows; *at != NULL;) {
+        if ((*at)->gone)
+            *at = (*at)->next;
+        else
+            at = &(*at)->next;
+    }
+}
+
 static void expire(struct model *model, uint64_t now)
 {
     for (struct client **at = &model->clients; *at != NULL;) {
@@ -150,7 +170,7 @@ static struct fsm_result run(struct model *model, const Hf__Entry__Command *c, s
     r.code = execute(model, c, version);
     if (r.code == HF_OK)
         r.version = version;
-    if (client != NULL && r.code != HF_E_WRONG_SHARD && r.code != HF_E_KEY_LOCKED)
+    if (client != NULL && r.code != HF_E_WRONG_SHARD && r.code != HF_E_KEY_LOCKED && r.code != HF_E_TOO_OLD)
         model_record(model, client, c->seq, r.code, r.version);
     return r;
 }
@@ -208,6 +228,9 @@ void model_apply(struct model *model, const struct log_entry *entry, struct buf 
         expire(model, lease->timestamp);
         report(results, entry, 0, (struct fsm_result){0});
     } else if (entry->data.data[0] == FSM_OPCODE_CHECK) {
+        report(results, entry, 0, (struct fsm_result){0});
+    } else if (entry->data.data[0] == FSM_OPCODE_COLLECT) {
+        collect(model, pack_unpack(&hf__entry__collect_entry__descriptor, body, &arena));
         report(results, entry, 0, (struct fsm_result){0});
     } else if (entry->data.data[0] == 0x13) {
         report(results, entry, 0,
@@ -275,6 +298,8 @@ static bool pages_agree(const struct model *model, const struct fsm_item *items,
     struct fsm_page page = {.more = true};
     while (page.more) {
         int rc = fsm_scan(fsm, &scan, arena, &page);
+        if (scan.at.t != 0 && scan.at.t < model->below)
+            return rc == HF_E_TOO_OLD;
         bool user = scan.space == FSM_USER;
         if (rc == HF_E_KEY_LOCKED)
             return user && model_range_locked(model, scan.start, scan.end, scan.at.t);
@@ -314,7 +339,9 @@ bool model_agrees(const struct model *model, struct fsm *fsm, struct random *ran
         for (size_t i = 0; i < count && same; i++) {
             struct fsm_value v;
             int rc = fsm_get(fsm, scan.space, items[i].key, scan.at, now, &arena, &v);
-            if (scan.space == FSM_USER && model_locked(model, items[i].key, false, NULL, scan.at.t))
+            if (scan.at.t != 0 && scan.at.t < model->below)
+                same = rc == HF_E_TOO_OLD;
+            else if (scan.space == FSM_USER && model_locked(model, items[i].key, false, NULL, scan.at.t))
                 same = rc == HF_E_KEY_LOCKED;
             else
                 same = rc == HF_OK && slice_equal(v.value, items[i].value) &&

@@ -12,6 +12,7 @@ struct row { /* a version, or with `prefix` a prefix delete */
     uint64_t expiry;
     uint8_t space;
     bool prefix, deleted;
+    bool gone; /* about to be removed */
 };
 
 struct outcome {
@@ -40,6 +41,8 @@ struct model {
     struct row *rows; /* newest first */
     struct client *clients;
     bool catalog;
+    uint64_t below;  /* the watermark */
+    bool in_markers; /* a pass is through all versions */
 };
 
 struct row *model_add(struct model *model, const Hf__Entry__Command *c, struct version version);

@@ -85,6 +85,8 @@ static int check_txn(const struct model *model, const Hf__Entry__Txn *t, const H
     for (size_t i = 0; i < t->n_writes; i++)
         if (t->writes[i]->key.len == 0 && t->writes[i]->op != HF__ENTRY__OP__DELETE_PREFIX)
             return HF_E_INVALID;
+    if (t->start < model->below)
+        return HF_E_TOO_OLD;
     for (size_t i = 0; i < t->n_writes; i++)
         if (t->writes[i]->op != HF__ENTRY__OP__DELETE_PREFIX &&
             key_changed(model, pack_slice(t->writes[i]->key), t->start, 0))

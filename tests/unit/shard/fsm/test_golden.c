@@ -21,7 +21,9 @@
 #include "tests/unit/unit.h"
 
 #define FILE_BYTES_MAX (1u << 20)
-#define VERSIONS 4 /* how many formats are in tests/golden/fsm */
+#define VERSIONS 5 /* how many formats are in tests/golden/fsm */
+
+#define COLLECT_STEPS 13
 
 /* ---- what is in it ---- */
 
@@ -95,7 +97,7 @@ static void transactions(struct machine *m)
 }
 
 /* Version N begins with feature level N. Version 2 holds a consistency check, version 3 also the mark of a leader that went
- * on from a ceiling, version 4 transactions. */
+ * on from a ceiling, version 4 transactions, version 5 a pass of collection that is in the middle of the versions of "gone". */
 static void write_second(struct machine *m, int version)
 {
     m->t += UINT64_C(5000) << 16;
@@ -113,6 +115,8 @@ static void write_second(struct machine *m, int version)
         machine_apply_silent(m, machine_restart(&m->arena, m->t));
     if (version >= 4)
         transactions(m);
+    if (version >= 5)
+        machine_apply(m, LOG_COMMAND, machine_collect(&m->arena, m->t, COLLECT_STEPS));
 }
 
 static void check_state(struct machine *m, int version)
@@ -133,6 +137,8 @@ static void check_state(struct machine *m, int version)
     CU_ASSERT(machine_holds(m, "c", "2") && machine_holds(m, "c/7", "a gap before"));
     CU_ASSERT(info->txns == (version >= 4 ? 3 : 0) && info->locks == (version >= 4 ? 3 : 0));
     CU_ASSERT(version < 4 || machine_holds(m, "e", "committed"));
+    CU_ASSERT(info->collected.below.t == (version >= 5 ? m->t : 0) && info->collected.passes == 0);
+    CU_ASSERT(info->collected.pass.t == info->collected.below.t && info->collected.versions == (version >= 5 ? 3 : 0));
     m->t += UINT64_C(60000) << 16;
     CU_ASSERT(machine_holds(m, "lives", NULL));
 }
@@ -148,6 +154,23 @@ static void check_sessions(struct machine *m)
     CU_ASSERT(machine_holds(m, "c", "2"));
     CU_ASSERT(machine_run(m, machine_in_session(machine_put("c", "9"), 3, 4, 2))->code == HF_OK);
     CU_ASSERT(machine_holds(m, "c", "9"));
+}
+
+/* The pass that is under way ends as it would have ended. */
+static void check_collection(struct machine *m)
+{
+    const struct fsm_collected *c = &fsm_info(m->fsm)->collected;
+    uint64_t w = c->below.t;
+    struct arena arena = {0};
+    struct fsm_value value;
+    for (int n = 0; n < 100 && c->passes == 0; n++)
+        machine_apply(m, LOG_COMMAND, machine_collect(&m->arena, w, 2));
+    CU_ASSERT(c->passes == 1 && c->swept.t == w && c->versions == 5 && c->markers == 1);
+    CU_ASSERT(machine_holds(m, "a", "second") && machine_holds(m, "gone", NULL) && machine_holds(m, "fix/1", NULL));
+    CU_ASSERT(machine_holds(m, "fix/2", "again"));
+    CU_ASSERT_EQUAL(fsm_get(m->fsm, FSM_USER, slice_text("a"), (struct hlc){w - 1}, (struct hlc){w}, &arena, &value),
+                    HF_E_TOO_OLD);
+    arena_deinit(&arena);
 }
 
 /* ---- rows as text ---- */
@@ -326,6 +349,8 @@ static void check_directory(int version, const char *how)
     check_rows(&m, dir);
     check_state(&m, version);
     check_sessions(&m);
+    if (version >= 5)
+        check_collection(&m);
     machine_close(&m);
     machine_open(&m);
     CU_ASSERT(machine_holds(&m, "c", "9"));

@@ -1,8 +1,7 @@
-/* test_store_compact.c: what a filter is asked and what becomes of what it drops; compactions on demand beside writes,
- * iterators and closing; how large a range is. */
+/* test_store_compact.c: compactions on demand beside writes, iterators and closing; what RocksDB compacts by itself because
+ * much of it is deleted; how large a range is. */
 #include <fcntl.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
@@ -16,7 +15,6 @@
 #define KEYS 2000
 #define VALUE_BYTES 1000
 #define WAIT_MS 20000
-#define HELD_AT 20
 #define FULL_TIMES 20 /* that nothing more fits, before the disk counts as full: RocksDB gives back what it reserved */
 #define SMALL_DISK "size=24m"
 #define BIG_KEYS 160000 /* several files of the deepest level, more than one piece */
@@ -24,59 +22,10 @@
 static char dir[64];
 static struct store *store;
 
-/* Drops what ends in an odd digit, by the sum of what its judges saw. */
-static struct {
-    atomic_bool on, slow, held; /* held: a job does not come further than HELD_AT */
-    atomic_uint begun, ended, seen, dropped, unordered;
-} ctx;
-
-struct judge {
-    char last[32];
-};
-
-static void *judge_begin(void *c)
-{
-    must(c == &ctx);
-    atomic_fetch_add(&ctx.begun, 1);
-    if (atomic_load(&ctx.on)) {
-        struct judge *j = calloc(1, sizeof *j);
-        must(j != NULL);
-        return j;
-    }
-    atomic_fetch_add(&ctx.ended, 1);
-    return NULL;
-}
-
-static bool judge_drop(void *judge, int level, struct slice key, struct slice value)
-{
-    struct judge *j = judge;
-    must(level >= 0 && level < 7 && key.size < sizeof j->last && value.size <= VALUE_BYTES);
-    atomic_fetch_add(&ctx.seen, 1);
-    if (slice_compare(slice_text(j->last), key) >= 0)
-        atomic_fetch_add(&ctx.unordered, 1);
-    memset(j->last, 0, sizeof j->last);
-    memcpy(j->last, key.data, key.size);
-    if (atomic_load(&ctx.slow))
-        usleep(1000);
-    while (atomic_load(&ctx.held) && ctx.seen >= HELD_AT)
-        usleep(100);
-    bool odd = (key.data[key.size - 1] & 1) != 0;
-    atomic_fetch_add(&ctx.dropped, odd);
-    return odd;
-}
-
-static void judge_end(void *judge)
-{
-    free(judge);
-    atomic_fetch_add(&ctx.ended, 1);
-}
-
-static const struct store_filter filter = {.ctx = &ctx, .begin = judge_begin, .drop = judge_drop, .end = judge_end};
-
 static void open_store(uint64_t buffer_bytes)
 {
     char where[256];
-    struct store_config config = {.dir = dir, .buffer_bytes = buffer_bytes, .filter = &filter};
+    struct store_config config = {.dir = dir, .buffer_bytes = buffer_bytes};
     must(store_open(&config, true, &store, where) == HF_OK);
 }
 
@@ -84,9 +33,6 @@ static void start(uint64_t buffer_bytes)
 {
     snprintf(dir, sizeof dir, "/tmp/hf-compact-XXXXXX");
     must(mkdtemp(dir) != NULL);
-    ctx.begun = ctx.ended = ctx.seen = ctx.dropped = ctx.unordered = 0; /* each is atomic: a whole would not be */
-    ctx.slow = ctx.held = false;
-    ctx.on = true;
     open_store(buffer_bytes);
 }
 
@@ -94,8 +40,6 @@ static void stop(void)
 {
     char where[256];
     store_close(&store);
-    CU_ASSERT_EQUAL(ctx.unordered, 0);
-    CU_ASSERT_EQUAL(ctx.begun, ctx.ended);
     must(store_destroy(dir, where) == HF_OK);
     rmdir(dir);
 }
@@ -124,11 +68,12 @@ static void put_keys(unsigned from, unsigned to)
     store_batch_free(&b);
 }
 
-static void delete_keys(unsigned from, unsigned to)
+/* Every `step`th key. */
+static void delete_keys(unsigned from, unsigned to, unsigned step)
 {
     char key[16];
     struct store_batch *b = store_batch_new();
-    for (unsigned i = from; i < to; i++)
+    for (unsigned i = from; i < to; i += step)
         store_batch_delete(b, key_of(i, key));
     must(store_write(store, b) == HF_OK);
     store_batch_free(&b);
@@ -173,102 +118,60 @@ static uint64_t files_bytes(void)
     return store_property(store, "rocksdb.live-sst-files-size");
 }
 
-/* Nothing is dropped by flushes; the compaction that enough of them lead to drops, without being asked. */
-static void not_at_a_flush(void)
+static struct store_extent extent(void)
 {
-    start(0);
-    for (unsigned i = 0; i < 7; i++) {
-        put_keys(0, 10);
-        must(store_flush(store) == HF_OK);
-    }
-    CU_ASSERT_EQUAL(ctx.begun, 0);
-    CU_ASSERT_EQUAL(count(), 10);
-    put_keys(0, 10);
-    must(store_flush(store) == HF_OK);
-    for (int i = 0; i < WAIT_MS && count() != 5; i++)
-        usleep(1000);
-    CU_ASSERT_EQUAL(count(), 5);
-    CU_ASSERT_EQUAL(ctx.seen, 10); /* once a key, whatever was written over */
-    put_keys(0, 10);
-    must(store_flush(store) == HF_OK);
-    CU_ASSERT_EQUAL(count(), 10);
-    CU_ASSERT_EQUAL(compact_all(), HF_OK);
-    CU_ASSERT_EQUAL(count(), 5);
-    stop();
-}
-
-/* A judge that is not made drops nothing; the next job is asked anew. */
-static void jobs_without_a_judge(void)
-{
-    start(0);
-    ctx.on = false;
-    put_keys(0, 10);
-    CU_ASSERT_EQUAL(compact_all(), HF_OK);
-    CU_ASSERT(ctx.begun > 0 && ctx.seen == 0);
-    CU_ASSERT_EQUAL(count(), 10);
-    ctx.on = true;
-    CU_ASSERT_EQUAL(compact_all(), HF_OK); /* though nothing was written: the deepest level too */
-    CU_ASSERT_EQUAL(count(), 5);
-    stop();
-}
-
-/* What is deleted does not reach the judge; a record written over is seen as it is now. */
-static void deleted_and_written_over(void)
-{
-    start(0);
-    put_keys(0, 10);
-    must(store_flush(store) == HF_OK);
-    delete_keys(0, 5);
-    put_keys(6, 8);
-    CU_ASSERT_EQUAL(compact_all(), HF_OK);
-    CU_ASSERT_EQUAL(ctx.seen, 5);
-    CU_ASSERT_EQUAL(count(), 2);
-    char key[16];
-    struct buf got = {0};
-    CU_ASSERT_EQUAL(store_get(store, key_of(6, key), &got), HF_OK);
-    CU_ASSERT_EQUAL(store_get(store, key_of(7, key), &got), HF_E_NOT_FOUND);
-    store_close(&store);
-    open_store(0);
-    CU_ASSERT_EQUAL(count(), 2);
-    CU_ASSERT_EQUAL(store_get_durable(store, key_of(7, key), &got), HF_E_NOT_FOUND);
-    buf_deinit(&got);
-    stop();
+    struct store_extent all = {0};
+    CU_ASSERT_EQUAL(store_compact_extent(store, slice_text(""), slice_text(""), &all), HF_OK);
+    return all;
 }
 
 static void room_comes_back(void)
 {
-    struct store_extent all, half;
+    struct store_extent all, part;
     char key[16];
     start(256 << 10);
-    ctx.on = false;
     put_keys(0, KEYS);
     CU_ASSERT_EQUAL(compact_all(), HF_OK);
     uint64_t full = files_bytes();
     CU_ASSERT(full > (uint64_t)KEYS * VALUE_BYTES);
-    CU_ASSERT_EQUAL(store_compact_extent(store, slice_text(""), slice_text(""), &all), HF_OK);
+    all = extent();
     CU_ASSERT(all.bytes > full * 9 / 10 && all.bytes < full * 11 / 10);
-    CU_ASSERT_EQUAL(all.entries, KEYS);
-    CU_ASSERT_EQUAL(all.deletions, 0);
-    CU_ASSERT_EQUAL(store_compact_extent(store, key_of(KEYS / 2, key), slice_text(""), &half), HF_OK);
-    CU_ASSERT(half.bytes > full * 4 / 10 && half.bytes < full * 6 / 10);
-    CU_ASSERT_EQUAL(store_compact_extent(store, slice_text("l"), slice_text(""), &half), HF_OK);
-    CU_ASSERT(half.bytes == 0 && half.entries == 0);
-    delete_keys(0, KEYS / 2);
+    CU_ASSERT(all.entries == KEYS && all.deletions == 0);
+    CU_ASSERT_EQUAL(store_compact_extent(store, key_of(KEYS / 2, key), slice_text(""), &part), HF_OK);
+    CU_ASSERT(part.bytes > full * 4 / 10 && part.bytes < full * 6 / 10);
+    CU_ASSERT_EQUAL(store_compact_extent(store, slice_text("l"), slice_text(""), &part), HF_OK);
+    CU_ASSERT(part.bytes == 0 && part.entries == 0);
+    delete_keys(0, KEYS / 2, 1); /* too few for RocksDB to begin by itself */
     must(store_flush(store) == HF_OK);
-    CU_ASSERT_EQUAL(store_compact_extent(store, slice_text(""), slice_text(""), &all), HF_OK);
-    CU_ASSERT_EQUAL(all.deletions, KEYS / 2);
+    CU_ASSERT_EQUAL(extent().deletions, KEYS / 2);
     CU_ASSERT_EQUAL(compact(slice_text(""), key_of(KEYS / 2, key)), HF_OK);
     CU_ASSERT(files_bytes() < full * 6 / 10);
-    CU_ASSERT_EQUAL(store_compact_extent(store, slice_text(""), slice_text(""), &all), HF_OK);
-    CU_ASSERT_EQUAL(all.deletions, 0);
-    ctx.on = true;
+    CU_ASSERT_EQUAL(extent().deletions, 0);
+    delete_keys(KEYS / 2, KEYS, 2); /* in memory: flushed first */
     CU_ASSERT_EQUAL(compact_all(), HF_OK);
     CU_ASSERT_EQUAL(count(), KEYS / 4);
     CU_ASSERT(files_bytes() < full * 3 / 10);
     stop();
 }
 
-/* An iterator shows what was there when it was made, dropped since or not. */
+/* Many deletions together are compacted by RocksDB itself, once they are in a file: all that they cover goes. */
+static void by_itself(void)
+{
+    start(0);
+    put_keys(0, 10 * KEYS);
+    CU_ASSERT_EQUAL(compact_all(), HF_OK);
+    uint64_t full = files_bytes();
+    delete_keys(0, 8 * KEYS, 1);
+    CU_ASSERT_EQUAL(store_flush(store), HF_OK);
+    for (int i = 0; i < WAIT_MS && files_bytes() > full * 3 / 10; i++)
+        usleep(1000);
+    CU_ASSERT(files_bytes() < full * 3 / 10);
+    CU_ASSERT(extent().deletions == 0 && extent().entries == 2 * KEYS);
+    CU_ASSERT_EQUAL(count(), 2 * KEYS);
+    stop();
+}
+
+/* An iterator shows what was there when it was made, deleted since or not. */
 static void beside_iterators(void)
 {
     start(0);
@@ -276,7 +179,9 @@ static void beside_iterators(void)
     struct store_iterator *early = store_iterator_new(store, false), *at = store_iterator_new(store, false);
     char key[16];
     store_iterator_seek(at, key_of(51, key));
+    delete_keys(1, 100, 2);
     CU_ASSERT_EQUAL(compact_all(), HF_OK);
+    CU_ASSERT_EQUAL(extent().deletions, 0);
     CU_ASSERT_EQUAL(count(), 50);
     CU_ASSERT_EQUAL(count_keys(early), 100);
     CU_ASSERT(store_iterator_valid(at) && slice_equal(store_iterator_key(at), slice_text("k000051")));
@@ -288,60 +193,43 @@ static void beside_iterators(void)
     stop();
 }
 
-static struct store_compaction *begin_slowly(void)
+static struct store_compaction *begin(void)
 {
     struct store_compaction *c = NULL, *second = NULL;
-    ctx.slow = true;
     CU_ASSERT_EQUAL_FATAL(store_compact_begin(store, slice_text(""), slice_text(""), &c), HF_OK);
-    for (int i = 0; i < WAIT_MS && ctx.seen < 10; i++)
-        usleep(1000);
-    CU_ASSERT(!store_compact_done(c));
     CU_ASSERT_EQUAL(store_compact_begin(store, slice_text(""), slice_text(""), &second), HF_E_BUSY);
     CU_ASSERT(second == NULL);
     return c;
 }
 
-/* The loop goes on while a compaction does; what is written after it began is not lost. */
-static void beside_writes(void)
+/* More than one piece: the loop goes on meanwhile; what is written after it began is not lost; cancelled, nothing is lost,
+ * nothing has gone, and the store compacts again. */
+static void beside_writes_and_cancelled(void)
 {
     start(0);
-    put_keys(0, 1000);
-    struct store_compaction *c = begin_slowly();
-    unsigned seen = ctx.seen;
-    put_keys(1000, 1100);
-    delete_keys(0, 100);
-    must(store_flush(store) == HF_OK);
-    CU_ASSERT_EQUAL(count(), 1000);
-    CU_ASSERT(!store_compact_done(c) && ctx.seen < seen + 500); /* none of this waited for it */
-    ctx.slow = false;
+    put_keys(0, BIG_KEYS);
+    struct store_compaction *c = begin();
+    put_keys(BIG_KEYS, BIG_KEYS + 100);
+    delete_keys(0, 100, 1);
+    CU_ASSERT(!store_compact_done(c)); /* none of this waited for it */
+    CU_ASSERT_EQUAL(store_compact_end(&c), HF_E_AGAIN);
+    CU_ASSERT(c == NULL);
+    c = begin();
+    CU_ASSERT_EQUAL(store_compact_end(&c), HF_E_AGAIN);
+    store_close(&store);
+    open_store(0);
+    CU_ASSERT_EQUAL(count(), BIG_KEYS);
+    c = begin();
+    delete_keys(100, 200, 1);
     while (!store_compact_done(c))
         sched_yield();
     CU_ASSERT_EQUAL(store_compact_end(&c), HF_OK);
-    CU_ASSERT(c == NULL);
-    CU_ASSERT_EQUAL(count(), 550);
-    stop();
-}
-
-/* Cancelled: nothing is lost, nothing has gone, and the store compacts again. */
-static void cancelled(void)
-{
-    start(0);
-    put_keys(0, KEYS);
-    struct store_compaction *c = begin_slowly();
-    CU_ASSERT_EQUAL(store_compact_end(&c), HF_E_AGAIN);
-    CU_ASSERT(c == NULL && ctx.seen < KEYS / 2);
-    CU_ASSERT_EQUAL(count(), KEYS);
-    c = begin_slowly();
-    CU_ASSERT_EQUAL(store_compact_end(&c), HF_E_AGAIN);
-    ctx.slow = false;
-    store_close(&store);
-    open_store(0);
-    CU_ASSERT_EQUAL(count(), KEYS);
+    CU_ASSERT_EQUAL(count(), BIG_KEYS - 100);
     CU_ASSERT_EQUAL(compact_all(), HF_OK);
-    CU_ASSERT_EQUAL(count(), KEYS / 2);
+    CU_ASSERT(extent().entries == BIG_KEYS - 100 && extent().deletions == 0);
     CU_ASSERT_EQUAL(store_compact_begin(store, slice_text(""), slice_text(""), &c), HF_OK);
     (void)store_compact_end(&c); /* whichever is first */
-    CU_ASSERT_EQUAL(count(), KEYS / 2);
+    CU_ASSERT_EQUAL(count(), BIG_KEYS - 100);
     stop();
 }
 
@@ -388,19 +276,19 @@ static void no_room(void)
     open_store(0);
     put_keys(0, 6 * KEYS / 2);
     must(store_flush(store) == HF_OK);
+    delete_keys(0, 100, 1);
+    must(store_flush(store) == HF_OK);
     fill_disk(filler, 3 << 20);
     CU_ASSERT_EQUAL(compact_all(), HF_E_NO_SPACE);
-    CU_ASSERT_EQUAL(ctx.seen, 0);
+    CU_ASSERT_EQUAL(extent().deletions, 100);
     must(unlink(filler) == 0);
-    ctx.held = true;
-    struct store_compaction *c = begin_slowly();
+    struct store_compaction *c = begin();
     fill_disk(filler, 0);
-    ctx.slow = ctx.held = false;
     for (int i = 0; i < WAIT_MS && !store_compact_done(c); i++)
         usleep(1000);
     int rc = store_compact_end(&c);
-    CU_ASSERT(rc == HF_E_IO || rc == HF_OK); /* it found room all the same: reserved, or given back by something else */
-    CU_ASSERT_EQUAL(count(), rc == HF_OK ? 6 * KEYS / 4 : 6 * KEYS / 2);
+    CU_ASSERT(rc == HF_E_IO || rc == HF_E_NO_SPACE || rc == HF_OK); /* whichever was first */
+    CU_ASSERT_EQUAL(count(), 6 * KEYS / 2 - 100);
     must(unlink(filler) == 0);
     for (int i = 0; i < WAIT_MS / 100 && !write_works(); i++)
         usleep(100000);
@@ -410,49 +298,22 @@ static void no_room(void)
         rc = compact_all();
     }
     CU_ASSERT_EQUAL(rc, HF_OK);
-    CU_ASSERT_EQUAL(count(), 6 * KEYS / 4 + 1);
+    CU_ASSERT_EQUAL(count(), 6 * KEYS / 2 - 100 + 1);
+    CU_ASSERT_EQUAL(extent().deletions, 0);
     store_close(&store);
     must(umount(dir) == 0);
     open_store(0);
     stop();
 }
 
-/* A large range goes piece by piece, and what was done before it is cancelled stays so. */
-static void in_pieces(void)
-{
-    start(0);
-    ctx.on = false;
-    put_keys(0, BIG_KEYS);
-    CU_ASSERT_EQUAL(compact_all(), HF_OK);
-    unsigned begun = ctx.begun;
-    CU_ASSERT_EQUAL(compact_all(), HF_OK);
-    CU_ASSERT(ctx.begun >= begun + 3);
-    begun = ctx.begun;
-    ctx.on = true;
-    struct store_compaction *c = NULL;
-    CU_ASSERT_EQUAL_FATAL(store_compact_begin(store, slice_text(""), slice_text(""), &c), HF_OK);
-    for (int i = 0; i < WAIT_MS && ctx.begun < begun + 2; i++)
-        usleep(1000);
-    CU_ASSERT_EQUAL(store_compact_end(&c), HF_E_AGAIN);
-    unsigned left = count();
-    CU_ASSERT(left < BIG_KEYS && left > BIG_KEYS / 2);
-    CU_ASSERT_EQUAL(compact_all(), HF_OK);
-    CU_ASSERT_EQUAL(count(), BIG_KEYS / 2);
-    stop();
-}
-
 int main(void)
 {
     static const struct unit_case cases[] = {
-        {"not at a flush", not_at_a_flush},
-        {"jobs without a judge", jobs_without_a_judge},
-        {"deleted and written over", deleted_and_written_over},
         {"room comes back", room_comes_back},
+        {"by itself", by_itself},
         {"beside iterators", beside_iterators},
-        {"beside writes", beside_writes},
-        {"cancelled", cancelled},
+        {"beside writes and cancelled", beside_writes_and_cancelled},
         {"no room", no_room},
-        {"in pieces", in_pieces},
     };
     return UNIT_MAIN("store_compact", cases);
 }
