@@ -84,17 +84,18 @@ longest_ms() {
     done | sort -n | tail -n 1
 }
 
-bytes_of() { # GLOB: of the files that match it in each replica's fsm directory, a line a replica
+bytes_of() { # of *.sst and of everything in each replica's fsm directory, a line a replica
     local one
     for one in $(of_replicas dir); do
         # a compaction may remove a file meanwhile
-        find "$one/fsm" -type f -name "$1" -printf '%s\n' 2>/dev/null | awk '{sum += $1} END {printf "%d\n", sum}'
+        find "$one/fsm" -type f -printf '%s %f\n' 2>/dev/null |
+            awk '{all += $1; if ($2 ~ /[.]sst$/) sst += $1} END {printf "%d %d\n", sst, all}'
     done
 }
 
 sizes() { # NAME: appends to a file of its own the bytes of *.sst and of everything
     holdfast snapshot >/dev/null || hf_die 1 'holdfast snapshot failed'
-    printf '%s %s\n' "$(bytes_of '*.sst' | median)" "$(bytes_of '*' | median)" >>"$data/size-$1"
+    bytes_of | sort -n | sed -n 2p >>"$data/size-$1"
 }
 
 # at_rest NAME: back when collection is at rest; appends the seconds to the last change
@@ -102,7 +103,7 @@ at_rest() {
     local begun=$EPOCHREALTIME changed=$EPOCHREALTIME versions=0 was='' now removed passes=0
     while :; do
         metrics
-        now=$(bytes_of '*.sst' | tr '\n' ' ')
+        now=$(bytes_of | cut -d ' ' -f 1)
         removed=$(metric holdfast_collect_versions_total)
         if [[ $now != "$was" ]] || ((removed > versions + 100)) ||
             awk -v w="$(metric holdfast_collect_watermark_timestamp_seconds)" -v t="$begun" 'BEGIN {exit !(w < t)}'; then
