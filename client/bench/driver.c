@@ -116,7 +116,9 @@ static void count(struct driver *d, int code, uint64_t latency_ns)
 static bool over(const struct state *s, uint64_t now_ns)
 {
     const struct driver *d = s->d;
-    return d->bench->workload == WORKLOAD_LOAD ? s->next_record == d->load_end : now_ns >= s->deadline_ns;
+    if (d->bench->workload == WORKLOAD_LOAD)
+        return s->next_record == d->load_end;
+    return d->operations > 0 ? s->issued == d->operations : now_ns >= s->deadline_ns;
 }
 
 /* Issues until nothing is due or no more may be out. Returns when the next is due (ns), 0: when an answer comes. */

@@ -39,6 +39,7 @@ struct driver {
     uint32_t outstanding;          /* at most so many out at a time */
     double interval_ns;            /* open loop: between intended starts; 0: closed loop */
     uint64_t load_begin, load_end; /* WORKLOAD_LOAD: the records that are this driver's */
+    uint64_t operations;           /* it ends after so many, however long they take; 0: after the seconds */
     struct random random;
     /* results */
     int open_error;

@@ -14,7 +14,7 @@
 
 struct settings {
     const char *endpoints, *workload, *keys;
-    uint64_t records, outstanding, rate, clients, value_bytes, seconds;
+    uint64_t records, outstanding, rate, clients, value_bytes, seconds, operations;
     bool load_only, no_load, snapshot, routed, json;
 };
 
@@ -39,6 +39,7 @@ static const struct option_spec specs[] = {
     {"keys", OPTION_TEXT, O(keys), "uniform", 0, 0, "uniform or zipfian"},
     {"routed", OPTION_FLAG, O(routed), NULL, 0, 0, "through the coordinator"},
     {"seconds", OPTION_UINT, O(seconds), "10", 1, 86400, "length of the run"},
+    {"operations", OPTION_UINT, O(operations), "0", 0, 1000000000000, "so many, however long they take; 0: --seconds"},
     {"json", OPTION_FLAG, O(json), NULL, 0, 0, "report as JSON"},
 };
 
@@ -75,6 +76,7 @@ static int run(const struct bench *b, const struct settings *o, struct report *o
                                      .interval_ns = open ? 1e9 * (double)clients / (double)o->rate : 0,
                                      .load_begin = b->chooser.records * i / clients,
                                      .load_end = b->chooser.records * (i + 1) / clients,
+                                     .operations = o->operations / clients + (i < o->operations % clients),
                                      .random = {i * 7919 + 1}};
         must(pthread_create(&drivers[i].thread, NULL, driver_run, &drivers[i]) == 0);
     }

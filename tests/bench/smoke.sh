@@ -31,6 +31,11 @@ jq -e '([.[].name] | sort) == ["off", "often", "on"] and all(.[]; .errors == 0 a
 "$here/txns.sh" --seconds 1 --rounds 1 --records 1000 --outstanding 4 >"$out/txns" 2>"$out/log" || fail "txns.sh ended with $?"
 (($(grep -cE '^\| 1000 \| 4 \| (put|txn|txn-apart) \| [1-9]' "$out/txns") == 3)) || fail 'the table of txns.sh is not full'
 
+"$here/space.sh" --puts 20000 --keys 500 --rounds 1 --retention 2 >"$out/space" 2>"$out/log" || fail "space.sh ended with $?"
+[[ $(grep -cE '^\| (endless|collected|fresh|all)[^|]* \| [1-9][0-9]* \| [1-9][0-9]* \|$' "$out/space") == 5 &&
+    $(grep -cE '^\| (endless|collected) \| [1-9]([^|]*\|){4}$' "$out/space") == 2 &&
+    $(grep -cE '^at rest: [0-9.]+ s .*, [0-9.]+ s ' "$out/space") == 1 ]] || fail 'space.sh misses a figure'
+
 "$here/cold-start.sh" --sizes 2000,4000 --etcd-sizes 2000 --runs 1 --json >"$out/cold" 2>"$out/log" ||
     fail "cold-start.sh ended with $?"
 jq -e '([.table[] | "\(.members) \(.system) \(.keys)"] | sort) == ["1 Holdfast 2000", "1 Holdfast 4000",
@@ -71,4 +76,4 @@ if ((code)); then # a machine may forbid perf; then cpu.sh says so
 else
     [[ $(grep -cE '^(network: kernel|sum) +[0-9]' "$out/stages") == 2 ]] || fail 'cpu.sh shows no stages'
 fi
-echo 'numbers from vs-etcd.sh, snapshots.sh, cold-start.sh, learner.sh, backup.sh, clock.sh, builds.sh and cpu.sh'
+echo 'numbers from vs-etcd.sh, snapshots.sh, txns.sh, space.sh, cold-start.sh, learner.sh, backup.sh, clock.sh, builds.sh and cpu.sh'
