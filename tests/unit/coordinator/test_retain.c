@@ -13,7 +13,7 @@ static uint32_t granted;
 
 static uint64_t lowest(uint64_t at_ns)
 {
-    retain_tick(&r, true, at_ns);
+    retain_tick(&r, true, (struct hlc){NOW}, at_ns);
     return retain_lowest(&r, (struct hlc){NOW}).t;
 }
 
@@ -55,13 +55,33 @@ static void a_promise_is_no_longer_than_a_new_one_waits(void)
 static void who_lost_its_place_waits_anew(void)
 {
     begin();
-    retain_tick(&r, false, 40 * S);
+    retain_tick(&r, false, (struct hlc){NOW}, 40 * S);
     CU_ASSERT_EQUAL(retain_lowest(&r, (struct hlc){NOW}).t, 0);
     CU_ASSERT_EQUAL(lowest(50 * S), 0);
     CU_ASSERT_EQUAL(retain_ask(&r, 1, (struct hlc){300}, 30000, 60 * S, &granted),
                     HF_OK); /* promises are made meanwhile */
     CU_ASSERT_EQUAL(lowest(79 * S), 0);
     CU_ASSERT_EQUAL(lowest(80 * S), 300);
+    retain_deinit(&r);
+}
+
+static void what_was_promised_is_not_shortened(void)
+{
+    begin();
+    CU_ASSERT_EQUAL(retain_ask(&r, 1, (struct hlc){300}, 20000, 40 * S, &granted), HF_OK);
+    CU_ASSERT_EQUAL(retain_ask(&r, 1, (struct hlc){300}, 1000, 41 * S, &granted), HF_OK); /* sent before that */
+    CU_ASSERT_EQUAL(lowest(60 * S - 1), 300);
+    CU_ASSERT_EQUAL(lowest(60 * S), NOW);
+    retain_deinit(&r);
+}
+
+static void no_word_of_what_may_still_be_asked_for(void)
+{
+    begin();
+    retain_tick(&r, true, (struct hlc){NOW + 10}, 61 * S);
+    CU_ASSERT_EQUAL(retain_lowest(&r, (struct hlc){NOW + 20}).t, NOW);
+    retain_tick(&r, true, (struct hlc){NOW + 30}, 91 * S);
+    CU_ASSERT_EQUAL(retain_lowest(&r, (struct hlc){NOW + 40}).t, NOW + 10);
     retain_deinit(&r);
 }
 
@@ -84,6 +104,8 @@ int main(void)
         {"the lowest of those who read", the_lowest_of_those_who_read},
         {"a promise is no longer than a new one waits", a_promise_is_no_longer_than_a_new_one_waits},
         {"who lost its place waits anew", who_lost_its_place_waits_anew},
+        {"what was promised is not shortened", what_was_promised_is_not_shortened},
+        {"no word of what may still be asked for", no_word_of_what_may_still_be_asked_for},
         {"so many and no more", so_many_and_no_more},
     };
     return UNIT_MAIN("retain", cases);
