@@ -62,7 +62,7 @@ bool collector_due(struct collector *c, const struct fsm_info *info, struct hlc 
     if (raised_enough(c, is->below, to, RAISES_A_RETENTION))
         out->below = to;
     bool sweeps = is->pass.t != 0 || (out->below.t != 0 && worth_a_pass(c, info, out->below));
-    out->steps = sweeps ? c->steps : 0;
+    out->steps = !sweeps ? 0 : c->steps != 0 ? c->steps : COLLECTOR_STEPS;
     if (sweeps)
         c->next_ns = now_ns + COLLECTOR_STEP_MS * CLOCK_NS_PER_MS;
     return sweeps || out->below.t > is->below.t;

@@ -14,7 +14,7 @@
 
 struct collector {
     uint64_t retention_ms;
-    uint32_t steps;    /* of one entry */
+    uint32_t steps;    /* of one entry; 0: COLLECTOR_STEPS */
     struct hlc retain; /* the coordinator's word: nothing from here on may be collected; 0: nothing at all, or none */
     uint64_t retain_until_ns; /* it holds so long */
     uint64_t index;           /* of the entry proposed last */

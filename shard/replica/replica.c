@@ -199,7 +199,7 @@ struct replica *replica_open(const struct replica_config *config)
     r->ops = d->ops;
     readiness_init(&r->readiness);
     r->collector.retention_ms = config->retention_ms;
-    r->collector.steps = config->collect_steps != 0 ? config->collect_steps : COLLECTOR_STEPS;
+    r->collector.steps = config->collect_steps;
     int rc = transport_open(config->net, d->config.raft_listen, &d->id, &r->transport);
     if (rc)
         refuse("cannot listen for replicas on %s (--raft-listen, else --raft-endpoint): %s", d->config.raft_listen,

@@ -66,7 +66,6 @@ static const struct canary {
     {"txn.rest_first", "once"},
     {"txn.marker_unchecked", "txns"},
     {"txn.commit_unobserved", "abort"},
-    {"collect.newest_first", "stable"},
     {"collect.markers_first", "stable"},
     {"sim.stays_cut", "progress"},
     {"sim.votes_lost_after_healing", "liveness"},
