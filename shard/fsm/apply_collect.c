@@ -87,6 +87,16 @@ static void begin_key(struct pass *p, struct slice prefix)
     p->seen = false;
 }
 
+/* To the newest version below W of the key in hand. */
+static void seek_below(struct pass *p)
+{
+    struct buf place = {0};
+    buf_append(&place, p->prefix.data, p->prefix.size);
+    (void)buf_extend(&place, VKEY_VERSION_BYTES);
+    store_iterator_seek(p->it, vkey_seek(slice_make(place.data, p->prefix.size), p->w));
+    buf_deinit(&place);
+}
+
 static void note_due(struct fsm_collected *c, struct hlc expiry)
 {
     if (expiry.t != 0 && (c->due.t == 0 || expiry.t < c->due.t))
@@ -120,11 +130,7 @@ static int one_version(struct pass *p, const struct vkey *key, struct slice reco
     int rc = HF_OK;
     if (key->version.t.t >= p->w.t) {
         if (++p->above > STEPS_BEFORE_SEEK) {
-            struct buf place = {0};
-            buf_append(&place, p->prefix.data, p->prefix.size);
-            (void)buf_extend(&place, VKEY_VERSION_BYTES);
-            store_iterator_seek(p->it, vkey_seek(slice_make(place.data, p->prefix.size), p->w));
-            buf_deinit(&place);
+            seek_below(p);
             return HF_OK;
         }
     } else if (!p->seen) {
@@ -153,47 +159,100 @@ static bool may_go_on(struct pass *p, bool same, struct slice record)
     return false;
 }
 
+/* What the newest below W shadowed is gone, or goes in this batch, from `from` on: so it is looked at again. False: a commit came
+ * meanwhile and put another above it, which now shadows it. */
+static int look_again(struct pass *p, struct slice from, bool *out_alone)
+{
+    struct vkey key;
+    seek_below(p);
+    if (!store_iterator_valid(p->it))
+        return store_iterator_status(p->it) != HF_OK ? store_iterator_status(p->it) : HF_E_CORRUPT;
+    struct slice record = store_iterator_key(p->it);
+    if (!slice_has_prefix(record, buf_slice(&p->prefix)) || !vkey_decode(record, &key))
+        return HF_E_CORRUPT;
+    int rc = judge(p, &key, record);
+    store_iterator_next(p->it);
+    *out_alone = !store_iterator_valid(p->it) || slice_compare(store_iterator_key(p->it), from) >= 0;
+    if (!*out_alone)
+        buf_clear(&p->dead);
+    return rc;
+}
+
+/* The rest of a key in which the entry before stopped: all of it is shadowed. *out_stop: this one stops in it, too. */
+static int resume_key(struct pass *p, bool *out_stop)
+{
+    struct slice from = p->a->sweep.at;
+    struct vkey key;
+    if (!vkey_decode(from, &key))
+        return HF_E_CORRUPT;
+    begin_key(p, key.prefix);
+    store_iterator_seek(p->it, from);
+    for (; store_iterator_valid(p->it); store_iterator_next(p->it)) {
+        struct slice record = store_iterator_key(p->it);
+        if (!slice_has_prefix(record, buf_slice(&p->prefix)))
+            break;
+        *out_stop = p->steps == 0;
+        if (*out_stop) {
+            stop_at(p, record, true);
+            return HF_OK;
+        }
+        p->steps--;
+        remove_record(p, record, store_iterator_value(p->it).size);
+        p->a->info.collected.versions++;
+    }
+    int rc = store_iterator_status(p->it);
+    bool alone = true;
+    if (rc == HF_OK)
+        rc = look_again(p, from, &alone);
+    *out_stop = !alone;
+    if (!alone)
+        stop_at(p, buf_slice(&p->prefix), false);
+    p->prefix.data[p->prefix.size - 1]++; /* behind its oldest version: the terminator's last byte plus one */
+    store_iterator_seek(p->it, buf_slice(&p->prefix));
+    p->prefix.data[p->prefix.size - 1]--;
+    end_key(p);
+    return rc;
+}
+
+static int begin_walk(struct pass *p, bool *out_stop)
+{
+    static const uint8_t first = VKEY_DATA;
+    const struct sweep *sweep = &p->a->sweep;
+    *out_stop = false;
+    if (sweep->within)
+        return resume_key(p, out_stop);
+    store_iterator_seek(p->it, sweep->at.size > 0 ? sweep->at : slice_make(&first, 1));
+    return HF_OK;
+}
+
 /* *out_end: it is through all of them. */
 static int walk_versions(struct pass *p, bool *out_end)
 {
-    static const uint8_t first = VKEY_DATA;
-    struct applying *a = p->a;
-    struct slice at = a->sweep.at;
-    struct vkey key;
-    bool again =
-        a->sweep.within; /* in the middle of a key, whose newest version below W is looked at again afterwards */
-    if (again && !vkey_decode(at, &key))
-        return HF_E_CORRUPT;
-    if (again) {
-        begin_key(p, key.prefix);
-        p->seen = true;
-    }
+    bool stop;
+    int rc = begin_walk(p, &stop);
     *out_end = false;
-    store_iterator_seek(p->it, at.size > 0 ? at : slice_make(&first, 1));
-    while (store_iterator_valid(p->it)) {
+    while (rc == HF_OK && !stop && store_iterator_valid(p->it)) {
         struct slice record = store_iterator_key(p->it);
+        struct vkey key;
         if (record.data[0] != VKEY_DATA)
             break;
         if (!vkey_decode(record, &key))
             return HF_E_CORRUPT;
         bool same = p->prefix.size > 0 && slice_equal(key.prefix, buf_slice(&p->prefix));
-        if (!same && again)
+        stop = !may_go_on(p, same, record);
+        if (stop)
             break;
-        if (!may_go_on(p, same, record))
-            return HF_OK;
         if (!same) {
             end_key(p);
             begin_key(p, key.prefix);
         }
-        int rc = one_version(p, &key, record);
-        if (rc != HF_OK)
-            return rc;
+        rc = one_version(p, &key, record);
     }
-    int rc = store_iterator_status(p->it);
-    if (rc == HF_OK && again)
-        stop_at(p, buf_slice(&p->prefix), false);
-    *out_end = rc == HF_OK && !again;
-    end_key(p);
+    if (rc == HF_OK)
+        rc = store_iterator_status(p->it);
+    *out_end = rc == HF_OK && !stop;
+    if (!stop)
+        end_key(p);
     return rc;
 }
 
