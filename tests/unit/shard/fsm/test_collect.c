@@ -313,6 +313,35 @@ static void late_markers(void)
     CU_ASSERT(late_marker(false) && late_marker(true));
 }
 
+/* A pass stopped among what the newest version shadowed; then a commit below W puts a deletion above that one. */
+static void a_commit_while_a_key_is_in_hand(void)
+{
+    for (uint32_t steps = 2; steps < 9; steps++) {
+        start();
+        for (int i = 0; i < 8; i++, m.t += MS)
+            run(machine_put("k", "x"));
+        run(machine_put("l", "y"));
+        Hf__Entry__Txn *t = transact(TRANSACT_OTHER, 900, 1, m.t + 1);
+        transact_delete(t, "k");
+        CU_ASSERT_EQUAL(run(transact_prepare(t)), HF_OK);
+        uint64_t commit = m.t + 1;
+        m.t += 2 * MS;
+        uint64_t w = m.t;
+        collecting_step(&m, w, steps);
+        CU_ASSERT(m.fsm->sweep.within == (steps < 8));
+        CU_ASSERT_EQUAL(run(transact_commit(t, commit)), HF_OK);
+        while (collecting_info(&m)->passes == 0) {
+            CU_ASSERT(collecting_sees(&m, "k", 0, NULL) && collecting_sees(&m, "k", w, NULL));
+            collecting_step(&m, w, steps);
+        }
+        CU_ASSERT(collecting_sees(&m, "k", 0, NULL) && collecting_sees(&m, "k", w, NULL));
+        collecting_pass(&m, w, steps);
+        CU_ASSERT(collecting_sees(&m, "k", 0, NULL) && collecting_sees(&m, "l", 0, "y"));
+        CU_ASSERT_EQUAL(collecting_records(&m, VKEY_DATA, NULL), 1);
+        stop();
+    }
+}
+
 static void planted_bug_is_found(void)
 {
     failpoint_plant("collect.late_marker");
@@ -330,6 +359,7 @@ int main(void)
         {"markers are forgotten as they are removed", markers_are_forgotten},
         {"what was read lately is forgotten too", recent_is_told},
         {"a marker that comes late", late_markers},
+        {"a commit while a key is in hand", a_commit_while_a_key_is_in_hand},
         {"a planted bug is found", planted_bug_is_found},
     };
     return UNIT_MAIN("fsm collect", cases);
