@@ -4,7 +4,8 @@
 #include "common/sys/clock.h"
 
 #define RETAIN_NS (10 * CLOCK_NS_PER_MS * 1000) /* leases come each second */
-#define IDLE_MS 200u                            /* how often it is looked whether something is due */
+#define IDLE_MS 200u                            /* how often it is looked whether something is due, */
+#define WAIT_MS 10u                             /* whether what was proposed is applied */
 #define RAISES_A_RETENTION 20u                  /* the watermark goes up in steps of that part of it, */
 #define RAISE_MS_MIN 50u                        /* within these */
 #define RAISE_MS_MAX 10000u
@@ -48,14 +49,23 @@ static bool worth_a_pass(const struct collector *c, const struct fsm_info *info,
     return (written || expired) && raised_enough(c, was->swept, below, PASSES_A_RETENTION);
 }
 
+/* Where most of what is looked at goes, more of it is waiting. */
+static uint64_t step_ms(struct collector *c, const struct fsm_collected *is, uint32_t steps)
+{
+    uint64_t removed = is->versions + is->markers, last = removed - c->removed;
+    c->removed = removed;
+    return last >= steps / 2 && last <= steps ? COLLECTOR_BUSY_MS : COLLECTOR_STEP_MS;
+}
+
 bool collector_due(struct collector *c, const struct fsm_info *info, struct hlc time, uint64_t now_ns,
                    struct collector_step *out)
 {
     const struct fsm_collected *is = &info->collected;
     if (now_ns < c->next_ns)
         return false;
-    c->next_ns = now_ns + (is->pass.t != 0 ? COLLECTOR_STEP_MS : IDLE_MS) * CLOCK_NS_PER_MS;
-    if (info->feature_level < FSM_FEATURE_COLLECT || info->applied.index < c->index)
+    bool waits = info->applied.index < c->index;
+    c->next_ns = now_ns + (waits ? WAIT_MS : IDLE_MS) * CLOCK_NS_PER_MS;
+    if (info->feature_level < FSM_FEATURE_COLLECT || waits)
         return false;
     struct hlc to = may_be(c, time, now_ns);
     *out = (struct collector_step){.below = is->below};
@@ -64,7 +74,7 @@ bool collector_due(struct collector *c, const struct fsm_info *info, struct hlc 
     bool sweeps = is->pass.t != 0 || (out->below.t != 0 && worth_a_pass(c, info, out->below));
     out->steps = !sweeps ? 0 : c->steps != 0 ? c->steps : COLLECTOR_STEPS;
     if (sweeps)
-        c->next_ns = now_ns + COLLECTOR_STEP_MS * CLOCK_NS_PER_MS;
+        c->next_ns = now_ns + step_ms(c, is, out->steps) * CLOCK_NS_PER_MS;
     return sweeps || out->below.t > is->below.t;
 }
 

@@ -10,7 +10,8 @@
 #include "shard/fsm/fsm.h"
 
 #define COLLECTOR_STEPS 2000u /* records looked at by one entry: a few milliseconds of apply */
-#define COLLECTOR_STEP_MS 50u /* from one such entry to the next */
+#define COLLECTOR_STEP_MS 50u /* from one such entry to the next, */
+#define COLLECTOR_BUSY_MS 20u /* if the one before removed most of what it looked at */
 
 struct collector {
     uint64_t retention_ms;
@@ -18,6 +19,7 @@ struct collector {
     struct hlc retain; /* the coordinator's word: nothing from here on may be collected; 0: nothing at all, or none */
     uint64_t retain_until_ns; /* it holds so long */
     uint64_t index;           /* of the entry proposed last */
+    uint64_t removed;         /* by all before it */
     uint64_t next_ns;         /* not before */
 };
 
