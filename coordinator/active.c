@@ -71,7 +71,17 @@ static void answer_accept(struct active *a, struct active_reply *out)
     out->reply.clock_accepted = &out->accepted;
 }
 
-/* A promise is counted from when its request is here: `now` of a turn may be older than that. */
+/* Counted from a moment when its request was here and this coordinator was active: `now` of a turn may be before the request, and
+ * it may pause between two lines. */
+static void answer_retain(struct active *a, const Hf__Client__Retain *q, struct active_reply *out)
+{
+    uint64_t now_ns = clock_boot_ns();
+    out->reply.code = not_here(a);
+    if (oracle_active(a->oracle))
+        out->reply.code =
+            retain_ask(a->retain, q->id, (struct hlc){q->timestamp}, q->lease_ms, now_ns, &out->reply.lease_ms);
+}
+
 static void answer(struct active *a, const Hf__Client__Request *q, struct active_reply *out)
 {
     struct hlc t = {0};
@@ -81,10 +91,7 @@ static void answer(struct active *a, const Hf__Client__Request *q, struct active
     if (op == HF__CLIENT__REQUEST__OP_CUT || op == HF__CLIENT__REQUEST__OP_TXN) { /* not ours: cut.c, txns.c */
         out->reply.code = not_here(a);
     } else if (op == HF__CLIENT__REQUEST__OP_RETAIN) {
-        out->reply.code = oracle_active(a->oracle)
-                              ? retain_ask(a->retain, q->retain->id, (struct hlc){q->retain->timestamp},
-                                           q->retain->lease_ms, clock_boot_ns(), &out->reply.lease_ms)
-                              : not_here(a);
+        answer_retain(a, q->retain, out);
     } else if (op == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT) {
         answer_accept(a, out);
     } else {

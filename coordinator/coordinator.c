@@ -351,7 +351,9 @@ static void tick(struct coordinator *c, uint64_t now_ns)
     catalog_tick(&c->catalog, now_ns);
     oracle_tick(&c->oracle, routes != NULL, now_ns);
     cut_tick(&c->cut, now_ns);
-    retain_tick(&c->retain, oracle_active(&c->oracle), oracle_now(&c->oracle), clock_boot_ns());
+    struct hlc issued = c->oracle.clock.last; /* whatever is issued later lies above */
+    bool active = oracle_active(&c->oracle);
+    retain_tick(&c->retain, active, issued, clock_boot_ns());
     txns_tick(&c->txns, now_ns);
     resolve_tick(&c->resolve, now_ns);
     status_tick(&c->status, now_ns);

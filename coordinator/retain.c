@@ -24,13 +24,13 @@ static void drop(struct retain *r, size_t at)
     r->all[at] = r->all[--r->count];
 }
 
-void retain_tick(struct retain *r, bool active, struct hlc now, uint64_t now_ns)
+void retain_tick(struct retain *r, bool active, struct hlc issued, uint64_t now_ns)
 {
     if (!active || !r->was_active)
         r->before = r->latest = (struct hlc){0};
     if (active && (!r->was_active || now_ns >= r->next_ns)) {
         r->before = r->latest;
-        r->latest = now;
+        r->latest = issued;
         r->next_ns = now_ns + r->lease_max_ms * CLOCK_NS_PER_MS;
     }
     r->was_active = active;

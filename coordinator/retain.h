@@ -27,18 +27,18 @@ struct retain {
     size_t count;
     bool was_active;
     struct hlc before,
-        latest;       /* the oracle's time, taken lease_max_ms ago or earlier (0: not active then), and at last */
+        latest; /* the last one issued lease_max_ms ago or earlier (0: not active then), and when it was looked at last */
     uint64_t next_ns; /* when it is taken again */
 };
 
 void retain_init(struct retain *r, uint64_t lease_max_ms);
 void retain_deinit(struct retain *r);
 
-/* `active`: this coordinator issues timestamps at this moment. `now`: the oracle's time, read before now_ns was. */
-void retain_tick(struct retain *r, bool active, struct hlc now, uint64_t now_ns);
+/* `active`: this coordinator issues timestamps at this moment. `issued`: the last timestamp it issued, read before now_ns was. */
+void retain_tick(struct retain *r, bool active, struct hlc issued, uint64_t now_ns);
 
 /* What is read at `t` and above stays for lease_ms from now, at most lease_max_ms; the same id again is the same reader, who may
- * move on; lease_ms 0: he is gone. *out_ms: what was granted. HF_E_BUSY: too many (RETAIN_MAX). */
+ * move on to later timestamps (who goes back takes another id); lease_ms 0: he is gone. *out_ms: what was granted. HF_E_BUSY: too many (RETAIN_MAX). */
 HF_CHECKED int retain_ask(struct retain *r, uint64_t id, struct hlc t, uint32_t lease_ms, uint64_t now_ns,
                           uint32_t *out_ms);
 

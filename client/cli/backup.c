@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "client/cli/keeper.h"
 #include "client/cli/manifest.h"
 #include "client/cli/progress.h"
 #include "client/cli/stop.h"
@@ -203,7 +204,6 @@ static int fetch(struct making *m)
     int said = HF_OK;
     m->heard_ns = clock_boot_ns();
     for (bool more = true; more && !said && !stop_asked();) {
-        cli_retain(m->c, m->at);
         int rc = take_part(m, &more, &said);
         if (rc == HF_OK || said)
             continue;
@@ -348,8 +348,11 @@ static int create_directory(struct cli *c, struct admin *a, const struct hf_clus
     Hf__Client__BackupHead *heads = arena_zalloc(&c->arena, s->shards_count * sizeof *heads);
     uint64_t at = 0;
     int rc = cli_cut(c, "a backup is of one moment of all shards", &at);
+    struct keeper *keeper = !rc && at != 0 ? keeper_begin(c->h) : NULL;
+    keeper_at(keeper, at);
     if (!rc && !stop_asked())
         rc = fill_directory(c, a, s, at, temp, heads);
+    keeper_end(&keeper);
     if (!rc && !stop_asked() && rename(temp, path) != 0)
         rc = cli_error(c, HF_E_IO, "backup: cannot name the directory %s: %s", path, strerror(errno));
     else if (!rc && !stop_asked())

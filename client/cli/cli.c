@@ -11,12 +11,6 @@
 
 #include "client/cli/text.h"
 #include "common/base/endpoint.h"
-#include "common/sys/clock.h"
-#include "common/sys/digest.h"
-
-#define RETAIN_LEASE_MS 30000u /* a coordinator may grant less */
-#define RETAIN_WAIT_MS 2000u
-#define RETAIN_AGAIN_MS 1000u
 
 enum cli_exit cli_exit_of(int code)
 {
@@ -168,22 +162,6 @@ int cli_open(struct cli *c)
         return cli_usage(c, "no usable coordinator endpoint in \"%s\": give tcp://HOST:PORT, several with commas",
                          c->endpoints);
     return rc ? cli_error(c, rc, NULL) : HF_OK;
-}
-
-void cli_retain(struct cli *c, uint64_t at)
-{
-    uint64_t now_ns = clock_boot_ns();
-    if (at == 0 || !c->h || now_ns < c->retain_ns)
-        return;
-    if (c->reader == 0) { /* most are done before it matters */
-        c->reader = digest_random_u64() | 1;
-        c->retain_ns = now_ns + RETAIN_AGAIN_MS * CLOCK_NS_PER_MS;
-        return;
-    }
-    uint32_t granted_ms = 0;
-    int rc = hf_retain(c->h, c->reader, at, RETAIN_LEASE_MS, RETAIN_WAIT_MS, &granted_ms);
-    uint64_t again_ms = rc == HF_OK && granted_ms > 0 ? granted_ms / 3 : RETAIN_AGAIN_MS;
-    c->retain_ns = now_ns + again_ms * CLOCK_NS_PER_MS;
 }
 
 int cli_cut(struct cli *c, const char *hint, uint64_t *out_timestamp)

@@ -46,9 +46,8 @@ struct cli {
     bool reverse, keys_only, watch;
     struct cli_argument arguments[CLI_ARGUMENTS_MAX];
     int count;
-    struct hf *h;               /* opened by cli_open */
-    uint64_t reader, retain_ns; /* cli_retain: who it is, and when it asks again */
-    struct arena arena;         /* of the run */
+    struct hf *h;       /* opened by cli_open */
+    struct arena arena; /* of the run */
 };
 
 /* HF_OK, or CLI_USAGE after saying which of -c is no endpoint to connect to. */
@@ -74,10 +73,6 @@ int cli_failed(const struct cli *c, int code, const char *message);
 /* Opens the handle if need be. A timestamp of one moment in all shards; HF_OK with 0: the groups' feature level has none, which
  * was said. Else an exit code after saying why there is none, and `hint`. */
 int cli_cut(struct cli *c, const char *hint, uint64_t *out_timestamp);
-
-/* For who reads at `at` (0: nothing is done) for long, to be called between his requests: now and then collection is asked to
- * wait for him. Nothing is said when that fails: the read itself may. */
-void cli_retain(struct cli *c, uint64_t at);
 
 /* A read at timestamp `at` failed (0: of the latest). `above`: what HF_E_RESTART_ABOVE said. */
 int cli_failed_at(const struct cli *c, int code, const char *message, uint64_t at, uint64_t above);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "client/cli/cli.h"
+#include "client/cli/keeper.h"
 #include "client/cli/text.h"
 #include "common/base/limits.h"
 
@@ -75,7 +76,6 @@ static int print_all(struct cli *c, struct reading *r, struct hf_cursor *cursor)
     int tries = 0;
     while (c->limit == 0 || r->printed < c->limit) {
         int rc;
-        cli_retain(c, r->range.at);
         do
             rc = hf_cursor_next(cursor, &item);
         while (rc && hf_error_class(rc) != HF_CLASS_GIVE_UP && !c->timeout_given && tries++ < PAGE_RETRIES_MAX);
@@ -138,8 +138,12 @@ static int run(struct cli *c, struct reading *r)
         rc = cli_cut(c, no_cut_hint, &r->range.at);
     }
     bool again = true;
-    while (rc == HF_OK && again)
+    struct keeper *keeper = rc == HF_OK && r->range.at != 0 ? keeper_begin(c->h) : NULL;
+    while (rc == HF_OK && again) {
+        keeper_at(keeper, r->range.at);
         rc = run_once(c, r, &again);
+    }
+    keeper_end(&keeper);
     return cli_flush(c, rc);
 }
 

@@ -16,11 +16,11 @@ struct pass {
     struct applying *a;
     struct store_iterator *it; /* the store as the entry before left it */
     struct hlc w;
-    uint64_t steps;
-    struct buf prefix; /* of the key in hand; empty: none */
-    unsigned above;    /* of its versions: at or above W */
-    bool seen;         /* its newest below W */
-    struct buf dead;   /* that one's record, if it is dead; else empty */
+    uint64_t steps, bytes; /* left */
+    struct buf prefix;     /* of the key in hand; empty: none */
+    unsigned above;        /* of its versions: at or above W */
+    bool seen;             /* its newest below W */
+    struct buf dead;       /* that one's record, if it is dead; else empty */
     size_t dead_bytes;
 };
 
@@ -58,6 +58,19 @@ static void remove_record(struct pass *p, struct slice record, size_t value_size
 {
     apply_delete(p->a, record);
     p->a->info.collected.bytes += record.size + value_size;
+}
+
+static bool used_up(const struct pass *p)
+{
+    return p->steps == 0 || p->bytes == 0;
+}
+
+/* The record under the iterator is looked at. */
+static void spend(struct pass *p)
+{
+    uint64_t size = store_iterator_key(p->it).size + store_iterator_value(p->it).size;
+    p->steps--;
+    p->bytes -= size < p->bytes ? size : p->bytes;
 }
 
 static void stop_at(struct pass *p, struct slice record, bool within)
@@ -146,8 +159,8 @@ static int one_version(struct pass *p, const struct vkey *key, struct slice reco
 /* False: the steps are used up, the next entry goes on at the record. */
 static bool may_go_on(struct pass *p, bool same, struct slice record)
 {
-    if (p->steps > 0) {
-        p->steps--;
+    if (!used_up(p)) {
+        spend(p);
         return true;
     }
     if (same && !p->seen) /* a few at most, then a search */
@@ -191,12 +204,12 @@ static int resume_key(struct pass *p, bool *out_stop)
         struct slice record = store_iterator_key(p->it);
         if (!slice_has_prefix(record, buf_slice(&p->prefix)))
             break;
-        *out_stop = p->steps == 0;
+        *out_stop = used_up(p);
         if (*out_stop) {
             stop_at(p, record, true);
             return HF_OK;
         }
-        p->steps--;
+        spend(p);
         remove_record(p, record, store_iterator_value(p->it).size);
         p->a->info.collected.versions++;
     }
@@ -299,7 +312,7 @@ static int walk_markers(struct pass *p, bool *out_end)
         struct slice record = store_iterator_key(p->it);
         if (record.data[0] != VKEY_MARKER)
             break;
-        bool stop = p->steps == 0;
+        bool stop = used_up(p);
         int rc = one_marker(p, record, stop);
         if (rc != HF_OK)
             return rc;
@@ -308,7 +321,7 @@ static int walk_markers(struct pass *p, bool *out_end)
             *out_end = false;
             return HF_OK;
         }
-        p->steps--;
+        spend(p);
     }
     return store_iterator_status(p->it);
 }
@@ -327,11 +340,12 @@ static void end_stage(struct applying *a)
     c->passes++;
 }
 
-static int step(struct applying *a, uint64_t steps)
+static int step(struct applying *a, const Hf__Entry__CollectEntry *e)
 {
-    struct pass p = {.a = a, .w = a->info.collected.pass, .steps = steps};
+    struct pass p = {.a = a, .w = a->info.collected.pass, .steps = e->steps};
     bool end = false;
-    p.it = store_iterator_new(a->fsm->store, false);
+    p.bytes = e->bytes != 0 ? e->bytes : UINT64_MAX;
+    p.it = store_iterator_whole(a->fsm->store); /* what is looked at is not kept in the cache: most of it is cold */
     int rc = a->sweep.markers ? walk_markers(&p, &end) : walk_versions(&p, &end);
     store_iterator_free(&p.it);
     buf_deinit(&p.prefix);
@@ -352,7 +366,7 @@ int apply_collect(struct applying *a, const Hf__Entry__CollectEntry *e)
         a->sweep = (struct sweep){.markers = planted_bug("collect.markers_first")};
     }
     if (e->steps > 0 && c->pass.t != 0)
-        rc = step(a, e->steps);
+        rc = step(a, e);
     if (rc == HF_OK)
         put_record(a);
     return rc;

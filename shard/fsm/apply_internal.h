@@ -1,6 +1,6 @@
 /* apply_internal.h: what the files of apply share: the entry in hand and how it leaves its effects.
  *
- * Position: apply.c (entries, plain commands) and apply_txn.c (commands of transactions) only. */
+ * Position: apply.c (entries, plain commands), apply_txn.c (commands of transactions), apply_collect.c (collection) only. */
 #pragma once
 
 #include "common/sys/failpoint.h"

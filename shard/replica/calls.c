@@ -103,9 +103,10 @@ static int read_at(struct replica *r, struct hlc at)
     return HF_OK;
 }
 
-void replica_retain(struct replica *r, struct hlc retain)
+void replica_retain(struct replica *r, struct hlc retain, struct hlc said)
 {
-    collector_retain(&r->collector, retain, clock_boot_ns());
+    if (may_serve(r) == HF_OK) /* else it is said to somebody else */
+        collector_retain(&r->collector, retain, said, clock_boot_ns());
 }
 
 int replica_read(struct replica *r, struct replica_read *read)

@@ -5,21 +5,24 @@
 
 #define RETAIN_NS (10 * CLOCK_NS_PER_MS * 1000) /* leases come each second */
 #define IDLE_MS 200u                            /* how often it is looked whether something is due, */
-#define WAIT_MS 10u                             /* whether what was proposed is applied */
+#define WAIT_MS 5u                              /* whether what was proposed is applied */
 #define RAISES_A_RETENTION 20u                  /* the watermark goes up in steps of that part of it, */
 #define RAISE_MS_MIN 50u                        /* within these */
 #define RAISE_MS_MAX 10000u
 #define PASSES_A_RETENTION 4u /* at most: each reads everything */
 
-void collector_retain(struct collector *c, struct hlc retain, uint64_t now_ns)
+void collector_retain(struct collector *c, struct hlc retain, struct hlc said, uint64_t now_ns)
 {
+    if (said.t < c->said.t)
+        return;
+    c->said = said;
     c->retain = retain;
     c->retain_until_ns = now_ns + RETAIN_NS;
 }
 
 void collector_end(struct collector *c)
 {
-    c->retain = (struct hlc){0};
+    c->retain = c->said = (struct hlc){0};
     c->index = 0;
 }
 

@@ -9,14 +9,16 @@
 
 #include "shard/fsm/fsm.h"
 
-#define COLLECTOR_STEPS 2000u /* records looked at by one entry: a few milliseconds of apply */
-#define COLLECTOR_STEP_MS 50u /* from one such entry to the next, */
-#define COLLECTOR_BUSY_MS 20u /* if the one before removed most of what it looked at */
+#define COLLECTOR_STEPS 500u     /* records looked at by one entry, */
+#define COLLECTOR_BYTES 1048576u /* and bytes of them: every replica's loop stands still for it, a millisecond or so */
+#define COLLECTOR_STEP_MS 25u    /* from one such entry to the next, */
+#define COLLECTOR_BUSY_MS 10u    /* if the one before removed most of what it looked at */
 
 struct collector {
     uint64_t retention_ms;
     uint32_t steps;    /* of one entry; 0: COLLECTOR_STEPS */
     struct hlc retain; /* the coordinator's word: nothing from here on may be collected; 0: nothing at all, or none */
+    struct hlc said;   /* when, by the oracle */
     uint64_t retain_until_ns; /* it holds so long */
     uint64_t index;           /* of the entry proposed last */
     uint64_t removed;         /* by all before it */
@@ -28,8 +30,8 @@ struct collector_step {
     uint32_t steps;
 };
 
-/* With each lease. */
-void collector_retain(struct collector *c, struct hlc retain, uint64_t now_ns);
+/* With each lease. `said`: the lease's timestamp: leases may come late, and an older word than the last one is not heard. */
+void collector_retain(struct collector *c, struct hlc retain, struct hlc said, uint64_t now_ns);
 /* Leadership is over: what the coordinator said was said to this leader. */
 void collector_end(struct collector *c);
 /* Of a leader whose time is `time`: is an entry to be proposed now, and which? Sets next_ns. */

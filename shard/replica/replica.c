@@ -18,6 +18,7 @@
 #define TURN_EVENTS_MAX 1024 /* messages of a kind in one turn */
 #define HOUSEKEEPING_NS (50 * CLOCK_NS_PER_MS)
 #define ROOM_NS (5000 * CLOCK_NS_PER_MS) /* between two looks at the disk's room */
+#define COLLECT_REPLAY_BYTES 4096        /* a step of collection costs a replay more than its few bytes say */
 #define STOP_TRANSFER_ROUNDS 3           /* election time-outs a stopping leader waits for its successor */
 #define UNLED_ROUNDS 3 /* election time-outs without a leader after which a replica is not ready any more */
 
@@ -66,7 +67,8 @@ static int apply_run(struct replica *r, const struct log_entry *entries, size_t 
         return rc;
     }
     for (size_t i = 0; i < count; i++) {
-        publish_applied(r->publish, entries[i].index, entries[i].data.size, entries[i].kind == LOG_CONFIG);
+        uint64_t cost = entries[i].data.size + (fsm_is_collect(&entries[i]) ? COLLECT_REPLAY_BYTES : 0);
+        publish_applied(r->publish, entries[i].index, cost, entries[i].kind == LOG_CONFIG);
         if (entries[i].kind == LOG_CONFIG &&
             peers_write(r->config.directory->config.disk, r->config.directory->config.dir, fsm_info(r->fsm)->members))
             diag(DIAG_WARN, "cannot write the peers file; the log is the truth, it is tried again at the next change");
@@ -412,7 +414,7 @@ static void propose_collection(struct replica *r, uint64_t now)
     struct hlc time = leader_clock_going(&r->clock) ? leader_clock_time(&r->clock, info) : (struct hlc){0};
     if (!collector_due(&r->collector, info, time, now, &step) || r->held_log || r->held_apply || r->stopping)
         return;
-    if (writes_collect(&r->writes, r->ops, r->engine, step.below, step.steps, &index) == HF_OK)
+    if (writes_collect(&r->writes, r->ops, r->engine, &step, &index) == HF_OK)
         collector_proposed(&r->collector, index);
 }
 

@@ -68,8 +68,9 @@ HF_CHECKED int replica_release(struct replica *r, uint64_t id, struct replica_re
 /* A timestamp the coordinator issued; below the committed ceiling or not believed (nobody can have issued it). `answers`:
  * the question (replica_question) after which it was drawn, or 0. */
 HF_CHECKED int replica_observe(struct replica *r, struct hlc t, uint64_t answers);
-/* The coordinator's word, with each lease: nobody was promised that he can read below; 0: it does not know yet. */
-void replica_retain(struct replica *r, struct hlc retain);
+/* The coordinator's word, with each lease (`said`: its timestamp): nobody was promised that he can read below; 0: it does not know
+ * yet. */
+void replica_retain(struct replica *r, struct hlc retain, struct hlc said);
 uint64_t replica_question(const struct replica *r); /* for the coordinator, to be answered by a beat; 0: none */
 
 /* What decides expiry in reads of the latest: no leader before was ahead of it, but for one that may have been up to the

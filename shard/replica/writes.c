@@ -190,13 +190,14 @@ int writes_mark(struct writes *w, const struct engine_ops *ops, struct engine *e
     return ops->propose(e, LOG_COMMAND, buf_slice(&w->payload), &index, &term);
 }
 
-int writes_collect(struct writes *w, const struct engine_ops *ops, struct engine *e, struct hlc below, uint32_t steps,
+int writes_collect(struct writes *w, const struct engine_ops *ops, struct engine *e, const struct collector_step *step,
                    uint64_t *out_index)
 {
     uint64_t term;
     Hf__Entry__CollectEntry entry = HF__ENTRY__COLLECT_ENTRY__INIT;
-    entry.below = below.t;
-    entry.steps = steps;
+    entry.below = step->below.t;
+    entry.steps = step->steps;
+    entry.bytes = step->steps != 0 ? COLLECTOR_BYTES : 0;
     buf_clear(&w->payload);
     *(uint8_t *)buf_extend(&w->payload, 1) = FSM_OPCODE_COLLECT;
     pack_append(&entry.base, &w->payload);

@@ -12,6 +12,7 @@
 #include "proto/entry.pb-c.h"
 #include "shard/engine/engine.h"
 #include "shard/fsm/fsm.h"
+#include "shard/replica/collector.h"
 #include "shard/replica/stamp.h"
 
 enum write_kind { WRITE_COMMAND, WRITE_LEASE, WRITE_SESSION, WRITE_CHECK };
@@ -54,8 +55,8 @@ void writes_propose(struct writes *w, const struct engine_ops *ops, struct engin
 HF_CHECKED int writes_mark(struct writes *w, const struct engine_ops *ops, struct engine *e, struct hlc t);
 
 /* Likewise: a step of collection. */
-HF_CHECKED int writes_collect(struct writes *w, const struct engine_ops *ops, struct engine *e, struct hlc below,
-                              uint32_t steps, uint64_t *out_index);
+HF_CHECKED int writes_collect(struct writes *w, const struct engine_ops *ops, struct engine *e,
+                              const struct collector_step *step, uint64_t *out_index);
 
 /* As fsm_result_fn. */
 void writes_result(struct writes *w, uint64_t index, uint64_t term, uint32_t position, const struct fsm_result *r);

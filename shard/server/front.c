@@ -165,7 +165,7 @@ static int queue_write(struct front *f, struct request *r, const Hf__Client__Req
     r->write.bytes = bytes + sizeof *r;
     request_fill_write(r, q, f->answer.shard, turn);
     if (q->op_case == HF__CLIENT__REQUEST__OP_LEASE)
-        replica_retain(f->replica, (struct hlc){q->lease->retain});
+        replica_retain(f->replica, (struct hlc){q->lease->retain}, (struct hlc){q->lease->timestamp});
     return replica_write(f->replica, &r->write);
 }
 

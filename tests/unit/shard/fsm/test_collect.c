@@ -313,6 +313,30 @@ static void late_markers(void)
     CU_ASSERT(late_marker(false) && late_marker(true));
 }
 
+/* A step ends behind the record that reaches its bytes, too. */
+static void in_bytes(void)
+{
+    static const uint32_t budgets[] = {1, 40, 200, 100000};
+    for (size_t i = 0; i < sizeof budgets / sizeof budgets[0]; i++) {
+        start();
+        uint64_t w = collecting_history(&m), before = m.index, entries;
+        while (collecting_info(&m)->passes == 0) {
+            Hf__Entry__CollectEntry e = HF__ENTRY__COLLECT_ENTRY__INIT;
+            uint8_t bytes[64] = {FSM_OPCODE_COLLECT};
+            e.below = w;
+            e.steps = 1000;
+            e.bytes = budgets[i];
+            size_t size = 1 + protobuf_c_message_pack(&e.base, bytes + 1);
+            CU_ASSERT_EQUAL(machine_apply(&m, LOG_COMMAND, slice_make(bytes, size))->code, HF_OK);
+        }
+        entries = m.index - before;
+        CU_ASSERT(budgets[i] == 1 ? entries > 20 : budgets[i] == 100000 ? entries == 2 : entries > 2 && entries <= 25);
+        CU_ASSERT(collecting_info(&m)->versions == 13 && collecting_info(&m)->markers == 3);
+        collecting_see_twice(&m, w);
+        stop();
+    }
+}
+
 /* A pass stopped among what the newest version shadowed; then a commit below W puts a deletion above that one. */
 static void a_commit_while_a_key_is_in_hand(void)
 {
@@ -359,6 +383,7 @@ int main(void)
         {"markers are forgotten as they are removed", markers_are_forgotten},
         {"what was read lately is forgotten too", recent_is_told},
         {"a marker that comes late", late_markers},
+        {"steps are bounded in bytes", in_bytes},
         {"a commit while a key is in hand", a_commit_while_a_key_is_in_hand},
         {"a planted bug is found", planted_bug_is_found},
     };

@@ -10,7 +10,7 @@
 static struct collector c;
 static struct fsm_info info;
 static struct collector_step step;
-static uint64_t now;
+static uint64_t now, said;
 
 /* A group that was written to at `newest_ms`; 100 s of retention, and nobody holds anything back. */
 static void begin(uint64_t newest_ms)
@@ -18,7 +18,7 @@ static void begin(uint64_t newest_ms)
     c = (struct collector){.retention_ms = 100000};
     info = (struct fsm_info){.feature_level = FSM_FEATURE_LEVEL, .newest = {hlc_from_ms(newest_ms), 65536}};
     now = 1000 * S;
-    collector_retain(&c, hlc_from_ms(UINT64_C(1) << 40), now);
+    collector_retain(&c, hlc_from_ms(UINT64_C(1) << 40), hlc_from_ms(++said), now);
 }
 
 static bool due(uint64_t time_ms)
@@ -44,16 +44,28 @@ static void it_stays_behind_time_by_retention(void)
 static void it_never_goes_down_and_never_passes_what_is_retained(void)
 {
     begin(1000);
-    collector_retain(&c, hlc_from_ms(60000), now);
+    collector_retain(&c, hlc_from_ms(60000), hlc_from_ms(++said), now);
     CU_ASSERT(due(200000) && hlc_ms(step.below) == 60000);
     info.collected.below = step.below;
-    collector_retain(&c, hlc_from_ms(50000), now);
+    collector_retain(&c, hlc_from_ms(50000), hlc_from_ms(++said), now);
     info.collected.swept = step.below;
     CU_ASSERT(!due(900000));
-    collector_retain(&c, (struct hlc){0}, now); /* a coordinator that does not know yet */
+    collector_retain(&c, (struct hlc){0}, hlc_from_ms(++said), now); /* a coordinator that does not know yet */
     CU_ASSERT(!due(900000));
-    collector_retain(&c, hlc_from_ms(300000), now);
+    collector_retain(&c, hlc_from_ms(300000), hlc_from_ms(++said), now);
     CU_ASSERT(due(900000) && hlc_ms(step.below) == 300000);
+}
+
+static void an_older_word_is_not_heard(void)
+{
+    begin(1000);
+    collector_retain(&c, hlc_from_ms(60000), hlc_from_ms(said + 10), now);
+    collector_retain(&c, hlc_from_ms(90000), hlc_from_ms(said + 9), now); /* of one who was active before, late */
+    CU_ASSERT(due(200000) && hlc_ms(step.below) == 60000);
+    collector_end(&c);
+    collector_retain(&c, hlc_from_ms(90000), hlc_from_ms(said + 9),
+                     now); /* to a leader of a later term it is the first */
+    CU_ASSERT(due(200000) && hlc_ms(step.below) == 90000);
 }
 
 static void without_a_word_nothing_is_raised_but_a_pass_goes_on(void)
@@ -61,7 +73,7 @@ static void without_a_word_nothing_is_raised_but_a_pass_goes_on(void)
     begin(1000);
     collector_end(&c); /* it was said to another leader */
     CU_ASSERT(!due(900000));
-    collector_retain(&c, hlc_from_ms(800000), now);
+    collector_retain(&c, hlc_from_ms(800000), hlc_from_ms(++said), now);
     CU_ASSERT(due(900000));
     now += 11 * S; /* the word is old */
     CU_ASSERT(!due(900000));
@@ -141,6 +153,7 @@ int main(void)
     static const struct unit_case cases[] = {
         {"it stays behind time by retention", it_stays_behind_time_by_retention},
         {"it never goes down and never passes what is retained", it_never_goes_down_and_never_passes_what_is_retained},
+        {"an older word is not heard", an_older_word_is_not_heard},
         {"without a word nothing is raised but a pass goes on", without_a_word_nothing_is_raised_but_a_pass_goes_on},
         {"one entry at a time", one_entry_at_a_time},
         {"where much goes it is faster", where_much_goes_it_is_faster},
