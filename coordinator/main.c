@@ -37,9 +37,9 @@ static const struct option_spec specs[] = {
     {"txn-ttl-ms", OPTION_UINT, FIELD(txn_ttl_ms), TXNS_TTL_MS, 100, REQUEST_DEADLINE_MS_MAX,
      "a transaction undecided for so long may be rolled back by whoever meets it"},
     {"retain-lease-seconds", OPTION_UINT, FIELD(retain_lease_seconds), RETAIN_LEASE_SECONDS, 1, 3600,
-     "how long at most a reader's promise lasts that nothing he reads is collected; a new active coordinator lets "
-     "collection "
-     "stand still for so long"},
+     "how long at most a promise lasts that nothing a reader reads is collected; the same for all coordinators: a new "
+     "active "
+     "one lets collection stand still for so long"},
     {"insecure", OPTION_FLAG, FIELD(insecure), NULL, 0, 0, "serve in the clear beyond loopback"},
 };
 

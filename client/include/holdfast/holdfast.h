@@ -185,11 +185,12 @@ HF_RESULT int hf_timestamp(struct hf *h, uint64_t above, uint32_t deadline_ms, u
  * a second). Failures: HF_E_TIMEOUT, HF_E_UNAVAILABLE (a shard has no leader, or no coordinator is active), HF_E_REFUSED (a
  * group's feature level). */
 HF_RESULT int hf_cut(struct hf *h, uint32_t deadline_ms, uint64_t *out_timestamp);
-/* A promise of the cluster's active coordinator: what can be read at `timestamp` now can be read for lease_ms from now, or for what
- * *out_lease_ms (may be NULL) says was granted of it (holdfast-coordinator --retain-lease-seconds). Who reads on for longer than
- * retention asks again in time, each few seconds. `reader`: a random number of the caller's, not 0; the same one again moves its
- * promise; lease_ms 0 ends it. It is not held against who was told nothing: a read may still say HF_E_TOO_OLD. Failures:
- * HF_E_TIMEOUT, HF_E_UNAVAILABLE, HF_E_BUSY (1024 readers retain something), HF_E_INVALID. */
+/* A promise of the cluster's active coordinator: what is read at `timestamp` is not collected for lease_ms from now, or for what
+ * *out_lease_ms (may be NULL) says was granted of it (holdfast-coordinator --retain-lease-seconds, 30 if not set). It is in time
+ * if it is asked for within that of the timestamp's being given out; later it counts from where retention is by then, and a read
+ * may say HF_E_TOO_OLD. Who reads on asks again before it is over. `reader`: a random number of the caller's, not 0; the same one
+ * again moves its promise, to later timestamps; lease_ms 0 ends it. Failures: HF_E_TIMEOUT, HF_E_UNAVAILABLE, HF_E_BUSY (1024
+ * readers have one), HF_E_INVALID. */
 HF_RESULT int hf_retain(struct hf *h, uint64_t reader, uint64_t timestamp, uint32_t lease_ms, uint32_t deadline_ms,
                         uint32_t *out_lease_ms);
 
