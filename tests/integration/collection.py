@@ -2,6 +2,7 @@
 # collection.py: what nobody reads any more goes, on every replica alike, and its room comes back; what is still read stays; old
 # reads and transactions are refused; all of it through kills and new leaders.
 import os
+import subprocess
 import sys
 import time
 import unittest
@@ -9,7 +10,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import garbage  # noqa: E402
 import wire  # noqa: E402
-from cluster import FULL, PATIENCE, ClusterTest, Hammer, lincheck, wait_for  # noqa: E402
+from cluster import FULL, PATIENCE, ClusterTest, Hammer, lincheck, load, parse_dump, tool, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 entry = wire.module("entry")
@@ -177,6 +178,24 @@ class Held(Collection):
         with self.c.wire(name) as w:
             reply = w.try_ask(request(status=True), 2)
         return reply.status.role if reply is not None else None
+
+    def test_a_dump_that_is_read_slowly_is_whole(self):
+        """The command is stuck at its pipe for longer than retention, and than its promise lasts unless it is renewed."""
+        c = self.group(shards=2)
+        load(c, 20000)
+        before = parse_dump(c.cli("dump", text=False).stdout)
+        t = self.timestamp()
+        with subprocess.Popen([tool("holdfast"), "dump", "--at", str(t)], env=c.env, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            self.addCleanup(p.kill)
+            said = p.stdout.read(1000)
+            c.cli("delprefix", "")
+            time.sleep(15)
+            said += p.stdout.read()
+            self.assertEqual((p.wait(30), p.stderr.read()), (0, b""))
+        self.assertEqual(parse_dump(said), before)
+        self.assertEqual(len(before), 20000)
+        wait_for("the keys to go", 60, lambda: self.removed() + self.removed(2) >= 20000, 0.5)
 
     def test_a_promise_ends_with_its_lease_and_strange_ones_are_refused(self):
         self.group()
