@@ -52,14 +52,6 @@ static bool worth_a_pass(const struct collector *c, const struct fsm_info *info,
     return (written || expired) && raised_enough(c, was->swept, below, PASSES_A_RETENTION);
 }
 
-/* Where most of what is looked at goes, more of it is waiting. */
-static uint64_t step_ms(struct collector *c, const struct fsm_collected *is, uint32_t steps)
-{
-    uint64_t removed = is->versions + is->markers, last = removed - c->removed;
-    c->removed = removed;
-    return last >= steps / 2 && last <= steps ? COLLECTOR_BUSY_MS : COLLECTOR_STEP_MS;
-}
-
 bool collector_due(struct collector *c, const struct fsm_info *info, struct hlc time, uint64_t now_ns,
                    struct collector_step *out)
 {
@@ -77,7 +69,7 @@ bool collector_due(struct collector *c, const struct fsm_info *info, struct hlc 
     bool sweeps = is->pass.t != 0 || (out->below.t != 0 && worth_a_pass(c, info, out->below));
     out->steps = !sweeps ? 0 : c->steps != 0 ? c->steps : COLLECTOR_STEPS;
     if (sweeps)
-        c->next_ns = now_ns + step_ms(c, is, out->steps) * CLOCK_NS_PER_MS;
+        c->next_ns = now_ns + COLLECTOR_STEP_MS * CLOCK_NS_PER_MS;
     return sweeps || out->below.t > is->below.t;
 }
 

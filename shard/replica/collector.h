@@ -11,8 +11,7 @@
 
 #define COLLECTOR_STEPS 500u     /* records looked at by one entry, */
 #define COLLECTOR_BYTES 1048576u /* and bytes of them: every replica's loop stands still for it, a millisecond or so */
-#define COLLECTOR_STEP_MS 25u    /* from one such entry to the next, */
-#define COLLECTOR_BUSY_MS 10u    /* if the one before removed most of what it looked at */
+#define COLLECTOR_STEP_MS 25u    /* from one such entry to the next */
 
 struct collector {
     uint64_t retention_ms;
@@ -21,7 +20,6 @@ struct collector {
     struct hlc said;   /* when, by the oracle */
     uint64_t retain_until_ns; /* it holds so long */
     uint64_t index;           /* of the entry proposed last */
-    uint64_t removed;         /* by all before it */
     uint64_t next_ns;         /* not before */
 };
 

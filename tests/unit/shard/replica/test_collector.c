@@ -96,24 +96,6 @@ static void one_entry_at_a_time(void)
     CU_ASSERT(collector_due(&c, &info, hlc_from_ms(300000), now + COLLECTOR_STEP_MS * MS, &step));
 }
 
-static bool due_after(uint64_t ms)
-{
-    return collector_due(&c, &info, hlc_from_ms(300000), now + ms * MS, &step);
-}
-
-static void where_much_goes_it_is_faster(void)
-{
-    begin(1000);
-    info.collected.pass = info.collected.below = hlc_from_ms(5000);
-    CU_ASSERT(due(300000));
-    info.collected.versions = COLLECTOR_STEPS / 2;
-    CU_ASSERT(!due_after(COLLECTOR_STEP_MS - 1) && due_after(COLLECTOR_STEP_MS));
-    now += COLLECTOR_STEP_MS * MS;
-    CU_ASSERT(!due_after(COLLECTOR_BUSY_MS - 1) && due_after(COLLECTOR_BUSY_MS));
-    now += COLLECTOR_BUSY_MS * MS; /* and that one removed nothing */
-    CU_ASSERT(!due_after(COLLECTOR_STEP_MS - 1) && due_after(COLLECTOR_STEP_MS));
-}
-
 static void a_pass_is_made_for_something(void)
 {
     begin(150000);
@@ -156,7 +138,6 @@ int main(void)
         {"an older word is not heard", an_older_word_is_not_heard},
         {"without a word nothing is raised but a pass goes on", without_a_word_nothing_is_raised_but_a_pass_goes_on},
         {"one entry at a time", one_entry_at_a_time},
-        {"where much goes it is faster", where_much_goes_it_is_faster},
         {"a pass is made for something", a_pass_is_made_for_something},
         {"an earlier level is left alone", an_earlier_level_is_left_alone},
         {"a new leader stamps above the watermark", a_new_leader_stamps_above_the_watermark},
