@@ -132,6 +132,7 @@ static void fill_asked(struct hf_cluster_status *s)
         c->asked = true;
         c->reachable |= reply != NULL;
         c->active |= self && strcmp(self->role, "active") == 0;
+        s->job = reply && reply->job ? reply->job : s->job;
         if (self && reply->cluster && reply->cluster->n_coordinators == 1)
             fill_clock(c, reply->cluster->coordinators[0]);
     }

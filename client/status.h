@@ -44,6 +44,7 @@ struct hf_cluster_status {
     uint64_t cluster; /* 0: nobody told */
     bool healthy;
     const Hf__Catalog__Routes *routes; /* NULL: nobody told */
+    const Hf__Catalog__Job *job; /* under way or stopped, as the active coordinator says; NULL: none, or nobody told */
     struct status_coordinator *coordinators;
     size_t coordinators_count;
     struct status_shard *shards;

@@ -88,7 +88,8 @@ static void answer(struct active *a, const Hf__Client__Request *q, struct active
     const struct clock *clock = &a->oracle->clock;
     Hf__Client__Request__OpCase op = q->op_case;
     hf__client__reply__init(&out->reply);
-    if (op == HF__CLIENT__REQUEST__OP_CUT || op == HF__CLIENT__REQUEST__OP_TXN) { /* not ours: cut.c, txns.c */
+    if (op == HF__CLIENT__REQUEST__OP_CUT || op == HF__CLIENT__REQUEST__OP_TXN ||
+        op == HF__CLIENT__REQUEST__OP_MIGRATE_JOB) { /* not ours: cut.c, txns.c, migrate.c */
         out->reply.code = not_here(a);
     } else if (op == HF__CLIENT__REQUEST__OP_RETAIN) {
         answer_retain(a, q->retain, out);
@@ -108,14 +109,28 @@ static void answer(struct active *a, const Hf__Client__Request *q, struct active
 /* Marks it. False: it was forwarded to us. */
 static bool mark(Hf__Client__Request *q)
 {
-    protobuf_c_boolean *forwarded = q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP ? &q->timestamp->forwarded
-                                    : q->op_case == HF__CLIENT__REQUEST__OP_CUT     ? &q->cut->forwarded
-                                    : q->op_case == HF__CLIENT__REQUEST__OP_TXN     ? &q->txn->forwarded
-                                    : q->op_case == HF__CLIENT__REQUEST__OP_RETAIN  ? &q->retain->forwarded
-                                                                                    : &q->clock_accept->forwarded;
+    protobuf_c_boolean *forwarded = q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP     ? &q->timestamp->forwarded
+                                    : q->op_case == HF__CLIENT__REQUEST__OP_CUT         ? &q->cut->forwarded
+                                    : q->op_case == HF__CLIENT__REQUEST__OP_TXN         ? &q->txn->forwarded
+                                    : q->op_case == HF__CLIENT__REQUEST__OP_RETAIN      ? &q->retain->forwarded
+                                    : q->op_case == HF__CLIENT__REQUEST__OP_MIGRATE_JOB ? &q->migrate_job->forwarded
+                                                                                        : &q->clock_accept->forwarded;
     bool was = *forwarded;
     *forwarded = true;
     return !was;
+}
+
+/* A job that is started twice is refused the second time, though it was asked for once. */
+static enum forward_kind kind_of(const Hf__Client__Request *q)
+{
+    if (q->op_case == HF__CLIENT__REQUEST__OP_MIGRATE_JOB) {
+        Hf__Client__JobAction action = q->migrate_job->action;
+        bool reads = action == HF__CLIENT__JOB_ACTION__JOB_PLAN || action == HF__CLIENT__JOB_ACTION__JOB_STATUS;
+        return reads ? FORWARD_READ : action == HF__CLIENT__JOB_ACTION__JOB_START ? FORWARD_ONCE : FORWARD_REPEATABLE;
+    }
+    bool writes = q->op_case == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT ||
+                  (q->op_case == HF__CLIENT__REQUEST__OP_TXN && q->txn->n_writes > 0);
+    return writes ? FORWARD_REPEATABLE : FORWARD_READ;
 }
 
 bool active_ask(struct active *a, const struct forward_client *client, Hf__Client__Request *request,
@@ -128,10 +143,8 @@ bool active_ask(struct active *a, const struct forward_client *client, Hf__Clien
         return true;
     struct buf body = {0};
     pack_append(&request->base, &body);
-    bool writes = request->op_case == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT ||
-                  (request->op_case == HF__CLIENT__REQUEST__OP_TXN && request->txn->n_writes > 0);
     struct forward_request forwarded = {.client = *client,
-                                        .kind = writes ? FORWARD_REPEATABLE : FORWARD_READ,
+                                        .kind = kind_of(request),
                                         .shard = FORWARD_CLOCK,
                                         .body = buf_slice(&body),
                                         .deadline_ns = deadline_ns};
@@ -182,7 +195,8 @@ static void serve_one(struct active *a, const struct active_question *question, 
     struct arena arena = {0};
     const Hf__Client__Request *q = pack_unpack(&hf__client__request__descriptor, buf_slice(&question->request), &arena);
     must(q != NULL); /* active_send unpacked it */
-    if (q->op_case == HF__CLIENT__REQUEST__OP_TXN && oracle_active(a->oracle) && a->drive != NULL) {
+    bool driven = q->op_case == HF__CLIENT__REQUEST__OP_TXN || q->op_case == HF__CLIENT__REQUEST__OP_MIGRATE_JOB;
+    if (driven && oracle_active(a->oracle) && a->drive != NULL) {
         a->drive(a->ctx, question->id, q, now_ns);
     } else {
         struct active_reply reply;

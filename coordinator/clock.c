@@ -116,9 +116,10 @@ bool clock_other_alive(const struct clock *c, uint64_t boot_ns)
 static void propose(struct clock *c, uint64_t wall_ms, uint64_t boot_ns)
 {
     bool mine = c->role == CLOCK_ACTIVE;
-    struct hlc floor = hlc_max(clock_now(c, wall_ms, boot_ns), c->ceiling);
+    c->proposal_now = clock_now(c, wall_ms, boot_ns);
+    struct hlc floor = hlc_max(c->proposal_now, c->ceiling);
     if (mine) /* a ceiling moves with time: the old one plus three seconds each second would run away */
-        floor = hlc_max(clock_now(c, wall_ms, boot_ns), c->wanted);
+        floor = hlc_max(c->proposal_now, c->wanted);
     c->proposal_ceiling = hlc_max(c->ceiling, hlc_add_ms(floor, CLOCK_CEILING_AHEAD_MS));
     c->proposal_epoch = mine ? c->key.epoch : c->key.present ? c->key.epoch + 1 : 1;
     c->proposal_beat = mine ? c->key.beat + 1 : c->nonce;
@@ -166,8 +167,11 @@ void clock_sent(struct clock *c, uint64_t boot_ns)
 /* Our proposal is what the key holds. */
 static void stands(struct clock *c, uint64_t boot_ns)
 {
-    if (c->role == CLOCK_STANDBY)
-        c->last = hlc_max(hlc_max(c->last, c->seen), c->ceiling); /* every older timestamp is below the old ceiling */
+    if (c->role == CLOCK_STANDBY) { /* every older timestamp is below the old ceiling */
+        c->last = hlc_max(hlc_max(c->last, c->seen), c->ceiling);
+        c->last =
+            hlc_max(c->last, c->proposal_now); /* the wall clock may have fallen since, and shards know that time */
+    }
     c->role = CLOCK_ACTIVE;
     c->ceiling = hlc_max(c->ceiling, c->proposal_ceiling);
     c->key_known = true;

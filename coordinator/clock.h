@@ -56,7 +56,7 @@ struct clock {
     uint64_t read_ns;                        /* and last read it */
 
     struct buf proposal; /* bytes; empty: none */
-    struct hlc proposal_ceiling;
+    struct hlc proposal_ceiling, proposal_now;
     uint64_t proposal_epoch, proposal_beat;
     uint64_t proposal_sent_ns; /* its first sending */
     bool proposal_doubtful;    /* handed to a socket and not surely refused */

@@ -13,6 +13,7 @@
 #include "common/sys/failpoint.h"
 #include "coordinator/counters.h"
 #include "coordinator/limits.h"
+#include "coordinator/migrate_port.h"
 #include "coordinator/route.h"
 #include "proto/pack.h"
 #include "proto/requests.h"
@@ -194,10 +195,14 @@ static bool txns_mine(void *ctx, const Hf__Entry__TxnId *id)
     return txns_drives(&c->txns, id->home, id->session, id->seq);
 }
 
-/* A transaction that waited here for an active coordinator: nobody's peer. */
+/* A transaction, or an operator's wish of the migration job, that waited here for an active coordinator: nobody's peer. */
 static void drive(void *ctx, uint64_t id, const Hf__Client__Request *request, uint64_t now_ns)
 {
-    front_commit(ctx, &(struct forward_client){.id = id}, request, now_ns);
+    const struct forward_client nobody = {.id = id};
+    if (request->op_case == HF__CLIENT__REQUEST__OP_MIGRATE_JOB)
+        front_migrate(ctx, &nobody, request, now_ns);
+    else
+        front_commit(ctx, &nobody, request, now_ns);
 }
 
 void coordinator_answer(struct coordinator *c, const struct forward_client *client, Hf__Client__Reply *reply)
@@ -356,6 +361,7 @@ static void tick(struct coordinator *c, uint64_t now_ns)
     retain_tick(&c->retain, active, issued, clock_boot_ns());
     txns_tick(&c->txns, now_ns);
     resolve_tick(&c->resolve, now_ns);
+    migrate_tick(&c->migrate, now_ns);
     status_tick(&c->status, now_ns);
     if (routes != NULL) {
         renewals_tick(&c->renewals, routes, now_ns);
@@ -401,7 +407,8 @@ void coordinator_run(struct coordinator *c, int stop_fd)
         turn(c, stop_fd);
     diag(DIAG_INFO, "stopping: pending=%" PRIu64, forward_pending(&c->forward));
     uint64_t end_ns = clock_boot_ns() + DRAIN_MS_MAX * CLOCK_NS_PER_MS;
-    while ((forward_pending(&c->forward) > 0 || c->txns.count > 0 || c->status.gather_count > 0) &&
+    while ((forward_pending(&c->forward) > 0 || c->txns.count > 0 || c->migrate.client_count > 0 ||
+            c->status.gather_count > 0) &&
            clock_boot_ns() < end_ns)
         turn(c, stop_fd);
     end_ns = clock_boot_ns() + DRAIN_FLUSH_MS * CLOCK_NS_PER_MS;
@@ -470,6 +477,7 @@ static void wire(struct coordinator *c)
     cut_init(&c->cut, &cut_port, digest_random_u64());
     resolve_init(&c->resolve, &resolve_port);
     txns_init(&c->txns, &txns_port, c->options.txn_ttl_ms);
+    migrate_port_init(c);
     c->active.drive = drive;
     c->active.ctx = c;
     status_init(&c->status, &status_port);
@@ -509,6 +517,7 @@ void coordinator_close(struct coordinator **out)
     if (c == NULL)
         return;
     calls_deinit(&c->calls); /* first: ends what others wait for */
+    migrate_deinit(&c->migrate);
     cut_deinit(&c->cut);
     txns_deinit(&c->txns);
     resolve_deinit(&c->resolve);

@@ -12,6 +12,7 @@
 #include "coordinator/cut.h"
 #include "coordinator/forward.h"
 #include "coordinator/front.h"
+#include "coordinator/migrate.h"
 #include "coordinator/renewals.h"
 #include "coordinator/resolve.h"
 #include "coordinator/retain.h"
@@ -47,6 +48,7 @@ struct coordinator {
     struct cut cut;
     struct resolve resolve;
     struct txns txns;
+    struct migrate migrate;
     struct status status;
     struct front front;
     struct arena arena;          /* of one reply from a replica */

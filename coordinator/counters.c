@@ -10,6 +10,12 @@
         "holdfast_coordinator_" name, NULL, help, METRIC_GAUGE, 0                                                      \
     }
 
+#define PHASE(phase)                                                                                                   \
+    {                                                                                                                  \
+        "holdfast_coordinator_migration_shards", "phase=\"" phase "\"",                                                \
+            "Shards of the last migration, by where they are.", METRIC_GAUGE, 0                                        \
+    }
+
 struct metric counters[COUNTERS] = {
     [COUNTER_BUILD] = {"holdfast_build_info", "program=\"holdfast-coordinator\",version=\"" HF_VERSION "\"",
                        "1; the program and its version are labels", METRIC_GAUGE, 1},
@@ -63,5 +69,17 @@ struct metric counters[COUNTERS] = {
                               "Transactions over several shards, by what their clients were told.", METRIC_COUNTER, 0},
     [COUNTER_TXNS_UNKNOWN] = {"holdfast_coordinator_txns_total", "outcome=\"unknown\"",
                               "Transactions over several shards, by what their clients were told.", METRIC_COUNTER, 0},
+    [COUNTER_MIGRATION_PLANNED] = PHASE("planned"),
+    [COUNTER_MIGRATION_PREPARED] = PHASE("prepared"),
+    [COUNTER_MIGRATION_SEALED] = PHASE("sealed"),
+    [COUNTER_MIGRATION_SWAPPED] = PHASE("swapped"),
+    [COUNTER_MIGRATION_VERIFIED] = PHASE("verified"),
+    [COUNTER_MIGRATION_DONE] = PHASE("done"),
+    [COUNTER_MIGRATION_ABORTED] = PHASE("aborted"),
+    [COUNTER_MIGRATION_LONGEST] = {"holdfast_coordinator_migration_shard_seconds", NULL,
+                                   "The longest that a shard of the last migration took.", METRIC_GAUGE_NS, 0},
+    [COUNTER_MIGRATION_RUNNING] = G("migration_running", "1 while the migration is driven, or undone."),
+    [COUNTER_MIGRATION_STOPPED] = G("migration_stopped", "1 while the migration stands still for a reason."),
+    [COUNTER_MIGRATION_STEPS] = C("migration_steps_total", "Steps asked of shards' leaders."),
     [COUNTER_RENEWALS_FAILED] = C("lease_renewals_failed_total", "Renewals that failed or went unanswered."),
 };

@@ -206,6 +206,33 @@ static void retain(struct coordinator *c, const struct forward_client *client, H
         answer_clock(c, client, request, now_ns);
 }
 
+void front_migrate(struct coordinator *c, const struct forward_client *client, const Hf__Client__Request *request,
+                   uint64_t now_ns)
+{
+    int rc = migrate_ask(&c->migrate, client, request->migrate_job, deadline_of(c, request, now_ns), now_ns);
+    if (rc == HF_OK)
+        return;
+    Hf__Client__Reply reply = HF__CLIENT__REPLY__INIT;
+    reply.code = rc;
+    reply.message = (char *)(uintptr_t) "too many wait for the migration job"; /* packing only reads */
+    count(COUNTER_REJECTED);
+    coordinator_answer(c, client, &reply);
+}
+
+/* The active one drives the job. */
+static void migrate(struct coordinator *c, const struct forward_client *client, Hf__Client__Request *request,
+                    uint64_t now_ns)
+{
+    char text[REQUESTS_TEXT_BYTES];
+    int rc = front_check(request, text);
+    if (rc)
+        answer_code(c, client, rc, text);
+    else if (oracle_active(&c->oracle))
+        front_migrate(c, client, request, now_ns);
+    else
+        answer_clock(c, client, request, now_ns);
+}
+
 static void resolve(struct coordinator *c, const struct forward_client *client, const Hf__Client__Request *request,
                     uint64_t now_ns)
 {
@@ -284,6 +311,7 @@ static void answer_status(struct coordinator *c, const struct forward_client *cl
     cluster.coordinators = list;
     reply.status = &status;
     reply.cluster = &cluster;
+    reply.job = migrate_open(&c->migrate, &c->front.arena);
     front_answer(c, client, &reply);
 }
 
@@ -315,6 +343,7 @@ static bool answer_always(struct coordinator *c, const struct forward_client *cl
     case HF__CLIENT__REQUEST__OP_LEASE:
     case HF__CLIENT__REQUEST__OP_SNAPSHOT:
     case HF__CLIENT__REQUEST__OP_CHECK:
+    case HF__CLIENT__REQUEST__OP_MIGRATE:
     case HF__CLIENT__REQUEST__OP_VERDICT:
     case HF__CLIENT__REQUEST__OP_BACKUP:
     case HF__CLIENT__REQUEST__OP_HOLD:
@@ -343,6 +372,7 @@ static bool answer_always(struct coordinator *c, const struct forward_client *cl
     case HF__CLIENT__REQUEST__OP_TXN:
     case HF__CLIENT__REQUEST__OP_RESOLVE:
     case HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT:
+    case HF__CLIENT__REQUEST__OP_MIGRATE_JOB:
     case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
         return false;
     }
@@ -365,6 +395,8 @@ static void dispatch(struct coordinator *c, const struct forward_client *client,
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP ||
                request->op_case == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT) {
         answer_clock(c, client, request, now_ns);
+    } else if (request->op_case == HF__CLIENT__REQUEST__OP_MIGRATE_JOB) {
+        migrate(c, client, request, now_ns);
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_RETAIN) {
         retain(c, client, request, now_ns);
     } else if (request->op_case == HF__CLIENT__REQUEST__OP_CUT) {

@@ -34,3 +34,6 @@ HF_CHECKED int front_check(const Hf__Client__Request *request, char text[REQUEST
 /* Drives a checked transaction over several shards, here; answers by coordinator_answer. */
 void front_commit(struct coordinator *c, const struct forward_client *client, const Hf__Client__Request *request,
                   uint64_t now_ns);
+/* Hands a checked migrate_job to the job of this coordinator; answers by coordinator_answer. */
+void front_migrate(struct coordinator *c, const struct forward_client *client, const Hf__Client__Request *request,
+                   uint64_t now_ns);

@@ -72,6 +72,20 @@
 #define LOCKED_MS_MIN 2u              /* pause of a request that met a lock, doubled up to */
 #define LOCKED_MS_MAX 50u
 
+/* The migration job. */
+#define MIGRATE_CLIENTS_MAX 64u   /* operators that wait for an answer */
+#define MIGRATE_PARALLEL_MAX 64u  /* shards under way at once */
+#define MIGRATE_LOOK_MS 50u       /* pause between two looks at a shard that is under way, */
+#define MIGRATE_LOOK_SLOW_MS 500u /* and at one that does not move */
+#define MIGRATE_LOOK_SLOW_AFTER_MS 5000u
+#define MIGRATE_STATUS_MS 700u                            /* a member's answer is waited for so long, */
+#define MIGRATE_STEP_MS 2000u                             /* a leader's to a step, */
+#define MIGRATE_PUBLISH_MS 10000u                         /* and a member's snapshot */
+#define MIGRATE_STUCK_MS 60000u                           /* a shard that does not move for so long stops the job */
+#define MIGRATE_RETRY_MS 100u                             /* to the catalog */
+#define MIGRATE_NEAR 4096u                                /* entries that a member may be behind when it begins */
+#define MIGRATE_REPLAY_BYTES ((uint64_t)16 * 1024 * 1024) /* of log that is not durable in a state, likewise */
+
 /* The clock. */
 #define CLOCK_LEASE_MS 1500u          /* of the active coordinator, from the sending of its last compare-and-set */
 #define CLOCK_TAKEOVER_MARGIN_MS 150u /* a standby waits so much longer: clocks of two machines differ in rate */

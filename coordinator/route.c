@@ -214,6 +214,7 @@ int route_request(const Hf__Catalog__Routes *routes, const Hf__Client__Request *
     case HF__CLIENT__REQUEST__OP_LEASE:
     case HF__CLIENT__REQUEST__OP_SNAPSHOT:
     case HF__CLIENT__REQUEST__OP_CHECK:
+    case HF__CLIENT__REQUEST__OP_MIGRATE:
     case HF__CLIENT__REQUEST__OP_VERDICT:
     case HF__CLIENT__REQUEST__OP_BACKUP:
     case HF__CLIENT__REQUEST__OP_CUT:
@@ -228,6 +229,7 @@ int route_request(const Hf__Catalog__Routes *routes, const Hf__Client__Request *
     case HF__CLIENT__REQUEST__OP_TIMESTAMP:
     case HF__CLIENT__REQUEST__OP_RESOLVE:
     case HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT:
+    case HF__CLIENT__REQUEST__OP_MIGRATE_JOB:
     case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
         break;
     }

@@ -8,7 +8,7 @@ HF_BUILD=${HOLDFAST_BUILD_DIR:-$HF_ROOT/build/release}
 
 # What compiling Holdfast needs, and what runs it (docs/DEPENDENCIES.md says why each).
 HF_BUILD_PACKAGES=(gcc libc6-dev cmake ninja-build pkg-config libzmq3-dev libczmq-dev librocksdb-dev libsodium-dev libxxhash-dev
-    libprotobuf-c-dev protobuf-c-compiler libmicrohttpd-dev)
+    libraft-dev libprotobuf-c-dev protobuf-c-compiler libmicrohttpd-dev)
 
 hf_say() {
     printf '%s\n' "$*" >&2

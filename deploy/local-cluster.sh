@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# local-cluster.sh: a cluster of real processes on this machine's loopback: up, down, ps, env, kill, start, wipe, add.
+# local-cluster.sh: a cluster of real processes on this machine's loopback: up, down, ps, env, nodes, kill, start, wipe, add.
 set -u -o pipefail
 # shellcheck source=deploy/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -16,6 +16,7 @@ usage: local-cluster.sh COMMAND --dir D [options]        NAME is SHARD/REPLICA o
   down   [--wipe]           stop all (SIGTERM, after 30 s SIGKILL); --wipe also removes D
   ps     [--json]           a line a process
   env                       shell exports: PATH with the built commands, HOLDFAST_COORDINATORS
+  nodes                     the processes as an environment file of rolling-update.sh and engine-migrate.sh
   kill   NAME [-SIGNAL]     default -KILL
   start  NAME               returns when it is ready, or with the process's message and exit code
   wipe   NAME               remove the data of a stopped process
@@ -234,29 +235,35 @@ seeds() {
     printf '%s\n' "${list#,}"
 }
 
-# launch NAME: starts the process in a session of its own; its pid file names it by pid and start time.
-launch() {
-    local setting command log busy i
+# command_of NAME: sets command, what the process is started with, but for --engine; and shard, replica, ports.
+command_of() {
+    local setting settings=()
     check_name "$1"
     ports "$shard" "$replica"
-    log=$dir/log/$shard-$replica.log
     if [[ $shard == coordinator ]]; then
         command=("$HF_BUILD/bin/holdfast-coordinator" --id "$replica" --listen "tcp://127.0.0.1:$client_port"
             --http-endpoint "127.0.0.1:$http_port" --seeds "$(seeds)")
-        for setting in "${coordinator_sets[@]+"${coordinator_sets[@]}"}"; do
-            command+=("--${setting%%=*}")
-            [[ $setting == *=* ]] && command+=("${setting#*=}")
-        done
+        settings=("${coordinator_sets[@]+"${coordinator_sets[@]}"}")
     else
         command=("$HF_BUILD/bin/holdfast-shard" --dir "$(data_dir "$shard" "$replica")" --shard "$shard"
             --replica "$replica" --raft-endpoint "tcp://127.0.0.1:$raft_port"
             --client-endpoint "tcp://127.0.0.1:$client_port" --http-endpoint "127.0.0.1:$http_port")
         ((snapshot_port == 0)) || command+=(--snapshot-endpoint "tcp://127.0.0.1:$snapshot_port")
+        settings=("${sets[@]+"${sets[@]}"}")
+    fi
+    for setting in "${settings[@]+"${settings[@]}"}"; do
+        command+=("--${setting%%=*}")
+        [[ $setting == *=* ]] && command+=("${setting#*=}")
+    done
+}
+
+# launch NAME: starts the process in a session of its own; its pid file names it by pid and start time.
+launch() {
+    local command log busy i
+    command_of "$1"
+    log=$dir/log/$shard-$replica.log
+    if [[ $shard != coordinator ]]; then
         [[ -e $(data_dir "$shard" "$replica")/identity ]] || command+=(--engine "$engine")
-        for setting in "${sets[@]+"${sets[@]}"}"; do
-            command+=("--${setting%%=*}")
-            [[ $setting == *=* ]] && command+=("${setting#*=}")
-        done
         mkdir -p "$(data_dir "$shard" "$replica")"
     fi
     [[ -x ${command[0]} ]] || hf_die 1 "${command[0]} is not built"
@@ -478,6 +485,20 @@ do_ps() {
     exit 0
 }
 
+# What rolling-update.sh and engine-migrate.sh take for an environment file.
+do_nodes() {
+    local n command
+    settings_read
+    printf 'HOLDFAST_COORDINATORS=%s\nBASE_DIR=%q\nBIN_DIR=%q\n' "$(coordinator_list)" "$dir" "$HF_BUILD/bin"
+    for n in $(names); do
+        command_of "$n"
+        printf 'node %s local' "$n"
+        printf ' %q' "${command[@]:1}"
+        printf '\n'
+    done
+    exit 0
+}
+
 do_env() {
     settings_read
     # shellcheck disable=SC2016 # $PATH is for the reader's shell
@@ -529,7 +550,7 @@ do_wipe() {
 verb=$1
 shift
 case $verb in
-up | down | ps | env | kill | start | wipe) parse "$@" && "do_$verb" ;;
+up | down | ps | env | nodes | kill | start | wipe) parse "$@" && "do_$verb" ;;
 add) hf_die 2 'add: members cannot be added to a shard in this version' ;;
 -h | --help | help) usage ;;
 *) die_usage "unknown command \"$verb\"" ;;

@@ -46,6 +46,15 @@ static int check_at(const Hf__Client__Request *q, uint64_t at, char message[REQU
     return HF_E_REFUSED;
 }
 
+static int check_scan(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES])
+{
+    int rc = check_at(q, q->scan->at, message);
+    if (rc)
+        return rc;
+    rc = check_bound(q->scan->start, message);
+    return rc ? rc : check_bound(q->scan->end, message);
+}
+
 static int check_fence(const Hf__Client__SessionFence *f, char message[REQUESTS_TEXT_BYTES])
 {
     if (f->session != 0 && f->seq != 0)
@@ -194,6 +203,40 @@ static int check_cas(const Hf__Client__Cas *c, char message[REQUESTS_TEXT_BYTES]
     return rc ? rc : check_value(c->value, message);
 }
 
+static int check_migrate(const Hf__Entry__MigrateEntry *e, char message[REQUESTS_TEXT_BYTES])
+{
+    bool known = e->step == HF__ENTRY__MIGRATE_STEP__MIGRATE_PREPARE ||
+                 e->step == HF__ENTRY__MIGRATE_STEP__MIGRATE_SEAL || e->step == HF__ENTRY__MIGRATE_STEP__MIGRATE_ABORT;
+    bool texts = strlen(e->source) <= REQUESTS_ENGINE_BYTES && strlen(e->target) <= REQUESTS_ENGINE_BYTES;
+    if (known && e->id != 0 && e->epoch != 0 && texts)
+        return HF_OK;
+    snprintf(message, REQUESTS_TEXT_BYTES,
+             "a step of a migration is prepare, seal or abort, with an id and an epoch, and engines' names");
+    return HF_E_INVALID;
+}
+
+static int check_job(const Hf__Client__MigrateJob *j, char message[REQUESTS_TEXT_BYTES])
+{
+    bool named = j->action == HF__CLIENT__JOB_ACTION__JOB_PLAN || j->action == HF__CLIENT__JOB_ACTION__JOB_START;
+    size_t size = strlen(j->target);
+    bool absent = j->n_without <= REQUESTS_WITHOUT_MAX;
+    for (size_t i = 0; absent && i < j->n_without; i++)
+        absent = j->without[i]->shard != 0 && j->without[i]->replica != 0;
+    if (j->action >= HF__CLIENT__JOB_ACTION__JOB_PLAN && j->action <= HF__CLIENT__JOB_ACTION__JOB_FINALIZE &&
+        size <= REQUESTS_ENGINE_BYTES && (size > 0 || !named) && absent)
+        return HF_OK;
+    snprintf(message, REQUESTS_TEXT_BYTES,
+             "a migration job has an action, an engine's name of 1 to %d bytes, and up to %u replicas left out",
+             REQUESTS_ENGINE_BYTES, REQUESTS_WITHOUT_MAX);
+    return HF_E_INVALID;
+}
+
+static int unknown_op(char message[REQUESTS_TEXT_BYTES])
+{
+    snprintf(message, REQUESTS_TEXT_BYTES, "the request names no operation this program knows");
+    return HF_E_PROTOCOL;
+}
+
 static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES])
 {
     int rc = HF_OK;
@@ -213,11 +256,7 @@ static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYT
         rc = check_at(q, q->get->at, message);
         return rc ? rc : check_key(q->get->key, message);
     case HF__CLIENT__REQUEST__OP_SCAN:
-        rc = check_at(q, q->scan->at, message);
-        if (rc)
-            return rc;
-        rc = check_bound(q->scan->start, message);
-        return rc ? rc : check_bound(q->scan->end, message);
+        return check_scan(q, message);
     case HF__CLIENT__REQUEST__OP_SESSION_FENCE:
         return check_fence(q->session_fence, message);
     case HF__CLIENT__REQUEST__OP_LEASE:
@@ -242,6 +281,10 @@ static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYT
         return check_retain(q->retain, message);
     case HF__CLIENT__REQUEST__OP_RESOLVE:
         return check_id(q->resolve, message);
+    case HF__CLIENT__REQUEST__OP_MIGRATE:
+        return check_migrate(q->migrate, message);
+    case HF__CLIENT__REQUEST__OP_MIGRATE_JOB:
+        return check_job(q->migrate_job, message);
     case HF__CLIENT__REQUEST__OP_TXNS:
     case HF__CLIENT__REQUEST__OP_SNAPSHOT:
     case HF__CLIENT__REQUEST__OP_CHECK:
@@ -261,8 +304,7 @@ static int check_op(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYT
     case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:
         break;
     }
-    snprintf(message, REQUESTS_TEXT_BYTES, "the request names no operation this program knows");
-    return HF_E_PROTOCOL;
+    return unknown_op(message);
 }
 
 int requests_check(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES])

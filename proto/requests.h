@@ -8,6 +8,9 @@
 #include "common/base/must.h"
 #include "proto/client.pb-c.h"
 
+#define REQUESTS_ENGINE_BYTES 15   /* of an engine's name */
+#define REQUESTS_WITHOUT_MAX 1024u /* replicas that a change of engine does not wait for */
+
 #define REQUESTS_VERSION 1 /* of the client protocol */
 #define REQUESTS_TEXT_BYTES 256
 #define REQUESTS_DIGEST_BYTES 32

@@ -1,5 +1,9 @@
 #!/usr/bin/env bash
 # run.sh: every test, from a clean Debian 12 on: installs what is missing, builds, runs, counts. --full runs more of each.
+# --only REGEX: just the stages whose name it finds, say 'gcc|libraft'; what they are built by is among them or was run before.
+#
+# What takes long rotates by commit: which engine the plain processes run while the sanitized ones run the other, and which
+# half of the tests of sanitized processes runs. --full: both, all.
 #
 # environment: HOLDFAST_TEST_BUILD (build/test: the plain build), HOLDFAST_TEST_ASAN (build/asan),
 # HOLDFAST_TEST_TSAN (build/tsan), JOBS (cores)
@@ -10,12 +14,18 @@ export LC_ALL=C
 # shellcheck source=deploy/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/lib.sh"
 
-full=0
-case ${1:-} in
-'') ;;
---full) full=1 ;;
-*) hf_die 2 'usage: tests/run.sh [--full]' ;;
-esac
+full=0 only=''
+while (($#)); do
+    case $1 in
+    --full) full=1 ;;
+    --only)
+        [[ -n ${2:-} ]] || hf_die 2 '--only wants a regular expression'
+        only=$2 && shift
+        ;;
+    *) hf_die 2 'usage: tests/run.sh [--full] [--only REGEX]' ;;
+    esac
+    shift
+done
 export HOLDFAST_TEST_FULL=$full
 cd "$HF_ROOT" || exit 1
 plain=${HOLDFAST_TEST_BUILD:-$HF_ROOT/build/test}
@@ -25,7 +35,7 @@ jobs=${JOBS:-$(nproc)}
 logs=$HF_ROOT/build/test-logs
 test_packages=(libcunit1-dev clang libclang-rt-14-dev clang-format clang-tidy ccache python3 python3-zmq python3-protobuf
     protobuf-compiler shellcheck binutils jq iproute2 nftables strace
-    e2fsprogs g++)
+    e2fsprogs g++ openssh-client openssh-server)
 ((full)) && test_packages+=(spin)
 passed=0 failed=0 failures=() retried=()
 mkdir -p "$logs"
@@ -43,6 +53,7 @@ reasons() { # LOG
 stage() {
     local title=$1 begin=$SECONDS
     shift
+    [[ $title =~ $only ]] || return 0
     if "$@" >"$logs/$title.log" 2>&1 </dev/null; then
         passed=$((passed + 1))
         printf 'ok      %-28s %4d s\n' "$title" $((SECONDS - begin))
@@ -74,6 +85,7 @@ second_try() {
 ctest_stage() {
     local title=$1 build=$2 begin=$SECONDS log ran bad skipped
     shift 2
+    [[ $title =~ $only ]] || return 0
     log=$logs/$title.log
     ctest --test-dir "$build" --output-on-failure --no-tests=error "$@" >"$log" 2>&1 </dev/null
     local code=$?
@@ -146,6 +158,22 @@ finish() {
     exit
 }
 
+# processes STAGE-PREFIX BUILD-DIR ENGINE CTEST-OPTION…: the tests of real processes, run by that engine.
+processes() {
+    local prefix=$1 build=$2
+    export HOLDFAST_TEST_ENGINE=$3
+    shift 3
+    ctest_stage "${prefix}integration-$HOLDFAST_TEST_ENGINE" "$build" -L '^integration$' "$@"
+    ctest_stage "${prefix}chaos-$HOLDFAST_TEST_ENGINE" "$build" -L '^chaos$' "$@"
+}
+
+commit=$(git -C "$HF_ROOT" rev-parse --short=7 HEAD 2>/dev/null | cut -c 1-7)
+turn=$((16#${commit:-0}))
+engines=(native libraft)
+plain_engine=${engines[turn % 2]} sanitized_engine=${engines[1 - turn % 2]}
+half=() # of the tests: every second one
+((full)) || half=(-I "$((1 + turn / 2 % 2)),,2")
+
 hf_install "${HF_BUILD_PACKAGES[@]}" "${test_packages[@]}"
 
 stage gcc-configure configure release "$plain" || finish
@@ -154,8 +182,8 @@ stage clang-configure configure clang "$HF_ROOT/build/clang" || finish
 stage clang-werror cmake --build "$HF_ROOT/build/clang" -j "$jobs"
 ctest_stage unit-tidy "$plain" -L '^(unit|tidy)$' -j "$jobs"
 ctest_stage sim "$plain" -L '^sim$'
-ctest_stage integration "$plain" -L '^integration$'
-ctest_stage chaos "$plain" -L '^chaos$'
+processes '' "$plain" "$plain_engine"
+((full)) && processes '' "$plain" "$sanitized_engine"
 export HOLDFAST_FUZZ_SECONDS=$((full ? 120 : 7))
 stage fuzz-configure configure fuzz "$HF_ROOT/build/fuzz" || finish
 stage fuzz-build cmake --build "$HF_ROOT/build/fuzz" -j "$jobs" --target fuzzers || finish
@@ -172,9 +200,9 @@ export ASAN_OPTIONS=abort_on_error=1 # detect_stack_use_after_return misaligns 6
 export UBSAN_OPTIONS=print_stacktrace=1
 ctest_stage asan-unit "$asan" -L '^unit$' -j "$jobs"
 stage asan-sim-seeds "$asan/bin/hf_sim" --no-keep --seeds $((full ? 2000 : 200))
+stage asan-sim-seeds-libraft "$asan/bin/hf_sim" --engine libraft --no-keep --seeds $((full ? 1000 : 100))
 ctest_stage asan-sim "$asan" -L '^sim$' -E '^sim_seeds$'
-ctest_stage asan-integration "$asan" -L '^integration$'
-ctest_stage asan-chaos "$asan" -L '^chaos$'
+processes asan- "$asan" "$sanitized_engine" "${half[@]}" -E '^integration_rolling' # scripts; what they start is tested beside
 
 # Threads. Of each process every report ends it (exit code 66) and stands in its log, which fails the test.
 tsan_units='test_(support_races|sys_mailbox|sys_http|sys_metrics|client_.*|snapshot_transfer.*|snapshot_checkpoint|check|publish)'
@@ -189,6 +217,7 @@ else
         sed -nE 's/^ *Test +#[0-9]+: (\S+)$/\1/p' | grep -v '^test_support_races$') # that one is a script
     stage tsan-build cmake --build "$tsan" -j "$jobs" --target "${tsan_programs[@]}" "${unit_programs[@]}" || finish
 fi
+export HOLDFAST_TEST_ENGINE=$plain_engine
 ctest_stage tsan-unit "$tsan" -L '^unit$' -R "^$tsan_units\$" -j "$jobs"
 if ((full)); then # but for disks: what strace stops and the sanitizer's own calls do not go together
     ctest_stage tsan-integration "$tsan" -L '^integration$' -E '^integration_disks$'

@@ -15,6 +15,7 @@
 #include "client/include/holdfast/holdfast.h"
 
 #define CLI_ARGUMENTS_MAX 8
+#define CLI_WITHOUT_MAX 256
 #define CLI_TIMEOUT_MS 5000u
 #define CLI_AT_NONE HF_AT_FRESH
 #define CLI_COORDINATOR "tcp://127.0.0.1:7400"
@@ -43,7 +44,11 @@ struct cli {
     const char *prefix, *resume;
     uint64_t ttl_ms, limit, rate, outstanding, shard, retry;
     uint64_t at, above; /* timestamps; at: CLI_AT_NONE when --at was not given */
-    bool reverse, keys_only, watch;
+    bool reverse, keys_only, watch, yes, detach;
+    const char *to; /* migrate, as the next three */
+    uint64_t soak, max_parallel;
+    const char *without[CLI_WITHOUT_MAX];
+    size_t without_count;
     struct cli_argument arguments[CLI_ARGUMENTS_MAX];
     int count;
     struct hf *h;       /* opened by cli_open */
@@ -125,6 +130,14 @@ int cluster_act(struct cli *c, cluster_act_fn *act, const void *ctx);
 int transfer_leader(struct cli *c);
 /* clock.c */
 int clock_accept_run(struct cli *c);
+/* migrate.c */
+int migrate_plan(struct cli *c);
+int migrate_start(struct cli *c);
+int migrate_status(struct cli *c);
+int migrate_pause(struct cli *c);
+int migrate_resume(struct cli *c);
+int migrate_abort(struct cli *c);
+int migrate_finalize(struct cli *c);
 /* snapshot.c */
 int snapshot_run(struct cli *c);
 /* verify.c */

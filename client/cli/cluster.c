@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "client/cli/cli.h"
+#include "client/cli/job.h"
 #include "client/cli/problems.h"
 #include "client/cli/text.h"
 #include "client/status.h"
@@ -33,12 +34,13 @@ static void json_replica(const struct status_shard *s, const struct status_repli
            r->member->replica, r->member->replica, r->role, r->state);
     if (r->said)
         printf(",\"applied\":%" PRIu64 ",\"durable_applied\":%" PRIu64 ",\"lag\":%" PRIu64 ",\"snapshot\":%" PRIu64
-               ",\"replay_bytes\":%" PRIu64 ",\"log_first\":%" PRIu64 "}",
+               ",\"replay_bytes\":%" PRIu64 ",\"log_first\":%" PRIu64 ",\"disk_free\":%" PRIu64
+               ",\"change_bytes\":%" PRIu64 "}",
                r->said->applied, r->said->durable_applied, r->lag, r->said->snapshot, r->said->replay_bytes,
-               r->said->log_first);
+               r->said->log_first, r->said->disk_free, r->said->change_bytes);
     else
         fputs(",\"applied\":null,\"durable_applied\":null,\"lag\":null,\"snapshot\":null,\"replay_bytes\":null,"
-              "\"log_first\":null}",
+              "\"log_first\":null,\"disk_free\":null,\"change_bytes\":null}",
               stdout);
 }
 
@@ -103,7 +105,10 @@ static void json_status(const struct hf_cluster_status *s)
         fputs(i ? "," : "", stdout);
         json_shard(&s->shards[i]);
     }
-    fputs("],\"jobs\":[],\"problems\":[", stdout);
+    fputs("],\"jobs\":[", stdout);
+    if (s->job)
+        job_json_brief(s->job);
+    fputs("],\"problems\":[", stdout);
     const char *comma = "";
     problems_each(s, json_problem, &comma);
     putchar(']');
@@ -179,6 +184,8 @@ static void table_status(const struct hf_cluster_status *s)
         snprintf(cluster, sizeof cluster, "%016" PRIx64, s->cluster);
     printf("cluster %s  %s\n", cluster, s->healthy ? "healthy" : "DEGRADED");
     problems_each(s, table_problem, NULL);
+    if (s->job)
+        job_table_brief(s->job);
     table_coordinators(s);
     table_shards(s);
     table_replicas(s);

@@ -22,6 +22,10 @@ static const char help[] =
     "         clock accept: the active coordinator's wall clock is right, though far ahead\n"
     "         snapshot [--shard N]: every replica notes durably from where its log is kept\n"
     "         verify [--shard N]: do the replicas hold the same\n"
+    "engine   migrate plan|start --to ENGINE [--soak SECONDS] [--max-parallel N] [--without SHARD/REPLICA]...\n"
+    "         migrate status|pause|resume|abort|finalize [--to ENGINE]\n"
+    "         start, resume and abort follow the job to its end unless --detach; start asks unless --yes.\n"
+    "         --without: the change does not wait for that replica; resume and abort take it too\n"
     "backup   backup create DIR, or FILE with --shard N    backup verify DIR|FILE\n"
     "         backup restore DIR|FILE: into a fresh cluster\n"
     "\n"
@@ -73,6 +77,11 @@ enum { /* which single-command options a command takes */
        TAKES_SHARD = 128,
        TAKES_ABOVE = 256,
        TAKES_RETRY = 512,
+       TAKES_TO = 1024,
+       TAKES_JOB = 2048,
+       TAKES_YES = 4096,
+       TAKES_DETACH = 8192,
+       TAKES_WITHOUT = 16384,
 };
 
 struct command {
@@ -98,6 +107,13 @@ static const struct command commands[] = {
     {"routes", NULL, 0, 0, 0, cluster_routes},
     {"leader", "transfer", 1, 2, 0, transfer_leader},
     {"clock", "accept", 0, 0, 0, clock_accept_run},
+    {"migrate", "plan", 0, 0, TAKES_TO | TAKES_JOB | TAKES_WITHOUT, migrate_plan},
+    {"migrate", "start", 0, 0, TAKES_TO | TAKES_JOB | TAKES_WITHOUT | TAKES_YES | TAKES_DETACH, migrate_start},
+    {"migrate", "status", 0, 0, TAKES_TO, migrate_status},
+    {"migrate", "pause", 0, 0, TAKES_TO | TAKES_YES, migrate_pause},
+    {"migrate", "resume", 0, 0, TAKES_TO | TAKES_WITHOUT | TAKES_YES | TAKES_DETACH, migrate_resume},
+    {"migrate", "abort", 0, 0, TAKES_TO | TAKES_WITHOUT | TAKES_YES | TAKES_DETACH, migrate_abort},
+    {"migrate", "finalize", 0, 0, TAKES_TO | TAKES_YES, migrate_finalize},
     {"snapshot", NULL, 0, 0, TAKES_SHARD, snapshot_run},
     {"verify", NULL, 0, 0, TAKES_SHARD, verify_run},
     {"backup", "create", 1, 1, TAKES_SHARD, backup_create},
@@ -107,7 +123,7 @@ static const struct command commands[] = {
     {"inspect", NULL, 1, 1, 0, inspect_run},
 };
 
-enum option_kind { KIND_FLAG, KIND_TEXT, KIND_NUMBER };
+enum option_kind { KIND_FLAG, KIND_TEXT, KIND_NUMBER, KIND_WITHOUT };
 
 struct option {
     const char *name;
@@ -136,6 +152,12 @@ static const struct option options[] = {
     {"--watch", KIND_FLAG, AT(watch), TAKES_WATCH, {0, 0}},
     {"--retry", KIND_NUMBER, AT(retry), TAKES_RETRY, {0, 1000000}},
     {"--shard", KIND_NUMBER, AT(shard), TAKES_SHARD, {1, UINT32_MAX}},
+    {"--to", KIND_TEXT, AT(to), TAKES_TO, {0, 0}},
+    {"--soak", KIND_NUMBER, AT(soak), TAKES_JOB, {0, 1000000}},
+    {"--max-parallel", KIND_NUMBER, AT(max_parallel), TAKES_JOB, {1, 64}},
+    {"--without", KIND_WITHOUT, 0, TAKES_WITHOUT, {0, 0}},
+    {"--yes", KIND_FLAG, AT(yes), TAKES_YES, {0, 0}},
+    {"--detach", KIND_FLAG, AT(detach), TAKES_DETACH, {0, 0}},
 };
 
 struct parse {
@@ -181,7 +203,11 @@ static int set_option(struct parse *p, const struct option *o, const char *value
     p->takes_seen |= o->taken_by;
     if (o->taken_by)
         p->taken_example = o->name;
-    if (o->kind == KIND_FLAG)
+    if (o->kind == KIND_WITHOUT && p->c->without_count == CLI_WITHOUT_MAX)
+        return cli_usage(p->c, "%s is given more than %d times", o->name, CLI_WITHOUT_MAX);
+    if (o->kind == KIND_WITHOUT)
+        p->c->without[p->c->without_count++] = value;
+    else if (o->kind == KIND_FLAG)
         *(bool *)field = true;
     else if (o->kind == KIND_TEXT)
         *(const char **)field = value;

@@ -3,7 +3,7 @@
  *
  * bank ENDPOINTS open N AMOUNT           opens the accounts 0 … N-1 with so much in each: keys account/0, savings/1, account/2 …
  * bank ENDPOINTS move FROM TO AMOUNT     moves it, unless there is less in FROM
- * bank ENDPOINTS run N TIMES             moves 1 to 9 between accounts at random, so often
+ * bank ENDPOINTS run N TIMES             moves 1 to 9 between accounts at random, so often; says how long the longest took
  * bank ENDPOINTS total                   adds all accounts up, as of one moment
  *
  * hf_txn_run repeats a transfer that met another one. An unknown outcome it does not repeat: the transfer may be done. So each
@@ -181,9 +181,17 @@ static int add_up(struct hf_txn *t, void *ctx)
     return rc == HF_OK ? add_up_range(t, "savings/", "savings0", total) : rc;
 }
 
+static long long now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
 static int run_many(struct hf *h, unsigned long accounts, unsigned long times)
 {
     struct timespec now;
+    long long longest = 0;
     clock_gettime(CLOCK_REALTIME, &now);
     unsigned seed = (unsigned)now.tv_nsec;
     struct transfer m = {.h = h};
@@ -194,9 +202,13 @@ static int run_many(struct hf *h, unsigned long accounts, unsigned long times)
         name_account(m.to, (unsigned long)rand_r(&seed) % accounts);
         m.amount = 1 + rand_r(&seed) % 9;
         m.step++;
+        long long begin = now_ms();
         rc = move(&m);
+        if (now_ms() - begin > longest)
+            longest = now_ms() - begin;
         m.step -= rc == TOO_LITTLE; /* it was not made: nothing counted it */
     }
+    printf("%ld transfers, the longest took %lld ms\n", m.step, longest);
     return rc == TOO_LITTLE ? HF_OK : rc;
 }
 

@@ -2,6 +2,7 @@
 #include "common/base/endpoint.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 static bool begins(struct slice text, const char *with)
@@ -75,4 +76,14 @@ bool endpoint_http_loopback(const char *text)
 bool endpoint_loopback(const char *text)
 {
     return !begins(slice_text(text), "tcp://") || (text[6] != ':' && endpoint_http_loopback(text + 6));
+}
+
+void endpoint_fill_port(const char *announce, const char *bound, char *out, size_t size)
+{
+    size_t length = strlen(announce);
+    const char *port = strrchr(bound, ':');
+    if (length > 2 && strcmp(announce + length - 2, ":*") == 0 && port)
+        snprintf(out, size, "%.*s%s", (int)(length - 2), announce, port);
+    else
+        snprintf(out, size, "%s", announce);
 }

@@ -18,3 +18,6 @@ bool endpoint_http(struct slice text);
 /* Of a well-formed one: only this machine reaches it. */
 bool endpoint_loopback(const char *text);
 bool endpoint_http_loopback(const char *text);
+
+/* "tcp://host:*" with the port of `bound`, "tcp://…:port"; any other text as it is. */
+void endpoint_fill_port(const char *announce, const char *bound, char *out, size_t size);

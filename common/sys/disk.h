@@ -74,6 +74,11 @@ const char *disk_error_text(int rc);
 /* What the file system of `path` has left for this process. Product only, not simulated. */
 HF_CHECKED int disk_room(const char *path, uint64_t *out_bytes);
 
+/* Bytes of all files below `path`, as their names say; 0: it is not there, or cannot be read. Product only, not simulated. */
+uint64_t disk_tree_bytes(const char *path);
+
 /* Takes an exclusive flock on `path`, created if absent, held until the process ends. HF_E_LOCKED: another process has
  * it. Product only, not simulated. */
 HF_CHECKED int disk_lock(const char *path);
+/* Does a process hold that lock? Takes nothing, and makes no file. */
+bool disk_locked(const char *path);

@@ -14,6 +14,7 @@
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static const char *crash_name; /* borrowed from the environment; NULL: none */
 static size_t crash_name_size;
+static bool crash_stops;
 static atomic_ulong crash_countdown;
 static const char *_Atomic planted; /* borrowed; NULL: none */
 
@@ -26,6 +27,7 @@ static void read_environment(void)
         unsigned long pass = colon != NULL ? strtoul(colon + 1, NULL, 10) : 1;
         must(crash_name_size > 0 && pass > 0); /* a mistyped test would otherwise pass */
         atomic_store(&crash_countdown, pass);
+        crash_stops = getenv("HOLDFAST_CRASH_STOPS") != NULL;
     }
     const char *bug = getenv("HOLDFAST_PLANTED_BUG");
     if (bug != NULL)
@@ -37,7 +39,9 @@ void crash_point(const char *name)
     pthread_once(&once, read_environment);
     if (crash_name == NULL || strlen(name) != crash_name_size || memcmp(name, crash_name, crash_name_size) != 0)
         return;
-    if (atomic_fetch_sub(&crash_countdown, 1) == 1)
+    if (crash_stops)
+        raise(SIGSTOP);
+    else if (atomic_fetch_sub(&crash_countdown, 1) == 1)
         raise(SIGKILL);
 }
 

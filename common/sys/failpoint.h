@@ -1,7 +1,8 @@
 /* failpoint.h: the only test hooks in product code; compiled out of packages (HF_FAILPOINTS off).
  *
  * crash_point("log.after_sync") ends the process with SIGKILL when HOLDFAST_CRASH_POINT names it, at the n-th pass
- * ("name:n"). planted_bug("name") is true when HOLDFAST_PLANTED_BUG names it, or a test called
+ * ("name:n"). With HOLDFAST_CRASH_STOPS it stops there (SIGSTOP) at every pass instead, so that a test can end several
+ * at that moment, or let it go on. planted_bug("name") is true when HOLDFAST_PLANTED_BUG names it, or a test called
  * failpoint_plant(name): a checker must find it. */
 #pragma once
 

@@ -26,6 +26,8 @@
 #include "proto/raft.pb-c.h"
 #include "shard/log/log.h"
 
+#define ENGINE_ARCHIVE "archive" /* in a replica's directory: where the logs of earlier epochs are put */
+
 #define ENGINE_RECOVERING_FORGOT UINT64_C(1)
 
 struct engine; /* each engine's own struct begins with nothing of ours */
@@ -63,6 +65,10 @@ struct engine_env {
      * acknowledged from what the lost one did. Its bit ENGINE_RECOVERING_FORGOT says that term and vote are lost as well (or
      * that nobody knows): then a leader asks for more before it lets this replica vote. 0: nothing was lost. */
     uint64_t recovering;
+    uint64_t term_floor; /* of create: nobody is elected in the new log in this term or below */
+    /* Of open: a change of engine made this log in this process: it has given no vote and followed nobody, so no lease rests on it
+     * and it need not wait before it votes or campaigns. */
+    bool unused;
 
     /* Calls out. `ctx` is passed back. */
     void *ctx;
@@ -89,7 +95,8 @@ struct engine_status {
     enum engine_role role;
     uint64_t term;
     uint32_t leader; /* 0: unknown */
-    uint64_t commit, last, first;
+    uint64_t commit, first;
+    uint64_t last;     /* with every proposal that was given an index: who reads at a timestamp waits for them */
     bool serving;      /* leader whose own no-op is applied: may stamp and serve */
     bool transferring; /* leadership is being handed over: proposals are refused */
     uint64_t log_bytes;
@@ -137,7 +144,7 @@ struct engine_ops {
 
     /* Single-server change: `members` is the whole new configuration, whose index names the configuration it replaces
      * (compare-and-swap). HF_E_BUSY: one is in flight or no entry of the own term is committed yet.
-     * HF_E_COMPARE_FAILED. */
+     * HF_E_COMPARE_FAILED. HF_E_REFUSED: this engine does not change members. */
     int (*change)(struct engine *e, const Hf__Catalog__Members *members, uint64_t *out_index);
     int (*transfer)(struct engine *e, uint32_t to); /* 0: the most caught-up voter. HF_E_NOT_LEADER, HF_E_INVALID */
     void (*campaign)(struct engine *e); /* ignored while a leader is heard or after a start: a lease may rest on it */
@@ -145,6 +152,10 @@ struct engine_ops {
      * than that lie up to `index`, first - 1 at the least. In steps of some KiB, never too far; known as soon as the log is
      * open, whoever wrote it. */
     uint64_t (*reach)(const struct engine *e, uint64_t index, uint64_t bytes);
+    /* Whoever went on in the next epoch says that the seal (index, term) of this one is committed. If the log holds it, it is
+     * committed here, too, and apply comes to it. HF_E_ABSENT: the log does not hold it: only a state that covers it helps.
+     * HF_E_CORRUPT: the log has committed another entry there. Idempotent. */
+    int (*committed)(struct engine *e, uint64_t index, uint64_t term);
     /* Entries ≤ index may go (I4 is the caller's to keep). */
     int (*trim)(struct engine *e, uint64_t index);
     /* The state machine now stands at (index, term), whose configuration is `members`; between turns. If the log holds
@@ -160,10 +171,10 @@ struct engine_ops {
     /* The group's constants, once they are known, where env's were a guess. Between turns, not while this replica leads. */
     void (*set_times)(struct engine *e, uint32_t heartbeat_ms, uint32_t election_ms);
 
-    /* Offline, on a directory nobody runs. */
-    int (*detect)(struct disk *disk, const char *dir, uint32_t log_epoch, bool *out_present);
+    /* Offline, on a directory nobody runs. That its folder <name>-<epoch> is there says that it has a log there
+     * (shard/replica/detect.h). */
     int (*create)(const struct engine_env *env, uint64_t index, uint64_t term); /* empty log behind (index, term) */
-    int (*archive)(struct disk *disk, const char *dir, uint32_t log_epoch);     /* moves artifacts to <dir>/archive */
+    int (*archive)(struct disk *disk, const char *dir, uint32_t log_epoch);     /* moves artifacts to ENGINE_ARCHIVE */
     /* I13: the log is damaged. Its segments move into the folder `quarantine` (made if absent); term and vote stay; the log is
      * empty behind (index, term), where the state machine stands (0, 0: there is none; then it is opened held). The number
      * in env->recovering is durable in identity before this is called. A crash leaves a damaged or an empty log: call it
@@ -174,6 +185,15 @@ struct engine_ops {
 };
 
 extern const struct engine_ops engine_native;
+extern const struct engine_ops engine_libraft; /* where it is built */
 
-/* The engine called `name`, or NULL. */
+#define ENGINE_DEFAULT "native" /* of a fresh directory */
+
+/* The engine called `name`, or NULL: this program does not have it. */
 const struct engine_ops *engine_find(const char *name);
+/* What this program has, one after the other; NULL behind the last. */
+const struct engine_ops *engine_at(size_t i);
+/* Was an engine of that name ever part of the program, built into this one or not? Its artifacts are known by it. */
+bool engine_shipped(const char *name);
+/* What this program has, for a message. */
+const char *engine_names(void);

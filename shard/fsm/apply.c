@@ -16,6 +16,7 @@
 enum opcode {
     OPCODE_COMMANDS = 0x01,
     OPCODE_LEASE = 0x02,
+    OPCODE_MIGRATE = FSM_OPCODE_MIGRATE,
     OPCODE_CHECK = FSM_OPCODE_CHECK,
     OPCODE_COLLECT = FSM_OPCODE_COLLECT,
     OPCODE_SESSION = 0x13
@@ -360,6 +361,13 @@ static int collect(struct applying *a, const Hf__Entry__CollectEntry *e)
     return rc;
 }
 
+static void migrate(struct applying *a, const Hf__Entry__MigrateEntry *e)
+{
+    if (a->info.feature_level < FSM_FEATURE_MIGRATE)
+        halt(a, "feature level below 6, opcode", OPCODE_MIGRATE);
+    add_result(a, 0, &(struct fsm_result){.code = apply_migrate(a, e)});
+}
+
 static void *unpack(const struct applying *a, const ProtobufCMessageDescriptor *type, struct slice payload)
 {
     void *message = pack_unpack(type, payload, &a->fsm->turn);
@@ -379,6 +387,9 @@ static int apply_command(struct applying *a)
         return apply_commands(a, unpack(a, &hf__entry__command_batch__descriptor, payload));
     case OPCODE_LEASE:
         apply_lease(a, unpack(a, &hf__entry__lease_entry__descriptor, payload));
+        return HF_OK;
+    case OPCODE_MIGRATE:
+        migrate(a, unpack(a, &hf__entry__migrate_entry__descriptor, payload));
         return HF_OK;
     case OPCODE_CHECK:
         (void)unpack(a, &hf__entry__check_entry__descriptor, payload);
@@ -513,7 +524,8 @@ int fsm_apply(struct fsm *fsm, const struct log_entry *entries, size_t count, fs
     a.bug_overlay = planted_bug("fsm.ignore_overlay");
     int rc = HF_OK;
     for (size_t i = 0; i < count && rc == HF_OK; i++) {
-        must(count == 1 || !fsm_is_collect(&entries[i])); /* it goes by what is written */
+        must(count == 1 || !fsm_is_collect(&entries[i]));              /* it goes by what is written */
+        must(!fsm_sealed(&a.info) || planted_bug("cross.applies_on")); /* nothing behind a seal was ever acknowledged */
         rc = apply_entry(&a, &entries[i]);
     }
     if (rc == HF_OK)

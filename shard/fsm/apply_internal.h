@@ -50,6 +50,10 @@ static inline bool apply_collected(const struct applying *a, uint64_t start)
     return start < a->info.collected.below.t && !planted_bug("collect.unfenced");
 }
 
+/* A step of a migration; its outcome: COMPARE_FAILED: it is about another epoch, configuration or state, FENCED: its id is aborted,
+ * BUSY: another is prepared, INVALID: no such step can be. With these nothing changed. */
+HF_CHECKED int apply_migrate(struct applying *a, const Hf__Entry__MigrateEntry *e);
+
 /* A command of a prepared transaction, or to prepare one. Not HF_OK: local trouble, the batch must be given up (I6). */
 HF_CHECKED int apply_txn(struct applying *a, const Hf__Entry__Command *c, struct version version,
                          struct fsm_result *out);

@@ -236,14 +236,24 @@ void fsm_drop_iterators(struct fsm *fsm)
     store_iterator_free(&fsm->walk);
 }
 
+static bool has_opcode(const struct log_entry *entry, uint8_t opcode)
+{
+    return entry->kind == LOG_COMMAND && entry->data.size > 0 && entry->data.data[0] == opcode;
+}
+
 bool fsm_is_check(const struct log_entry *entry)
 {
-    return entry->kind == LOG_COMMAND && entry->data.size > 0 && entry->data.data[0] == FSM_OPCODE_CHECK;
+    return has_opcode(entry, FSM_OPCODE_CHECK);
 }
 
 bool fsm_is_collect(const struct log_entry *entry)
 {
-    return entry->kind == LOG_COMMAND && entry->data.size > 0 && entry->data.data[0] == FSM_OPCODE_COLLECT;
+    return has_opcode(entry, FSM_OPCODE_COLLECT);
+}
+
+bool fsm_is_migrate(const struct log_entry *entry)
+{
+    return has_opcode(entry, FSM_OPCODE_MIGRATE);
 }
 
 bool fsm_owns(const struct fsm *fsm, enum fsm_space space, struct slice key)

@@ -20,13 +20,16 @@
 
 struct fsm;
 
+#define FSM_OPCODE_MIGRATE 0x10
 #define FSM_OPCODE_CHECK 0x11
 #define FSM_OPCODE_COLLECT 0x12
-#define FSM_FEATURE_LEVEL 5u   /* what this program can apply */
+#define FSM_FEATURE_LEVEL 6u   /* what this program can apply */
 #define FSM_FEATURE_CHECK 2u   /* feature level from which on a group may hold that entry */
 #define FSM_FEATURE_RESTART 3u /* from which on a batch may say that its leader drew no fresh timestamp */
 #define FSM_FEATURE_TXN 4u     /* from which on it may hold transactions */
 #define FSM_FEATURE_COLLECT 5u /* from which on it may hold that entry */
+#define FSM_FEATURE_MIGRATE 6u /* from which on its engine can be changed */
+#define FSM_ENGINE_BYTES 16
 
 struct fsm_config {
     const char *dir; /* <replica's directory>/fsm */
@@ -66,6 +69,31 @@ struct fsm_collected {
     uint64_t versions, markers, bytes; /* removed since the group was made; bytes as they were written */
 };
 
+enum fsm_migration_state { FSM_MIGRATION_NONE, FSM_MIGRATION_PREPARED, FSM_MIGRATION_SEALED }; /* as MigrationState */
+
+/* The newest seal that took effect: the group is in its epoch still, or in the next. A state that is fetched from there tells by it what its
+ * log begins behind. */
+struct fsm_seal {
+    uint32_t epoch; /* 0: there is none */
+    uint64_t id;
+    char source[FSM_ENGINE_BYTES], target[FSM_ENGINE_BYTES];
+    uint64_t index, term;
+};
+
+/* The group's change of engine: the last one that was prepared and not aborted, and which can no longer be. */
+struct fsm_migration {
+    enum fsm_migration_state state;
+    uint64_t id;
+    uint32_t epoch; /* of the log that is left; the next one is epoch + 1 */
+    char source[FSM_ENGINE_BYTES], target[FSM_ENGINE_BYTES];
+    uint64_t configuration;       /* index of the members */
+    uint64_t index, term;         /* SEALED: of the seal, the last entry of its epoch that takes effect */
+    uint8_t digest[DIGEST_BYTES]; /* SEALED: as of the entry before it */
+    uint64_t aborted;             /* in aborted_epoch no id up to this one can be prepared or sealed */
+    uint32_t aborted_epoch;
+    struct fsm_seal seal; /* with SEALED, of this one; else of the last before it */
+};
+
 /* What the machine knows of itself; borrowed until the next fsm_apply. */
 struct fsm_info {
     uint64_t cluster;
@@ -78,6 +106,7 @@ struct fsm_info {
     uint64_t cutover;   /* reserved for sealed values: kept whatever becomes of it; 0: none */
     struct hlc restart; /* nothing can be read at or below it any more, but the latest; 0: no limit */
     struct fsm_collected collected;
+    struct fsm_migration migration;
     struct version newest;               /* highest version applied: the next leader's stamps go on from it */
     const Hf__Catalog__Members *members; /* as of applied */
     const Hf__Catalog__Range *range;
@@ -181,6 +210,45 @@ HF_CHECKED int fsm_apply(struct fsm *fsm, const struct log_entry *entries, size_
 bool fsm_is_check(const struct log_entry *entry);
 /* A step of collection: to be the only entry of its call of fsm_apply, because it looks at what is written. */
 bool fsm_is_collect(const struct log_entry *entry);
+/* A step of a migration: to be the last entry of its call of fsm_apply. Afterwards the machine may be sealed. */
+bool fsm_is_migrate(const struct log_entry *entry);
+
+/* What a group knows of its migrations, as it is stored and told; borrows from `m`. */
+struct fsm_migration_record {
+    Hf__Entry__MigrationRecord record;
+    Hf__Entry__MigrationSeal left;
+};
+void fsm_migration_record(const struct fsm_migration *m, struct fsm_migration_record *out);
+
+/* Which seal the entries behind a state hold, without applying them: what entries make of the migration's record, and nothing else. */
+struct fsm_foresight {
+    struct fsm_applied applied;
+    uint64_t configuration;
+    struct fsm_migration migration; /* the digest of a seal that is foreseen is not known */
+};
+void fsm_foresee_begin(const struct fsm_info *info, struct fsm_foresight *out);
+/* The next entry, none behind a seal; false: it is the seal, and takes effect. */
+bool fsm_foresee(struct fsm_foresight *f, const struct log_entry *entry, struct arena *arena);
+static inline bool fsm_foreseen_seal(const struct fsm_foresight *f)
+{
+    return f->migration.seal.epoch != 0 && f->migration.seal.epoch == f->applied.epoch;
+}
+
+/* The epoch's log is sealed: no entry of it can be applied any more. Entries go on in the next epoch. */
+bool fsm_sealed(const struct fsm_info *info);
+/* Offline: seals the machine where it stands, as an entry would: for a group of which every member stands there and nobody runs. Its id is
+ * the same on all. Durable on return. HF_E_REFUSED: its feature level is below FSM_FEATURE_MIGRATE. HF_E_NO_SPACE, HF_E_IO: it may
+ * be done, but is not durable: open the machine anew. */
+HF_CHECKED int fsm_seal_offline(struct fsm *fsm, const char *source, const char *target);
+#define FSM_OFFLINE_IDS (UINT64_C(1) << 63) /* no coordinator draws such a number */
+/* Was it made so? Then no entry is the seal, and a log that goes on behind it may be one that others went on with. */
+static inline bool fsm_offline_id(uint64_t migration)
+{
+    return (migration & FSM_OFFLINE_IDS) != 0;
+}
+/* The sealed machine becomes one of the next epoch, at the same index and term; durable on return. Again: nothing is done.
+ * HF_E_NO_SPACE, HF_E_IO: it may be done, but is not durable: call it again. */
+HF_CHECKED int fsm_enter_next_epoch(struct fsm *fsm);
 
 enum fsm_space { FSM_USER = 0, FSM_CATALOG = 1 };
 

@@ -15,7 +15,8 @@
 
 static const char key_applied[] = "mapplied", key_ceiling[] = "mceiling", key_members[] = "mmembers",
                   key_range[] = "mrange", key_constants[] = "mconstants", key_checked[] = "mchecked",
-                  key_restart[] = "mrestart", key_cutover[] = "mcutover", key_collect[] = "mcollect";
+                  key_restart[] = "mrestart", key_cutover[] = "mcutover", key_collect[] = "mcollect",
+                  key_migration[] = "mmigration";
 
 void meta_put_applied(struct store_batch *batch, const struct fsm_info *info)
 {
@@ -121,6 +122,55 @@ Hf__Entry__CollectRecord *meta_collect(struct slice packed, struct arena *arena)
     return usable ? r : NULL;
 }
 
+struct slice meta_key_migration(void)
+{
+    return slice_text(key_migration);
+}
+
+struct fsm_seal meta_seal_of(const struct fsm_migration *m)
+{
+    struct fsm_seal seal = {.epoch = m->epoch, .id = m->id, .index = m->index, .term = m->term};
+    memcpy(seal.source, m->source, sizeof seal.source);
+    memcpy(seal.target, m->target, sizeof seal.target);
+    return seal;
+}
+
+static bool seal_of(const Hf__Entry__MigrationSeal *s, struct fsm_seal *out)
+{
+    if (s->epoch == 0 || s->index == 0 || s->term == 0 || strlen(s->source) >= FSM_ENGINE_BYTES ||
+        strlen(s->target) >= FSM_ENGINE_BYTES)
+        return false;
+    *out = (struct fsm_seal){.epoch = s->epoch, .id = s->id, .index = s->index, .term = s->term};
+    memcpy(out->source, s->source, strlen(s->source));
+    memcpy(out->target, s->target, strlen(s->target));
+    return true;
+}
+
+/* Bounded (I11); false: it cannot be used. */
+static bool migration_of(const Hf__Entry__MigrationRecord *r, struct fsm_migration *out)
+{
+    bool sealed = r->state == HF__ENTRY__MIGRATION_STATE__MIGRATION_SEALED;
+    if (r->state > HF__ENTRY__MIGRATION_STATE__MIGRATION_SEALED || strlen(r->source) >= FSM_ENGINE_BYTES ||
+        strlen(r->target) >= FSM_ENGINE_BYTES || r->digest.len != (sealed ? DIGEST_BYTES : 0) ||
+        (sealed && (r->index == 0 || r->term == 0)))
+        return false;
+    *out = (struct fsm_migration){.state = (enum fsm_migration_state)r->state,
+                                  .id = r->id,
+                                  .epoch = r->epoch,
+                                  .configuration = r->configuration,
+                                  .index = r->index,
+                                  .term = r->term,
+                                  .aborted = r->aborted,
+                                  .aborted_epoch = r->aborted_epoch};
+    memcpy(out->source, r->source, strlen(r->source));
+    memcpy(out->target, r->target, strlen(r->target));
+    if (!sealed)
+        return r->left == NULL || seal_of(r->left, &out->seal);
+    memcpy(out->digest, r->digest.data, DIGEST_BYTES);
+    out->seal = meta_seal_of(out);
+    return true;
+}
+
 /* Bounded, and not empty: a key lies in it or does not (I11, I12). */
 static const Hf__Catalog__Range *range_of(struct slice packed, struct arena *arena)
 {
@@ -177,6 +227,22 @@ static int get_collected(struct store *store, get_fn *get, struct fsm_collected 
     return rc == HF_E_NOT_FOUND ? HF_OK : rc;
 }
 
+static int get_migration(struct store *store, get_fn *get, struct fsm_migration *out, struct buf *bytes,
+                         char where[256])
+{
+    struct arena arena = {0};
+    buf_clear(bytes);
+    int rc = get(store, slice_text(key_migration), bytes);
+    if (rc == HF_OK) {
+        const Hf__Entry__MigrationRecord *r =
+            pack_unpack(&hf__entry__migration_record__descriptor, buf_slice(bytes), &arena);
+        if (r == NULL || !migration_of(r, out))
+            rc = damaged(key_migration, where);
+    }
+    arena_deinit(&arena);
+    return rc == HF_E_NOT_FOUND ? HF_OK : rc;
+}
+
 /* Every other record is there once "applied" is: they came in its batch or an earlier one. */
 static int read_rest(struct store *store, get_fn *get, struct arena *members, struct arena *range,
                      struct fsm_info *info, struct buf *bytes, char where[256])
@@ -214,7 +280,9 @@ static int read_rest(struct store *store, get_fn *get, struct arena *members, st
         rc = get_number(store, get, key_cutover, &info->cutover, bytes, where);
     if (rc == HF_OK)
         rc = get_number(store, get, key_restart, &info->restart.t, bytes, where);
-    return rc != HF_OK ? rc : get_collected(store, get, &info->collected, bytes, where);
+    if (rc == HF_OK)
+        rc = get_collected(store, get, &info->collected, bytes, where);
+    return rc != HF_OK ? rc : get_migration(store, get, &info->migration, bytes, where);
 }
 
 static int load(struct store *store, get_fn *get, struct arena *members, struct arena *range, struct fsm_info *info,

@@ -19,6 +19,11 @@ struct slice meta_key_collect(void);
 /* That record, bounded; NULL: it cannot be used. */
 Hf__Entry__CollectRecord *meta_collect(struct slice packed, struct arena *arena);
 
+/* Key of the record of the group's migration, which apply writes. */
+struct slice meta_key_migration(void);
+/* Of one that is SEALED. */
+struct fsm_seal meta_seal_of(const struct fsm_migration *m);
+
 /* Unpacks a configuration and bounds every count and length (I11); NULL: it cannot be used. */
 Hf__Catalog__Members *meta_members(struct slice packed, struct arena *arena);
 

@@ -40,12 +40,13 @@ static bool take_number(const char **at, const char *key, bool hex, uint64_t max
     return true;
 }
 
-static bool take_engine(const char **at, char out[IDENTITY_ENGINE_BYTES])
+static bool take_engine(const char **at, const char *key, char out[IDENTITY_ENGINE_BYTES])
 {
     const char *text = *at;
-    if (strncmp(text, "engine ", 7) != 0)
+    size_t key_size = strlen(key);
+    if (strncmp(text, key, key_size) != 0 || text[key_size] != ' ')
         return false;
-    text += 7;
+    text += key_size + 1;
     size_t size = strcspn(text, "\n");
     if (size == 0 || size >= IDENTITY_ENGINE_BYTES || text[size] != '\n')
         return false;
@@ -68,6 +69,18 @@ static bool crc_holds(const char *text, size_t size)
     return memcmp(text + size - CRC_LINE_BYTES, line, CRC_LINE_BYTES) == 0;
 }
 
+static bool take_left(const char **at, struct identity_left *left)
+{
+    uint64_t epoch;
+    if (!take_engine(at, "left_engine", left->engine) || !take_number(at, "left_epoch", false, UINT32_MAX, &epoch) ||
+        !take_number(at, "left_migration", true, UINT64_MAX, &left->migration) ||
+        !take_number(at, "left_index", true, UINT64_MAX, &left->index) ||
+        !take_number(at, "left_term", true, UINT64_MAX, &left->term))
+        return false;
+    left->epoch = (uint32_t)epoch;
+    return epoch != 0 && left->engine[0] != '\0';
+}
+
 /* Lines that an identity may have or not: each stands alone and in this order. */
 static bool take_rest(const char **at, struct identity *id)
 {
@@ -79,8 +92,10 @@ static bool take_rest(const char **at, struct identity *id)
         id->heartbeat_ms = (uint32_t)heartbeat;
         id->election_ms = (uint32_t)election;
     }
-    return strncmp(*at, "recovering ", 11) != 0 ||
-           (take_number(at, "recovering", true, UINT64_MAX, &id->recovering) && id->recovering != 0);
+    if (strncmp(*at, "recovering ", 11) == 0 &&
+        (!take_number(at, "recovering", true, UINT64_MAX, &id->recovering) || id->recovering == 0))
+        return false;
+    return strncmp(*at, "left_engine ", 12) != 0 || take_left(at, &id->left);
 }
 
 static int decode(const char *text, size_t size, struct identity *out)
@@ -96,7 +111,7 @@ static int decode(const char *text, size_t size, struct identity *out)
     if (!take_number(&at, "cluster", true, UINT64_MAX, &id.cluster) ||
         !take_number(&at, "group", false, UINT32_MAX, &group) ||
         !take_number(&at, "replica", false, UINT32_MAX, &replica) ||
-        !take_number(&at, "incarnation", true, UINT64_MAX, &id.incarnation) || !take_engine(&at, id.engine) ||
+        !take_number(&at, "incarnation", true, UINT64_MAX, &id.incarnation) || !take_engine(&at, "engine", id.engine) ||
         !take_number(&at, "log_epoch", false, UINT32_MAX, &log_epoch) || !take_rest(&at, &id))
         return HF_E_CORRUPT;
     if (at != text + size - CRC_LINE_BYTES || group == 0 || replica == 0)
@@ -134,8 +149,9 @@ int identity_read(struct disk *disk, const char *dir, struct identity *out)
 
 int identity_write(struct disk *disk, const char *dir, const struct identity *id)
 {
-    char path[PATH_BYTES], text[512];
-    if (id->group == 0 || id->replica == 0 || id->format != IDENTITY_FORMAT || !engine_valid(id->engine))
+    char path[PATH_BYTES], text[768];
+    if (id->group == 0 || id->replica == 0 || id->format != IDENTITY_FORMAT || !engine_valid(id->engine) ||
+        !engine_valid(id->left.engine))
         return HF_E_INVALID;
     int rc = path_of(dir, path);
     if (rc != 0)
@@ -152,6 +168,11 @@ int identity_write(struct disk *disk, const char *dir, const struct identity *id
                                  id->heartbeat_ms, id->election_ms);
     if (id->recovering)
         size += (size_t)snprintf(text + size, room - size, "recovering %016" PRIx64 "\n", id->recovering);
+    if (id->left.epoch)
+        size += (size_t)snprintf(text + size, room - size,
+                                 "left_engine %s\nleft_epoch %" PRIu32 "\nleft_migration %016" PRIx64
+                                 "\nleft_index %016" PRIx64 "\nleft_term %016" PRIx64 "\n",
+                                 id->left.engine, id->left.epoch, id->left.migration, id->left.index, id->left.term);
     must(size < room);
     snprintf(text + size, CRC_LINE_BYTES + 1, "crc %08" PRIx32 "\n", crc32c(0, text, size));
     return disk_replace(disk, path, slice_make(text, size + CRC_LINE_BYTES));

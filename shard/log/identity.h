@@ -15,6 +15,14 @@
 #define IDENTITY_FORMAT 1
 #define IDENTITY_ENGINE_BYTES 16
 
+/* The log that was left by the last change of engine: who still is in it is told where it ended. */
+struct identity_left {
+    uint32_t epoch; /* 0: there never was one */
+    char engine[IDENTITY_ENGINE_BYTES];
+    uint64_t migration;   /* its id */
+    uint64_t index, term; /* of the seal */
+};
+
 struct identity {
     uint64_t cluster;     /* 0: a fresh directory, not a member of anything yet */
     uint32_t group;       /* shard number, from 1 */
@@ -27,6 +35,7 @@ struct identity {
     /* Random; the log was damaged and is being rebuilt: no vote may be given (I13); 0: whole. Odd: term and vote are lost as
      * well, or an earlier build drew it, which did not tell. */
     uint64_t recovering;
+    struct identity_left left;
 };
 
 /* HF_E_ABSENT: no identity. HF_E_CORRUPT: checksum or syntax. HF_E_FORMAT: a format this program does not know. */

@@ -14,6 +14,7 @@
 #include "shard/log/hardstate.h"
 #include "shard/log/recover.h"
 #include "shard/log/segments.h"
+#include "shard/log/stretch.h"
 #include "shard/log/tail.h"
 #include "shard/log/view.h"
 
@@ -82,7 +83,8 @@ int log_create(const struct log_config *config, uint64_t index, uint64_t term)
     if (rc != 0)
         return rc;
     hardstate_path(config->dir, path);
-    rc = hardstate_create(disk, path, (struct log_hard_state){.term = term, .commit = index});
+    uint64_t seen = term > config->term_floor ? term : config->term_floor;
+    rc = hardstate_create(disk, path, (struct log_hard_state){.term = seen, .commit = index});
     if (rc != 0)
         return rc;
     struct segments segments;
@@ -428,49 +430,6 @@ static int read_recent(struct log *log, uint64_t from, size_t count_max, size_t 
     return 0;
 }
 
-static int read_fail(struct log *log, int rc, const char *what, uint64_t segment, uint64_t offset)
-{
-    char name[SEGMENTS_NAME_BYTES];
-    segments_name(segment, name);
-    snprintf(log->where, sizeof log->where, "%s at offset %" PRIu64 ": %s (in %s)", name, offset, what,
-             log->segments.dir);
-    return rc;
-}
-
-static int read_damage(struct log *log, uint64_t segment, uint64_t offset)
-{
-    return read_fail(log, HF_E_CORRUPT, "bad frame", segment, offset);
-}
-
-/* Reads a stretch, checks its frames again (I11), and files entries [from, from + count) at out[index - from]. A later
- * record of an index stands: the earlier one was truncated. */
-static int read_stretch(struct log *log, const struct view_stretch *s, uint64_t from, uint64_t count,
-                        struct arena *arena, struct log_entry *out)
-{
-    must(s->bytes <= FRAME_BYTES_MAX);
-    uint8_t *data = arena_alloc(arena, (size_t)s->bytes);
-    int rc = segments_read(&log->segments, s->segment, s->offset, data, (size_t)s->bytes);
-    if (rc != 0)
-        return read_fail(log, rc, disk_error_text(rc), s->segment, s->offset);
-    for (uint64_t at = 0; at < s->bytes;) {
-        struct frame_header h;
-        struct frame_cursor cursor;
-        struct frame_item item;
-        if (s->bytes - at < FRAME_HEADER_BYTES ||
-            !frame_header_read(data + at, s->segment, s->offset + at, s->bytes - at, &h) ||
-            !frame_intact(data + at, &h, s->segment, s->offset + at))
-            return read_damage(log, s->segment, s->offset + at);
-        frame_open(&cursor, data + at, &h);
-        while ((rc = frame_next(&cursor, &item)) > 0)
-            if (item.type == FRAME_ENTRIES && item.entry.index >= from && item.entry.index - from < count)
-                out[item.entry.index - from] = item.entry;
-        if (rc != 0)
-            return read_damage(log, s->segment, s->offset + at);
-        at += h.length;
-    }
-    return 0;
-}
-
 static int read_old(struct log *log, uint64_t from, size_t count_max, size_t bytes_max, struct arena *arena,
                     struct log_entry **out, size_t *out_count)
 {
@@ -483,17 +442,14 @@ static int read_old(struct log *log, uint64_t from, size_t count_max, size_t byt
         bytes += s->bytes;
     }
     to = last < to ? last : to;
-    struct log_entry *entries = arena_zalloc(arena, (size_t)(to - from + 1) * sizeof *entries);
+    struct log_entry *entries = arena_alloc(arena, (size_t)(to - from + 1) * sizeof *entries);
     size_t count = 0, payload = 0;
     for (uint64_t i = from; i <= to; i = last + 1) {
         const struct view_stretch *s = view_find(&log->view, i, &last);
         last = last < to ? last : to;
-        int rc = read_stretch(log, s, i, last - i + 1, arena, entries + (i - from));
+        int rc = stretch_read(&log->segments, s, i, last - i + 1, arena, entries + (i - from), log->where);
         if (rc != 0)
             return rc;
-        for (uint64_t k = i; k <= last; k++)
-            if (entries[k - from].index != k)
-                return read_damage(log, s->segment, s->offset);
     }
     for (; count < to - from + 1; count++) {
         payload += entries[count].data.size;

@@ -38,6 +38,7 @@ struct log_config {
     const char *dir;        /* copied; must exist for log_open, is made by log_create */
     uint64_t segment_bytes; /* size of new segments; a larger frame gets a segment of its own size */
     uint64_t cache_bytes;   /* recent entries kept in memory, about */
+    uint64_t term_floor;    /* of log_create: its hard state begins with this term, if it is the higher one */
 };
 
 struct log_report { /* what opening found; for one printed line */
@@ -47,7 +48,7 @@ struct log_report { /* what opening found; for one printed line */
 
 struct log; /* opaque */
 
-/* Makes `config->dir` an empty log that begins after (index, term), with hard state {term, no vote, commit = index};
+/* Makes `config->dir` an empty log that begins after (index, term), with hard state {term or floor, no vote, commit = index};
  * durable on return. Any earlier content of the directory is removed first (a creation that did not finish).
  * HF_E_IO, HF_E_NO_SPACE. */
 HF_CHECKED int log_create(const struct log_config *config, uint64_t index, uint64_t term);

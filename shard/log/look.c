@@ -6,6 +6,7 @@
 #include "common/base/error.h"
 #include "shard/log/hardstate.h"
 #include "shard/log/recover.h"
+#include "shard/log/stretch.h"
 
 static int read_open(struct disk *d, const char *path, enum disk_open how, struct disk_file **out)
 {
@@ -53,7 +54,27 @@ static int refuse_names(struct disk *d, const char *one, const char *other)
     return HF_E_IO;
 }
 
-static void look_at_segments(struct segments *s, struct log_look *out)
+static int show(struct segments *s, const struct view *view, uint64_t from, log_look_fn *each, void *ctx,
+                char where[RECOVER_WHERE_BYTES])
+{
+    struct arena arena = {0};
+    int rc = HF_OK;
+    bool more = true;
+    for (uint64_t last, i = from > view->base ? from : view->base + 1; rc == HF_OK && more && i <= view->last;
+         i = last + 1) {
+        const struct view_stretch *v = view_find(view, i, &last);
+        must(v != NULL); /* all that was read is durable */
+        arena_reset(&arena);
+        struct log_entry *entries = arena_alloc(&arena, (size_t)(last - i + 1) * sizeof *entries);
+        rc = stretch_read(s, v, i, last - i + 1, &arena, entries, where);
+        for (uint64_t k = 0; rc == HF_OK && more && k <= last - i; k++)
+            more = each(ctx, &entries[k]);
+    }
+    arena_deinit(&arena);
+    return rc;
+}
+
+static void look_at_segments(struct segments *s, uint64_t from, log_look_fn *each, void *ctx, struct log_look *out)
 {
     struct recovery r = {0};
     out->code = segments_load(s);
@@ -71,10 +92,17 @@ static void look_at_segments(struct segments *s, struct log_look *out)
         out->base_term = r.base_term;
         out->last_term = view_last_term(&r.view);
     }
+    if (out->code == HF_OK && each)
+        out->code = show(s, &r.view, from, each, ctx, out->where);
     recover_deinit(&r);
 }
 
 void log_look(const char *dir, struct log_look *out)
+{
+    log_look_from(dir, 0, NULL, NULL, out);
+}
+
+void log_look_from(const char *dir, uint64_t from, log_look_fn *each, void *ctx, struct log_look *out)
 {
     struct disk_ops ops = *disk_posix()->ops;
     ops.open = read_open;
@@ -96,7 +124,7 @@ void log_look(const char *dir, struct log_look *out)
     hardstate_close(&hard);
     struct segments s;
     segments_init(&s, &disk, dir, 0);
-    look_at_segments(&s, out);
+    look_at_segments(&s, from, each, ctx, out);
     segments_deinit(&s);
     bool back = out->code == HF_OK && out->hard_code == HF_OK;
     if (back && (out->hard.term < out->last_term || out->hard.commit > out->last)) {

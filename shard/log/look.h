@@ -1,6 +1,6 @@
 /* look.h: what a log's directory says, without changing a byte of it: for who looks at a directory nobody runs.
  *
- * Position: `holdfast inspect`. What log_open would cut, rewrite or remove is only told. */
+ * Position: `holdfast inspect`, `holdfast-migrate`. What log_open would cut, rewrite or remove is only told. */
 #pragma once
 
 #include "shard/log/log.h"
@@ -17,3 +17,8 @@ struct log_look {
 };
 
 void log_look(const char *dir, struct log_look *out);
+
+/* As log_look; and if all is well, `each` sees the entries from `from` on, in order, until it returns false. The entry is borrowed for
+ * the call. */
+typedef bool log_look_fn(void *ctx, const struct log_entry *entry);
+void log_look_from(const char *dir, uint64_t from, log_look_fn *each, void *ctx, struct log_look *out);

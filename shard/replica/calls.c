@@ -16,7 +16,7 @@ static int may_serve(const struct replica *r)
 {
     if (r->status.role != ENGINE_LEADER || r->stopping || r->status.transferring)
         return HF_E_NOT_LEADER;
-    return r->was_serving ? HF_OK : HF_E_NOT_READY;
+    return r->was_serving && !cross_sealed(r) ? HF_OK : HF_E_NOT_READY;
 }
 
 /* Of a transaction that is prepared: it ends locks that others wait for. */
@@ -224,6 +224,11 @@ void replica_damaged(struct replica *r)
 struct check *replica_check(const struct replica *r)
 {
     return r->check;
+}
+
+const char *replica_engine(const struct replica *r)
+{
+    return r->ops->name;
 }
 
 struct fsm *replica_fsm(const struct replica *r)

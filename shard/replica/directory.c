@@ -13,6 +13,8 @@
 #include "common/sys/digest.h"
 #include "common/sys/failpoint.h"
 #include "proto/pack.h"
+#include "shard/replica/detect.h"
+#include "shard/replica/swap.h"
 
 void directory_path(const struct directory *d, const char *name, char out[DIRECTORY_PATH_BYTES])
 {
@@ -49,55 +51,16 @@ static void take_lock(const struct directory *d)
         refuse("cannot lock %s: %s; the directory must be writable", lock, strerror(errno));
 }
 
-static void foreign_name(void *ctx, const char *name)
-{
-    if (strcmp(name, "LOCK") != 0)
-        snprintf(ctx, 256, "%s", name);
-}
-
-/* A directory without identity may hold nothing else: it would be somebody's data. */
-static void must_be_empty(const struct directory *d)
-{
-    char found[256] = "";
-    if (d->config.disk->ops->list(d->config.disk, d->config.dir, foreign_name, found))
-        refuse("cannot list directory %s", d->config.dir);
-    if (found[0])
-        refuse("directory %s has no identity but holds \"%s\"; give an empty directory, or bring its identity back",
-               d->config.dir, found);
-}
-
 static void draw_identity(struct directory *d)
 {
-    must_be_empty(d);
     d->id = (struct identity){.group = d->config.group,
                               .replica = d->config.replica,
                               .incarnation = digest_random_u64(),
                               .format = IDENTITY_FORMAT};
-    snprintf(d->id.engine, sizeof d->id.engine, "%s", d->config.engine ? d->config.engine : "native");
+    snprintf(d->id.engine, sizeof d->id.engine, "%s", d->config.engine ? d->config.engine : ENGINE_DEFAULT);
     int rc = identity_write(d->config.disk, d->config.dir, &d->id);
     if (rc)
         refuse("cannot write identity in %s: %s; the directory must be writable", d->config.dir, error_text(rc));
-}
-
-static void check_identity(const struct directory *d)
-{
-    const struct identity *id = &d->id;
-    const struct directory_config *c = &d->config;
-    if (id->group != c->group)
-        refuse("directory %s belongs to shard %" PRIu32 ", not to shard %" PRIu32 "; start it with --shard %" PRIu32,
-               c->dir, id->group, c->group, id->group);
-    if (id->replica != c->replica)
-        refuse("directory %s belongs to replica %" PRIu32 ", not to replica %" PRIu32
-               "; start it with --replica %" PRIu32,
-               c->dir, id->replica, c->replica, id->replica);
-    if (c->cluster && id->cluster && id->cluster != c->cluster)
-        refuse("directory %s belongs to cluster %016" PRIx64 ", not to cluster %016" PRIx64 "; give the right --dir",
-               c->dir, id->cluster, c->cluster);
-    if (c->engine && strcmp(c->engine, id->engine) != 0)
-        refuse("directory %s is run by engine %s, not %s; leave --engine out: engines are changed by a migration",
-               c->dir, id->engine, c->engine);
-    if (!d->ops)
-        refuse("directory %s is run by engine %s, which this program does not have", c->dir, id->engine);
 }
 
 void directory_open(struct directory *d, const struct directory_config *config)
@@ -108,17 +71,31 @@ void directory_open(struct directory *d, const struct directory_config *config)
     take_lock(d);
     if (disk_sweep_temp(config->disk, config->dir))
         refuse("cannot sweep temporary files in %s; the directory must be writable", config->dir);
-    int rc = identity_read(config->disk, config->dir, &d->id);
-    if (rc == HF_E_ABSENT)
+    int rc = swap_finish(config->disk, config->dir);
+    if (rc)
+        refuse("a change of engine in %s that was under way can neither be finished nor undone: %s; %s", config->dir,
+               disk_error_text(rc), directory_advice(rc));
+    struct detect_facts facts = {.dir = config->dir,
+                                 .group = config->group,
+                                 .replica = config->replica,
+                                 .engine = config->engine,
+                                 .cluster = config->cluster};
+    char message[DETECT_MESSAGE_BYTES];
+    if (detect_look(config->disk, &facts))
+        refuse("cannot list directory %s; it must be readable", config->dir);
+    switch (detect_decide(&facts, message)) {
+    case DETECT_REFUSED:
+        refuse("%s", message);
+    case DETECT_NEW:
         draw_identity(d);
-    else if (rc == HF_E_FORMAT)
-        refuse("%s/identity has a format this program does not know (it knows %d); use a newer program", config->dir,
-               IDENTITY_FORMAT);
-    else if (rc)
-        refuse("%s/identity cannot be read: %s; bring the file back from this replica's backup", config->dir,
-               error_text(rc));
-    d->ops = engine_find(d->id.engine);
-    check_identity(d);
+        break;
+    case DETECT_FRESH:
+    case DETECT_MEMBER:
+        d->id = facts.id;
+        break;
+    }
+    d->ops = config->engines ? config->engines(d->id.engine) : engine_find(d->id.engine);
+    must(d->ops); /* I10: detect_decide refuses what this program does not have */
 }
 
 const Hf__Catalog__Member *directory_member(const Hf__Catalog__Members *members, uint32_t replica)

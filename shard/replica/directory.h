@@ -25,8 +25,9 @@ struct directory_config {
     const char *raft_listen;                     /* where the replica itself listens for the others */
     struct fsm_config fsm;                       /* dir is filled in */
     uint64_t segment_bytes;
-    bool force_restore;    /* --cold-start=restore */
-    uint32_t keep_streams; /* --snapshot-keep */
+    const struct engine_ops *(*engines)(const char *name); /* as engine_find, which it is where this is NULL */
+    bool force_restore;                                    /* --cold-start=restore */
+    uint32_t keep_streams;                                 /* --snapshot-keep */
 };
 
 struct directory {
@@ -79,6 +80,25 @@ const char *directory_advice(int rc);
 /* directory_open.c: finishes an install, reads the token, opens the state machine and looks at it. Changes nothing that is
  * only to be healed. d->fsm stays NULL where it cannot be used. Refuses (exit 6) trouble that may pass: disk, format. */
 void directory_open_fsm(struct directory *d);
+
+/* Of the machine that is open, into identity: a later start may have to do without it. HF_E_IO, HF_E_NO_SPACE. */
+HF_CHECKED int directory_note_times(struct directory *d);
+/* Everything but the calls. */
+void directory_fill_env(struct directory *d, struct engine_env *env);
+
+/* directory_epoch.c. Is the directory's log at its end: does the machine hold a seal behind it, its own, or that of a state which was just
+ * put in place (install_pending)? */
+bool directory_epoch_ends(const struct directory *d);
+/* It is, and the engine is not open: the directory goes over to the next epoch and its engine
+ * (swap.h), identity, token and machine. Durable on return. Refuses (exit 6) what stands in the way. */
+void directory_leave_epoch(struct directory *d);
+/* What an install has still to tell the log, if there is one, is void: the log was left, or the machine cannot be used. Durable on return. Refuses
+ * (exit 6) what stands in the way. */
+void directory_end_install(struct directory *d);
+/* A machine behind which this epoch's log begins, and which was not told so, because the process ended before, is told. */
+void directory_enter_epoch(struct directory *d);
+/* Opens the engine that directory_leave_epoch made, in the process that did. `env` brings the calls. */
+void directory_change_engine(struct directory *d, struct engine_env *env);
 
 /* Opens the engine, classifies the start (cold_start.h) and acts: skips, restores, rebuilds the log, or refuses. `env`
  * brings the calls; the rest is filled in here. Afterwards d->fsm is what the engine goes on from, or NULL: held. */

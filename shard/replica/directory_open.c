@@ -74,9 +74,15 @@ static void finish_install(struct directory *d)
     else if (rc)
         refuse("an install in %s that was under way can neither be finished nor undone: %s; %s", d->config.dir,
                disk_error_text(rc), directory_advice(rc));
-    if (rc == HF_OK && d->install_pending && !ours(d, d->install.cluster, d->install.group, d->install.log_epoch))
+    bool later = d->install.log_epoch > d->id.log_epoch; /* it was fetched from who went on in a later epoch */
+    bool left =
+        d->id.left.epoch != 0 && d->install.log_epoch == d->id.left.epoch; /* and the directory went over behind it */
+    uint32_t epoch = later || left ? d->id.log_epoch : d->install.log_epoch;
+    if (rc == HF_OK && d->install_pending && !ours(d, d->install.cluster, d->install.group, epoch))
         refuse("%s/INSTALL is of cluster %016" PRIx64 " shard %u log epoch %u; it was copied from elsewhere",
                d->config.dir, d->install.cluster, d->install.group, d->install.log_epoch);
+    if (rc == HF_OK && d->install_pending && left)
+        directory_end_install(d);
 }
 
 /* A pointer that cannot be read says nothing; the machine knows by itself where it stands (I4: not before it). */
@@ -98,8 +104,7 @@ static void read_token(struct directory *d)
 
 /* ---- the machine ---- */
 
-/* The machine knows the group's constants; a later start may have to do without it. */
-static int note_times(struct directory *d)
+int directory_note_times(struct directory *d)
 {
     const struct fsm_info *info = fsm_info(d->fsm);
     if (d->id.heartbeat_ms == info->heartbeat_ms && d->id.election_ms == info->election_ms)
@@ -131,11 +136,14 @@ static void look_at_fsm(struct directory *d)
     if (f->fsm_code != HF_OK)
         return;
     const struct fsm_info *info = fsm_info(d->fsm);
+    directory_enter_epoch(d);
     f->applied = info->applied.index;
     f->applied_term = info->applied.term;
+    while (directory_epoch_ends(d))
+        directory_leave_epoch(d);
     f->fsm_foreign = !ours(d, info->cluster, info->group, info->applied.epoch);
     if (!f->fsm_foreign) {
-        int rc = note_times(d);
+        int rc = directory_note_times(d);
         if (rc)
             refuse("cannot write identity in %s: %s; the directory must be writable", d->config.dir,
                    disk_error_text(rc));
@@ -186,21 +194,8 @@ const Hf__Catalog__Members *directory_members(const struct directory *d)
 
 /* ---- the engine ---- */
 
-static void fill_env(struct directory *d, struct engine_env *env)
-{
-    env->disk = d->config.disk;
-    env->dir = d->config.dir;
-    env->group = d->id.group;
-    env->replica = d->id.replica;
-    env->log_epoch = d->id.log_epoch;
-    env->segment_bytes = d->config.segment_bytes;
-    env->seed = digest_random_u64();
-    env->now_ns = clock_boot_ns();
-    env->found = &d->found;
-}
-
 /* Behind the machine that is open; without one it is held. */
-static int open_engine(struct directory *d, struct engine_env *env, char where[256])
+static void fill_state(const struct directory *d, struct engine_env *env)
 {
     const struct fsm_info *info = d->fsm ? fsm_info(d->fsm) : NULL;
     env->held = info == NULL || d->install_pending;
@@ -210,7 +205,26 @@ static int open_engine(struct directory *d, struct engine_env *env, char where[2
     env->recovering = d->id.recovering;
     env->heartbeat_ms = d->id.heartbeat_ms ? d->id.heartbeat_ms : HEARTBEAT_MS_GUESS;
     env->election_ms = d->id.election_ms ? d->id.election_ms : ELECTION_MS_GUESS;
+}
+
+void directory_fill_env(struct directory *d, struct engine_env *env)
+{
+    env->disk = d->config.disk;
+    env->dir = d->config.dir;
+    env->group = d->id.group;
+    env->replica = d->id.replica;
+    env->log_epoch = d->id.log_epoch;
+    env->segment_bytes = d->config.segment_bytes;
+    env->seed = digest_random_u64();
+    env->now_ns = clock_boot_ns();
+    fill_state(d, env);
+}
+
+static int open_engine(struct directory *d, struct engine_env *env, char where[256])
+{
+    fill_state(d, env);
     d->found = (struct engine_found){.snapshot = d->facts.snapshot};
+    env->found = &d->found;
     int rc = d->ops->open(env, &d->engine, where);
     env->found = NULL; /* it is d's, and only of opening */
     return rc;
@@ -248,7 +262,7 @@ int directory_follow_install(struct directory *d)
     const struct fsm_info *info = fsm_info(d->fsm);
     int rc = d->ops->install(d->engine, info->applied.index, info->applied.term, info->members);
     if (!rc)
-        rc = note_times(d);
+        rc = directory_note_times(d);
     if (!rc) {
         d->ops->set_times(d->engine, info->heartbeat_ms, info->election_ms);
         rc = write_token(d);
@@ -264,10 +278,7 @@ int directory_follow_install(struct directory *d)
 static void finish_pending(struct directory *d, struct engine_env *env)
 {
     if (!d->fsm) { /* what was put in place does not open: as any damaged machine */
-        d->install_pending = false;
-        int rc = install_done(d->config.disk, d->config.dir);
-        if (rc)
-            refuse("%s/INSTALL cannot be removed: %s; %s", d->config.dir, disk_error_text(rc), directory_advice(rc));
+        directory_end_install(d);
         return;
     }
     char where[256] = "";
@@ -303,7 +314,6 @@ static uint64_t log_term_at(struct directory *d, struct engine_env *env, uint64_
 {
     uint64_t snapshot = d->facts.snapshot;
     d->facts.snapshot = index;
-    env->found = &d->found;
     must_open(d, env);
     d->facts.snapshot = snapshot;
     d->ops->close(&d->engine);
@@ -454,18 +464,12 @@ static void act(struct directory *d, struct engine_env *env, const char *where)
 void directory_open_engine(struct directory *d, struct engine_env *env)
 {
     uint64_t from = clock_boot_ns();
-    bool present = false;
-    int rc = d->ops->detect(d->config.disk, d->config.dir, d->id.log_epoch, &present);
-    if (rc || !present)
-        refuse("%s has no files of engine %s, log epoch %u, which its identity names; bring them back or replace this "
-               "replica",
-               d->config.dir, d->id.engine, d->id.log_epoch);
-    fill_env(d, env);
+    directory_fill_env(d, env);
+    env->unused = planted_bug("directory.always_unused");
     if (d->install_pending)
         finish_pending(d, env);
     char where[256] = "";
-    env->found = &d->found;
-    rc = open_engine(d, env, where);
+    int rc = open_engine(d, env, where);
     if (rc && rc != HF_E_CORRUPT)
         refuse_log(d, rc, where);
     classify(d, rc);

@@ -2,6 +2,7 @@
 #include "shard/replica/gauges.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "common/base/error.h"
 #include "common/sys/clock.h"
@@ -33,6 +34,7 @@ enum {
     M_MARKERS,
     M_BYTES,
     M_FREE,
+    M_ARCHIVED,
     M_ROLE_CHANGES,
     M_LEADER_CHANGES,
     M_COUNT
@@ -74,6 +76,8 @@ static struct metric metrics[M_COUNT] = {
                  0},
     [M_FREE] = {"holdfast_disk_free_bytes", NULL, "What the file system of the replica's directory has left",
                 METRIC_GAUGE, 0},
+    [M_ARCHIVED] = {"holdfast_archive_bytes", NULL, "Files of logs that were left for another engine, under archive/",
+                    METRIC_GAUGE, 0},
     [M_ROLE_CHANGES] = {"holdfast_raft_role_changes_total", NULL, "Changes of role, term or known leader",
                         METRIC_COUNTER, 0},
     [M_LEADER_CHANGES] = {"holdfast_raft_leader_changes_total", NULL, "Times another leader became known",
@@ -171,6 +175,9 @@ void gauges_ready(const struct readiness *now, const struct engine_status *engin
 void gauges_room(const char *dir)
 {
     uint64_t bytes = 0;
+    char archive[4096];
     if (disk_room(dir, &bytes) == HF_OK)
         metric_set(&metrics[M_FREE], bytes);
+    if (snprintf(archive, sizeof archive, "%s/" ENGINE_ARCHIVE, dir) < (int)sizeof archive)
+        metric_set(&metrics[M_ARCHIVED], disk_tree_bytes(archive));
 }

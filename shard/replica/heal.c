@@ -39,6 +39,11 @@ struct heal {
     uint64_t needed_ns;    /* when the engine last spoke of need; 0: it does not */
     uint64_t needed_index; /* nothing before it helps */
     bool damaged;
+    struct {
+        uint32_t from, epoch; /* who told, and is in it; 0: nobody did */
+        uint32_t failed;      /* who could give nothing, and is asked again only if nobody else speaks; 0: nobody */
+        bool spoke;           /* that one, since */
+    } left;
     uint64_t retry_ns, pause_ns;
     struct {          /* what was staged and is not used goes, on a thread of its own: it may be much */
         bool running; /* and not joined yet; nothing is staged meanwhile */
@@ -137,45 +142,95 @@ static void again_later(struct heal *h, uint64_t now_ns)
         receiver_stop(&h->receiver);
         discard_begin(h);
     }
+    if (h->left.epoch && h->left.from == h->from) {
+        h->left.failed = h->from;
+        h->left.spoke = false;
+        h->left.from = 0;
+    }
     h->retry_ns = now_ns + h->pause_ns;
     h->pause_ns = h->pause_ns * 2 < PAUSE_NS_MAX ? h->pause_ns * 2 : PAUSE_NS_MAX;
 }
 
+static void forget_left(struct heal *h)
+{
+    h->left.from = h->left.epoch = h->left.failed = 0;
+}
+
+void heal_left(struct heal *h, uint32_t from, uint32_t epoch)
+{
+    if (h->left.epoch < epoch)
+        diag(DIAG_INFO,
+             "replica %" PRIu32 " is in log epoch %" PRIu32 " and this log does not hold where its own one ended: a "
+             "state of that epoch is needed",
+             from, epoch);
+    if (h->left.epoch >= epoch && from == h->left.failed && (h->left.from != 0 || !h->left.spoke)) {
+        h->left.spoke = true; /* it may have no state itself */
+        return;
+    }
+    if (h->left.epoch < epoch || !h->receiver) { /* any of them will do */
+        h->left.from = from;
+        h->left.epoch = epoch;
+    }
+}
+
+void heal_crossed(struct heal *h)
+{
+    if (h->receiver)
+        again_later(h, 0);
+    forget_left(h);
+    h->needed_ns = 0;
+    h->retry_ns = 0;
+    h->pause_ns = PAUSE_NS_MIN;
+}
+
 /* ---- fetching ---- */
+
+/* Nothing older helps. */
+static uint64_t least_index(const struct heal *h, const struct engine_status *s)
+{
+    const struct directory *d = h->config.directory;
+    uint64_t least = d->fsm ? applied_of(h) + 1 : s->first - 1; /* a log that begins behind it cannot follow */
+    if (h->left.epoch)                                          /* its epoch says that it is new enough */
+        return 1;
+    return h->needed_ns && h->needed_index > least ? h->needed_index : least;
+}
 
 static void begin(struct heal *h, const struct engine_status *s, uint64_t now_ns)
 {
     struct directory *d = h->config.directory;
-    if (s->leader == 0 || s->leader == d->id.replica)
+    uint32_t from = h->left.epoch ? h->left.from : s->leader;
+    if (from == 0 || from == d->id.replica)
         return;
-    if (h->from != s->leader) { /* whoever comes new has not failed yet */
-        h->from = s->leader;
+    if (h->from != from) { /* whoever comes new has not failed yet */
+        h->from = from;
         h->retry_ns = 0;
         h->pause_ns = PAUSE_NS_MIN;
     }
-    const char *endpoint = transport_snapshots(h->config.transport, s->leader);
+    const char *endpoint = transport_snapshots(h->config.transport, from);
     if (!endpoint || now_ns < h->retry_ns)
         return;
-    uint64_t least = d->fsm ? applied_of(h) + 1 : s->first - 1; /* a log that begins behind it cannot follow */
-    if (h->needed_ns && h->needed_index > least)
-        least = h->needed_index;
+    uint64_t least = least_index(h, s);
+    struct identity as = d->id; /* its log is the one that is asked for */
+    if (h->left.epoch && !planted_bug("heal.own_epoch"))
+        as.log_epoch = h->left.epoch;
     struct receiver_config config = {.net = h->config.net,
                                      .endpoint = endpoint,
                                      .disk = d->config.disk,
                                      .dir = d->config.dir,
-                                     .id = &d->id,
-                                     .from = s->leader,
+                                     .id = &as,
+                                     .from = from,
                                      .min_index = least,
                                      .timeout_ms = SILENT_MS};
     h->begun_ns = now_ns;
+    h->left.failed = 0;
     int rc = receiver_start(&config, &h->receiver);
     if (rc) {
         diag(DIAG_WARN, "cannot fetch a state from %s: %s; tried again", endpoint, error_text(rc));
         again_later(h, now_ns);
         return;
     }
-    diag(DIAG_INFO, "fetching a state from=%" PRIu32 " endpoint=%s least=%" PRIu64 " applied=%" PRIu64, s->leader,
-         endpoint, least, applied_of(h));
+    diag(DIAG_INFO, "fetching a state from=%" PRIu32 " endpoint=%s least=%" PRIu64 " applied=%" PRIu64, from, endpoint,
+         least, applied_of(h));
 }
 
 /* ---- putting in place ---- */
@@ -184,7 +239,11 @@ static void begin(struct heal *h, const struct engine_status *s, uint64_t now_ns
 static const char *useless(const struct heal *h, const struct engine_status *s, const struct token *t)
 {
     const struct directory *d = h->config.directory;
-    if (t->cluster != d->id.cluster || t->group != d->id.group || t->log_epoch != d->id.log_epoch)
+    if (t->cluster != d->id.cluster || t->group != d->id.group)
+        return "it is of another group";
+    if (t->log_epoch > d->id.log_epoch && t->log_epoch == h->left.epoch)
+        return NULL; /* it covers all that is committed in this one, whoever leads it */
+    if (t->log_epoch != d->id.log_epoch)
         return "it is of another log";
     if (s->role == ENGINE_LEADER)
         return "this replica leads";
@@ -209,7 +268,12 @@ static void exchange(struct heal *h, const struct install_record *record)
         fatal("the state of index=%" PRIu64 " that was put in place cannot be opened: %s: %s", record->index,
               error_text(rc), where);
     crash_point("install.before_log");
-    rc = directory_follow_install(d);
+    if (record->log_epoch != d->id.log_epoch) {
+        d->install_pending = true;
+        h->config.cross(h->config.ctx);
+    } else {
+        rc = directory_follow_install(d);
+    }
     if (rc)
         fatal("the log cannot follow the state of index=%" PRIu64 ": %s %s; start again", record->index, error_text(rc),
               d->ops->where(d->engine));
@@ -251,6 +315,7 @@ static void finish(struct heal *h, const struct engine_status *s, uint64_t now_n
          " ms=%" PRIu64,
          record.index, record.term, h->from, before, bytes, (uint64_t)(took / CLOCK_NS_PER_MS));
     h->needed_ns = 0;
+    forget_left(h);
     h->damaged = false;
     h->failed[0] = 0;
     h->retry_ns = 0;
@@ -261,7 +326,8 @@ static void follow(struct heal *h, const struct engine_status *s, uint64_t now_n
 {
     switch (receiver_state(h->receiver)) {
     case RECEIVER_RUNNING:
-        if (s->leader == 0 || s->leader == h->from || now_ns < receiver_progress_ns(h->receiver) + LEFT_NS)
+        if (h->left.epoch || s->leader == 0 || s->leader == h->from ||
+            now_ns < receiver_progress_ns(h->receiver) + LEFT_NS)
             return;
         diag(DIAG_INFO, "from=%" PRIu32 " nothing comes any more, %" PRIu32 " leads: it is asked instead", h->from,
              s->leader);
@@ -283,7 +349,7 @@ static void follow(struct heal *h, const struct engine_status *s, uint64_t now_n
 
 bool heal_running(const struct heal *h)
 {
-    return h->receiver || h->needed_ns || h->damaged || !h->config.directory->fsm;
+    return h->receiver || h->needed_ns || h->damaged || h->left.epoch || !h->config.directory->fsm;
 }
 
 const char *heal_trouble(struct heal *h)

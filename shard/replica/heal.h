@@ -2,6 +2,7 @@
  *
  * Position: the replica tells it of the engine's need and asks once a turn; receiver.h fetches, install.h exchanges.
  * States:   idle → fetching [there is need, a leader, and it said where its state is] → idle [put in place, dropped, failed]
+ *           A replica whose group went on in a later epoch asks who told it so.
  * Invariants: one stream at a time; a failed one is tried again after a pause that doubles; never backwards: what does not
  *           come behind the machine that is there is dropped. What is dropped, or fails, leaves nothing on disk.
  * Thread:   loop thread. */
@@ -21,6 +22,8 @@ struct heal_config {
     void *ctx;
     void (*closing)(void *ctx);
     void (*opened)(void *ctx);
+    /* The machine is one of a later epoch, or sealed in it: the directory goes over and opens another engine. */
+    void (*cross)(void *ctx);
 };
 
 struct heal *heal_new(const struct heal_config *config);
@@ -28,6 +31,11 @@ void heal_free(struct heal **h); /* a stream that is under way is given up */
 
 /* As engine_env.snapshot_needed. */
 void heal_needed(struct heal *h, uint32_t from, uint64_t index, uint64_t term, uint64_t now_ns);
+/* The group went on in `epoch` without this replica, whose log lacks what it needs to follow: the state of `from`, which is there, is
+ * taken, whoever leads here. Repeated while that is so. */
+void heal_left(struct heal *h, uint32_t from, uint32_t epoch);
+/* This replica is in another epoch now: what was needed of the old one is not any more. */
+void heal_crossed(struct heal *h);
 /* The machine that is there gave damaged data: it is replaced by any that is further on. */
 void heal_damaged(struct heal *h);
 /* Between turns. */

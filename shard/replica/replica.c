@@ -76,8 +76,13 @@ static int apply_run(struct replica *r, const struct log_entry *entries, size_t 
     return HF_OK;
 }
 
-/* A consistency check ends its run, so that the state is looked at as of it; a step of collection is one of its own. A run that was applied before one that could
- * not be is not applied again. */
+/* A consistency check ends its run, so that the state is looked at as of it, and so does a step of a migration, behind which nothing
+ * may be applied; a step of collection is one of its own. A run that was applied before one that could not be is not applied again. */
+static bool ends_run(const struct log_entry *entry)
+{
+    return fsm_is_check(entry) || fsm_is_collect(entry) || fsm_is_migrate(entry);
+}
+
 static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
 {
     struct replica *r = ctx;
@@ -89,8 +94,9 @@ static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
         done++;
     while (done < count) {
         size_t run = 1;
-        while (done + run < count && !fsm_is_check(&entries[done + run - 1]) && !fsm_is_collect(&entries[done]) &&
-               !fsm_is_collect(&entries[done + run]))
+        if (fsm_sealed(fsm_info(r->fsm)) && !planted_bug("cross.applies_on"))
+            return HF_E_NOT_READY; /* this log is at its end, whatever it holds behind the seal */
+        while (done + run < count && !ends_run(&entries[done + run - 1]) && !fsm_is_collect(&entries[done + run]))
             run++;
         int rc = apply_run(r, entries + done, run);
         if (rc)
@@ -127,6 +133,16 @@ static int on_recovered(void *ctx)
 
 static const char *const role_names[] = {"follower", "candidate", "leader", "learner"};
 
+void replica_end_lead(struct replica *r)
+{
+    r->led_term = 0;
+    r->was_serving = false;
+    leader_clock_end(&r->clock);
+    collector_end(&r->collector);
+    writes_abandon(&r->writes); /* I9: the next leader may still commit what was proposed */
+    reads_abandon(&r->reads, HF_E_NOT_LEADER);
+}
+
 static void on_changed(void *ctx)
 {
     struct replica *r = ctx;
@@ -134,14 +150,8 @@ static void on_changed(void *ctx)
     r->status = r->ops->status(r->engine);
     gauges_changed(&was, &r->status);
     bool leads = r->status.role == ENGINE_LEADER;
-    if (r->led_term &&
-        !(leads && r->status.term == r->led_term)) { /* I9: the next leader may still commit what was proposed */
-        r->was_serving = false;
-        leader_clock_end(&r->clock);
-        collector_end(&r->collector);
-        writes_abandon(&r->writes);
-        reads_abandon(&r->reads, HF_E_NOT_LEADER);
-    }
+    if (r->led_term && !(leads && r->status.term == r->led_term))
+        replica_end_lead(r);
     r->led_term = leads ? r->status.term : 0;
     if (was.role != r->status.role || was.term != r->status.term || was.leader != r->status.leader)
         diag(DIAG_INFO, "role=%s term=%" PRIu64 " leader=%" PRIu32 " commit=%" PRIu64 " last=%" PRIu64,
@@ -175,6 +185,14 @@ static void on_machine_opened(void *ctx)
     publish_resume(r->publish, info->applied.index);
 }
 
+/* A state of a later epoch was put in place: nobody looks at a machine until it is opened. */
+static void on_cross(void *ctx)
+{
+    struct replica *r = ctx;
+    r->fsm = r->config.directory->fsm;
+    cross_engine(r);
+}
+
 static void open_snapshots(struct replica *r)
 {
     const struct replica_config *c = &r->config;
@@ -187,9 +205,21 @@ static void open_snapshots(struct replica *r)
                                       .rate = c->snapshot_rate,
                                       .ctx = r,
                                       .closing = on_machine_closing,
-                                      .opened = on_machine_opened};
+                                      .opened = on_machine_opened,
+                                      .cross = on_cross};
     if (c->snapshot_listen)
         r->snapshots = snapshots_open(&config);
+}
+
+struct engine_env replica_env(struct replica *r)
+{
+    return (struct engine_env){.ctx = r,
+                               .send = on_send,
+                               .apply = on_apply,
+                               .barrier_ready = on_barrier_ready,
+                               .changed = on_changed,
+                               .snapshot_needed = on_snapshot_needed,
+                               .recovered = on_recovered};
 }
 
 struct replica *replica_open(const struct replica_config *config)
@@ -211,13 +241,7 @@ struct replica *replica_open(const struct replica_config *config)
     r->space = space_new();
     writes_init(&r->writes, config->front.write_done, config->front.ctx);
     reads_init(&r->reads, &config->front.reads);
-    struct engine_env env = {.ctx = r,
-                             .send = on_send,
-                             .apply = on_apply,
-                             .barrier_ready = on_barrier_ready,
-                             .changed = on_changed,
-                             .snapshot_needed = on_snapshot_needed,
-                             .recovered = on_recovered};
+    struct engine_env env = replica_env(r);
     directory_open_engine(d, &env);
     r->engine = d->engine;
     r->fsm = d->fsm;
@@ -227,6 +251,7 @@ struct replica *replica_open(const struct replica_config *config)
     transport_follows(r->transport, r->status.leader, r->status.term);
     transport_members(r->transport, r->ops->members(r->engine));
     gauges_register();
+    cross_metrics(r);
     diag(DIAG_INFO,
          "open engine=%s log_epoch=%" PRIu32 " applied=%" PRIu64 " first=%" PRIu64 " last=%" PRIu64 " commit=%" PRIu64,
          r->ops->name, d->id.log_epoch, applied_of(r), r->status.first, r->status.last, r->status.commit);
@@ -296,6 +321,10 @@ static void collect(struct replica *r, bool more)
             continue;
         if (rc)
             break;
+        if (e->body_case == HF__RAFT__ENVELOPE__BODY_SEALED) {
+            cross_told(r, e);
+            continue;
+        }
         note_leader(r, e);
         r->ops->receive(r->engine, e->from, e->raft);
     }
@@ -420,15 +449,16 @@ static void propose_collection(struct replica *r, uint64_t now)
 
 static void reply(struct replica *r)
 {
-    if (r->was_serving)
+    bool leads = r->was_serving && !cross_sealed(r);
+    if (leads && (!r->writes.sealing || planted_bug("cross.reads_go_on")))
         reads_serve(&r->reads, r->ops, r->engine, fsm_info(r->fsm)->applied.index, r->held_apply);
     uint64_t now = clock_boot_ns();
-    if (r->was_serving)
+    if (leads)
         propose_collection(r, now);
     if (now < r->housekeeping_ns)
         return;
     r->housekeeping_ns = now + HOUSEKEEPING_NS;
-    if (r->was_serving && leader_clock_give_up(&r->clock, fsm_info(r->fsm), now))
+    if (leads && leader_clock_give_up(&r->clock, fsm_info(r->fsm), now))
         propose_mark(r);
     hand_over_when_useless(r, now);
     /* A leader that lost its quorum steps down by itself. */
@@ -465,14 +495,15 @@ static bool turn(struct replica *r, bool more)
 {
     arena_reset(&r->arena);
     gauges_count(GAUGES_TURN);
-    collect(r, more);              /* messages of peers, requests of clients, the clock                 */
-    step(r);                       /* proposals and messages become decisions of the engine             */
-    r->ops->send_early(r->engine); /* appends to followers may leave before our own disk                */
-    persist(r);                    /* hard state + entries: one write, one sync                         */
-    r->ops->send_late(r->engine);  /* votes and acknowledgements promise durability, so only now (I7)   */
-    more = apply(r);               /* committed and durable entries → state machine, in one batch (I1)  */
-    reply(r);                      /* answers whose index is applied; a lease is checked once more      */
-    snapshots(r);                  /* durably applied → pointer → the log may be cut (I4); fetched → in place */
+    collect(r, more);               /* messages of peers, requests of clients, the clock                 */
+    step(r);                        /* proposals and messages become decisions of the engine             */
+    r->ops->send_early(r->engine);  /* appends to followers may leave before our own disk                */
+    persist(r);                     /* hard state + entries: one write, one sync                         */
+    r->ops->send_late(r->engine);   /* votes and acknowledgements promise durability, so only now (I7)   */
+    more = apply(r);                /* committed and durable entries → state machine, in one batch (I1)  */
+    reply(r);                       /* answers whose index is applied; a lease is checked once more      */
+    snapshots(r);                   /* durably applied → pointer → the log may be cut (I4); fetched → in place */
+    cross_turn(r, clock_boot_ns()); /* sealed → another engine, the next epoch                           */
     return more;
 }
 

@@ -95,4 +95,5 @@ int replica_transfer(struct replica *r, uint32_t to);
 void replica_damaged(struct replica *r);
 struct check *replica_check(const struct replica *r);
 struct fsm *replica_fsm(const struct replica *r);
+const char *replica_engine(const struct replica *r); /* static */
 const Hf__Catalog__Members *replica_members(const struct replica *r);

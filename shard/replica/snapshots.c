@@ -33,6 +33,12 @@ static void on_opened(void *ctx)
     sender_serve(s->sender, s->config.directory->fsm);
 }
 
+static void on_cross(void *ctx)
+{
+    struct snapshots *s = ctx;
+    s->config.cross(s->config.ctx);
+}
+
 struct snapshots *snapshots_open(const struct snapshots_config *config)
 {
     struct snapshots *s = calloc(1, sizeof *s);
@@ -59,7 +65,8 @@ struct snapshots *snapshots_open(const struct snapshots_config *config)
                                .transport = config->transport,
                                .ctx = s,
                                .closing = on_closing,
-                               .opened = on_opened};
+                               .opened = on_opened,
+                               .cross = on_cross};
     s->heal = heal_new(&heal);
     return s;
 }
@@ -103,6 +110,20 @@ void snapshots_needed(struct snapshots *s, uint32_t from, uint64_t index, uint64
 {
     if (s)
         heal_needed(s->heal, from, index, term, clock_boot_ns());
+}
+
+void snapshots_left(struct snapshots *s, uint32_t from, uint32_t epoch)
+{
+    if (s)
+        heal_left(s->heal, from, epoch);
+}
+
+void snapshots_crossed(struct snapshots *s)
+{
+    if (!s)
+        return;
+    sender_cross(s->sender, s->config.directory->id.log_epoch);
+    heal_crossed(s->heal);
 }
 
 bool snapshots_damaged(struct snapshots *s)

@@ -17,9 +17,10 @@ struct snapshots_config {
     struct publish *publish;
     const char *listen, *endpoint; /* where the state is served, and as others reach it; NULL: as bound */
     uint64_t rate;                 /* bytes a second; 0: no limit */
-    void *ctx;                     /* of these two, as in heal.h */
+    void *ctx;                     /* of these three, as in heal.h */
     void (*closing)(void *ctx);
     void (*opened)(void *ctx);
+    void (*cross)(void *ctx);
 };
 
 /* Refuses (exit 6) when the endpoint cannot be had. */
@@ -30,6 +31,9 @@ void snapshots_turn(struct snapshots *s, uint64_t now_ns);
 
 /* As in heal.h; NULL: nothing is ever fetched. */
 void snapshots_needed(struct snapshots *s, uint32_t from, uint64_t index, uint64_t term);
+void snapshots_left(struct snapshots *s, uint32_t from, uint32_t epoch);
+/* The directory is in another epoch, with another log. */
+void snapshots_crossed(struct snapshots *s);
 bool snapshots_damaged(struct snapshots *s); /* false: nobody to take another state from */
 /* The machine waits to be replaced at the next start: nobody else is given it. */
 void snapshots_distrusted(struct snapshots *s);

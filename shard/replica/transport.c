@@ -7,6 +7,7 @@
 #include "common/base/error.h"
 #include "common/base/limits.h"
 #include "common/sys/diag.h"
+#include "common/sys/failpoint.h"
 #include "common/sys/metrics.h"
 #include "proto/pack.h"
 
@@ -27,6 +28,7 @@ enum {
     M_ENGINE,
     M_STRANGER,
     M_INCARNATION,
+    M_SEALED,
     M_COUNT
 };
 
@@ -47,12 +49,15 @@ static struct metric metrics[M_COUNT] = {
     [M_ENGINE] = DROPPED("engine"),
     [M_STRANGER] = DROPPED("stranger"),
     [M_INCARNATION] = DROPPED("incarnation"),
+    [M_SEALED] = {"holdfast_raft_sealed_sent_total", NULL,
+                  "Peers told that the log they speak of was left for another engine", METRIC_COUNTER, 0},
 };
 
 struct member { /* who may speak to us, whether we can reach it or not */
     uint32_t replica;
     uint64_t incarnation;
     char *snapshots; /* owned; where it serves its state, as it last said. NULL: it did not */
+    bool mute;       /* it has no address */
 };
 
 struct peer {
@@ -192,12 +197,17 @@ static void members_replace(struct transport *t, const Hf__Catalog__Members *mem
     t->member_count = members->n_members;
     for (size_t i = 0; i < members->n_members; i++) {
         const Hf__Catalog__Member *m = members->members[i];
-        t->members[i] = (struct member){m->replica, m->incarnation, NULL};
+        bool mute = m->replica != t->id.replica && !m->raft_endpoint[0], said = false;
+        t->members[i] = (struct member){m->replica, m->incarnation, NULL, mute};
         for (size_t k = 0; k < count; k++)
             if (was[k].replica == m->replica && was[k].incarnation == m->incarnation) {
                 t->members[i].snapshots = was[k].snapshots;
                 was[k].snapshots = NULL;
+                said = was[k].mute;
             }
+        if (mute && !said)
+            diag(DIAG_WARN, "replica %u/%u has no raft address: it stays a member, but nothing is sent to it",
+                 t->id.group, m->replica);
     }
     for (size_t k = 0; k < count; k++)
         free(was[k].snapshots);
@@ -222,10 +232,33 @@ void transport_members(struct transport *t, const Hf__Catalog__Members *members)
     }
 }
 
-/* Only whom a follower may fetch from: a leader, with what is sent at its own pace. */
+/* Only whom a replica may fetch from: a leader, with what is sent at its own pace, or who went on in a later epoch (no message). */
 static bool tells_snapshots(const Hf__Raft__Raft *m)
 {
-    return m->kind == HF__RAFT__KIND__SNAPSHOT || (m->kind == HF__RAFT__KIND__APPEND && m->n_entries == 0);
+    return m == NULL || m->kind == HF__RAFT__KIND__SNAPSHOT || (m->kind == HF__RAFT__KIND__APPEND && m->n_entries == 0);
+}
+
+static Hf__Raft__Envelope envelope_to(struct transport *t, const struct peer *p)
+{
+    Hf__Raft__Envelope e = HF__RAFT__ENVELOPE__INIT;
+    e.version = PROTOCOL_VERSION;
+    e.cluster = t->id.cluster;
+    e.group = t->id.group;
+    e.log_epoch = t->id.log_epoch;
+    e.engine = t->id.engine;
+    e.from = t->id.replica;
+    e.from_incarnation = t->id.incarnation;
+    e.to = p->replica;
+    e.to_incarnation = p->incarnation;
+    return e;
+}
+
+static void envelope_send(struct transport *t, const struct peer *p, const Hf__Raft__Envelope *e, int counter)
+{
+    buf_clear(&t->packed);
+    pack_append(&e->base, &t->packed);
+    int rc = net_send(p->socket, buf_slice(&t->packed));
+    metric_add(&metrics[rc ? M_UNDELIVERED : counter], 1);
 }
 
 void transport_send(struct transport *t, uint32_t to, const Hf__Raft__Raft *m, uint64_t commit)
@@ -235,16 +268,7 @@ void transport_send(struct transport *t, uint32_t to, const Hf__Raft__Raft *m, u
         metric_add(&metrics[M_UNDELIVERED], 1);
         return;
     }
-    Hf__Raft__Envelope e = HF__RAFT__ENVELOPE__INIT;
-    e.version = PROTOCOL_VERSION;
-    e.cluster = t->id.cluster;
-    e.group = t->id.group;
-    e.log_epoch = t->id.log_epoch;
-    e.engine = t->id.engine;
-    e.from = t->id.replica;
-    e.from_incarnation = t->id.incarnation;
-    e.to = to;
-    e.to_incarnation = p->incarnation;
+    Hf__Raft__Envelope e = envelope_to(t, p);
     e.commit = commit;
     if (p->unanswered < UNANSWERED)
         p->unanswered++;
@@ -254,10 +278,7 @@ void transport_send(struct transport *t, uint32_t to, const Hf__Raft__Raft *m, u
         e.snapshot_endpoint = t->snapshots;
     e.body_case = HF__RAFT__ENVELOPE__BODY_RAFT;
     e.raft = (Hf__Raft__Raft *)(uintptr_t)m; /* packing only reads */
-    buf_clear(&t->packed);
-    pack_append(&e.base, &t->packed);
-    int rc = net_send(p->socket, buf_slice(&t->packed));
-    metric_add(&metrics[rc ? M_UNDELIVERED : M_SENT], 1);
+    envelope_send(t, p, &e, M_SENT);
 }
 
 static size_t member_at(const struct transport *t, uint32_t replica) /* member_count: it is none */
@@ -277,7 +298,8 @@ static const struct member *member_find(const struct transport *t, uint32_t repl
 /* Where the sender of a message says that it serves its state. A text that cannot be an endpoint (I11) is as none. */
 static void note_snapshots(struct transport *t, const Hf__Raft__Envelope *e)
 {
-    if (!e->snapshot_endpoint[0] || strlen(e->snapshot_endpoint) > LIMIT_TEXT_BYTES || !tells_snapshots(e->raft))
+    if (!e->snapshot_endpoint[0] || strlen(e->snapshot_endpoint) > LIMIT_TEXT_BYTES ||
+        !tells_snapshots(e->body_case == HF__RAFT__ENVELOPE__BODY_RAFT ? e->raft : NULL))
         return;
     size_t i = member_at(t, e->from);
     struct member *m = i < t->member_count ? &t->members[i] : &t->guest_said;
@@ -342,21 +364,77 @@ static void welcome(struct transport *t, const Hf__Raft__Envelope *e)
              e->from_endpoint);
 }
 
+/* A member that went on, to our epoch or a later one, says where the log before its own ended. */
+static bool tells_an_end(const struct transport *t, const Hf__Raft__Envelope *e)
+{
+    return e->log_epoch >= t->id.log_epoch && e->sealed->epoch != 0 && e->sealed->epoch + 1 == e->log_epoch &&
+           e->sealed->index != 0 && e->sealed->term != 0;
+}
+
+static void send_sealed(struct transport *t, const struct peer *p, const struct identity_left *left)
+{
+    Hf__Raft__Sealed sealed = HF__RAFT__SEALED__INIT;
+    sealed.epoch = left->epoch;
+    sealed.migration = left->migration;
+    sealed.index = left->index;
+    sealed.term = left->term;
+    Hf__Raft__Envelope answer = envelope_to(t, p);
+    if (left->epoch != 0)
+        answer.log_epoch = left->epoch + 1;
+    answer.body_case = HF__RAFT__ENVELOPE__BODY_SEALED;
+    answer.sealed = &sealed;
+    if (t->snapshots)
+        answer.snapshot_endpoint = t->snapshots;
+    envelope_send(t, p, &answer, M_SEALED);
+}
+
+/* Of another epoch. An earlier one's log was left: whoever still speaks of it is told where it ended. A later one: we are to be told,
+ * and ask by naming no end. */
+static void meet_epoch(struct transport *t, const Hf__Raft__Envelope *e)
+{
+    static const struct identity_left unknown;
+    const struct member *from = member_find(t, e->from);
+    const struct peer *p = peer_find(t, e->from);
+    bool sealed = e->body_case == HF__RAFT__ENVELOPE__BODY_SEALED;
+    if (!p || !from || from->incarnation != e->from_incarnation)
+        return;
+    if (e->log_epoch < t->id.log_epoch && t->id.left.epoch && !planted_bug("transport.no_sealed") &&
+        (!sealed || e->sealed->index == 0))
+        send_sealed(t, p, &t->id.left);
+    else if (e->log_epoch > t->id.log_epoch && !sealed)
+        send_sealed(t, p, &unknown);
+}
+
+void transport_tell_end(struct transport *t, const struct identity_left *left)
+{
+    for (size_t i = 0; i < t->peer_count; i++)
+        send_sealed(t, &t->peers[i], left);
+}
+
+void transport_cross(struct transport *t, const struct identity *id)
+{
+    must(id->left.epoch != 0 && id->log_epoch > t->id.log_epoch);
+    t->id = *id;
+    t->leader = 0;
+    transport_tell_end(t, &t->id.left);
+}
+
 /* Which counter a message falls to; M_RECEIVED when it is for us. */
 static int judge(struct transport *t, const Hf__Raft__Envelope *e)
 {
-    if (e->version != PROTOCOL_VERSION || e->body_case != HF__RAFT__ENVELOPE__BODY_RAFT || !e->raft)
+    bool sealed = e->body_case == HF__RAFT__ENVELOPE__BODY_SEALED && e->sealed;
+    if (e->version != PROTOCOL_VERSION || !(sealed || (e->body_case == HF__RAFT__ENVELOPE__BODY_RAFT && e->raft)))
         return M_MALFORMED;
     if (e->cluster != t->id.cluster)
         return M_CLUSTER;
     if (e->group != t->id.group || e->to != t->id.replica || e->from == t->id.replica)
         return M_GROUP;
-    if (e->log_epoch != t->id.log_epoch)
+    if (sealed ? !tells_an_end(t, e) : e->log_epoch != t->id.log_epoch)
         return M_EPOCH;
-    if (strcmp(e->engine, t->id.engine) != 0)
+    if (!sealed && strcmp(e->engine, t->id.engine) != 0)
         return M_ENGINE;
     const struct member *from = member_find(t, e->from);
-    if (!from && !may_be_member(t, e))
+    if (!from && (sealed || !may_be_member(t, e)))
         return M_STRANGER;
     bool mistaken = e->to_incarnation && e->to_incarnation != t->id.incarnation;
     if (mistaken || (from && from->incarnation != e->from_incarnation))
@@ -383,6 +461,8 @@ int transport_receive(struct transport *t, const Hf__Raft__Envelope **out)
                 welcome(t, e);
                 note_snapshots(t, e);
             }
+            if (verdict == M_EPOCH)
+                meet_epoch(t, e);
         }
     }
     metric_add(&metrics[verdict], 1);

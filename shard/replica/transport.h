@@ -33,7 +33,13 @@ const char *transport_snapshots(const struct transport *t, uint32_t replica);
 /* Sends or drops. `commit` is the sender's commit index. */
 void transport_send(struct transport *t, uint32_t to, const Hf__Raft__Raft *m, uint64_t commit);
 
-/* The next message, borrowed until the next call. HF_E_AGAIN: none waits. HF_E_PROTOCOL: one was dropped and counted because
+/* The end of the log is applied here: the others are told, who may go over at the same time. */
+void transport_tell_end(struct transport *t, const struct identity_left *left);
+/* The group went on in the next epoch, and so did this replica: `id` says from where. The others are told. */
+void transport_cross(struct transport *t, const struct identity *id);
+
+/* The next message, borrowed until the next call: an engine's, or `sealed`: a member that went on says where the log before its own ended,
+ * which is ours, or one after it; or, of our own epoch, that it has arrived, too. Who speaks of a log that was left is told so here. HF_E_AGAIN: none waits. HF_E_PROTOCOL: one was dropped and counted because
  * it does not match cluster, group, log epoch, engine or incarnation, or its sender is no member and may not be one (I11); more may wait. */
 HF_CHECKED int transport_receive(struct transport *t, const Hf__Raft__Envelope **out);
 

@@ -17,6 +17,7 @@
 #define OPCODE_LEASE 0x02
 #define OPCODE_CHECK FSM_OPCODE_CHECK
 #define OPCODE_SESSION 0x13
+#define OPCODE_MIGRATE FSM_OPCODE_MIGRATE
 
 enum { M_ENTRIES, M_COMMANDS, M_PENDING, M_COMMITTED, M_FAILED, M_COUNT };
 static struct metric metrics[M_COUNT] = {
@@ -138,6 +139,10 @@ static void pack_payload(struct writes *w, struct replica_write **run, size_t co
         first->session.timestamp = stamp->observed.t;
         pack_append(&first->session.base, &w->payload);
         break;
+    case WRITE_MIGRATE:
+        *opcode = OPCODE_MIGRATE;
+        pack_append(&first->migrate.base, &w->payload);
+        break;
     case WRITE_CHECK: {
         *opcode = OPCODE_CHECK;
         Hf__Entry__CheckEntry check = HF__ENTRY__CHECK_ENTRY__INIT;
@@ -146,6 +151,14 @@ static void pack_payload(struct writes *w, struct replica_write **run, size_t co
         break;
     }
     }
+}
+
+/* The payload; nothing behind a seal that may take effect. */
+static int propose(struct writes *w, const struct engine_ops *ops, struct engine *e, uint64_t *index, uint64_t *term)
+{
+    if (w->sealing != 0 && !planted_bug("writes.behind_a_seal"))
+        return HF_E_NOT_READY;
+    return ops->propose(e, LOG_COMMAND, buf_slice(&w->payload), index, term);
 }
 
 void writes_propose(struct writes *w, const struct engine_ops *ops, struct engine *e, struct stamp *stamp,
@@ -158,7 +171,7 @@ void writes_propose(struct writes *w, const struct engine_ops *ops, struct engin
         pack_payload(w, run, count, stamp);
         must(w->payload.size <= LIMIT_ENTRY_BYTES); /* I12: requests are bounded below it */
         uint64_t index = 0, term = 0;
-        int rc = ops->propose(e, LOG_COMMAND, buf_slice(&w->payload), &index, &term);
+        int rc = propose(w, ops, e, &index, &term);
         if (rc) {
             for (size_t i = 0; i < count; i++) {
                 uncharge(w, run[i]->bytes);
@@ -173,6 +186,8 @@ void writes_propose(struct writes *w, const struct engine_ops *ops, struct engin
         for (size_t i = 0; i < count; i++)
             p->bytes += run[i]->bytes;
         list_push(&w->proposed, &p->link);
+        if (run[0]->kind == WRITE_MIGRATE && run[0]->migrate.step == HF__ENTRY__MIGRATE_STEP__MIGRATE_SEAL)
+            w->sealing = index;
         metric_add(&metrics[M_ENTRIES], 1);
         metric_set(&metrics[M_PENDING], w->count);
     }
@@ -187,7 +202,7 @@ int writes_mark(struct writes *w, const struct engine_ops *ops, struct engine *e
     buf_clear(&w->payload);
     *(uint8_t *)buf_extend(&w->payload, 1) = OPCODE_COMMANDS;
     pack_append(&batch.base, &w->payload);
-    return ops->propose(e, LOG_COMMAND, buf_slice(&w->payload), &index, &term);
+    return propose(w, ops, e, &index, &term);
 }
 
 int writes_collect(struct writes *w, const struct engine_ops *ops, struct engine *e, const struct collector_step *step,
@@ -201,7 +216,7 @@ int writes_collect(struct writes *w, const struct engine_ops *ops, struct engine
     buf_clear(&w->payload);
     *(uint8_t *)buf_extend(&w->payload, 1) = FSM_OPCODE_COLLECT;
     pack_append(&entry.base, &w->payload);
-    return ops->propose(e, LOG_COMMAND, buf_slice(&w->payload), out_index, &term);
+    return propose(w, ops, e, out_index, &term);
 }
 
 static void proposal_end(struct writes *w, struct proposal *p, int code)
@@ -216,6 +231,8 @@ static void proposal_end(struct writes *w, struct proposal *p, int code)
 
 void writes_result(struct writes *w, uint64_t index, uint64_t term, uint32_t position, const struct fsm_result *r)
 {
+    if (index >= w->sealing)
+        w->sealing = 0; /* it took effect, and the machine says so, or it did not */
     while (!list_empty(&w->proposed)) {
         struct proposal *p = LIST_OWNER(w->proposed.next, struct proposal, link);
         if (p->index > index)
@@ -242,6 +259,7 @@ void writes_result(struct writes *w, uint64_t index, uint64_t term, uint32_t pos
 
 void writes_abandon(struct writes *w)
 {
+    w->sealing = 0;
     while (!list_empty(&w->proposed)) {
         metric_add(&metrics[M_FAILED], 1);
         proposal_end(w, LIST_OWNER(w->proposed.next, struct proposal, link),

@@ -15,7 +15,7 @@
 #include "shard/replica/collector.h"
 #include "shard/replica/stamp.h"
 
-enum write_kind { WRITE_COMMAND, WRITE_LEASE, WRITE_SESSION, WRITE_CHECK };
+enum write_kind { WRITE_COMMAND, WRITE_LEASE, WRITE_SESSION, WRITE_CHECK, WRITE_MIGRATE };
 
 /* Embedded in the server's request. */
 struct replica_write {
@@ -24,6 +24,7 @@ struct replica_write {
     Hf__Entry__Command command;      /* WRITE_COMMAND; its bytes live until the end of the turn */
     Hf__Entry__LeaseEntry lease;     /* WRITE_LEASE */
     Hf__Entry__SessionEntry session; /* WRITE_SESSION */
+    Hf__Entry__MigrateEntry migrate; /* WRITE_MIGRATE; its texts live until the end of the turn */
     uint64_t index;                  /* of its entry, once that is applied */
     uint64_t deadline_ns;            /* CLOCK_BOOTTIME */
     size_t bytes;                    /* about, for the bound on what is held */
@@ -36,6 +37,7 @@ struct writes {
     struct list queued;   /* replica_write.link: came in this turn */
     struct list proposed; /* proposal.link, in index order */
     size_t count, bytes;  /* of all held: queued and proposed */
+    uint64_t sealing; /* index of a seal that was proposed and is not applied: nothing is proposed behind it; 0: none */
     writes_done_fn *done;
     void *ctx;
     struct buf payload; /* reused */
@@ -47,11 +49,13 @@ void writes_deinit(struct writes *w); /* gives back what is left as unknown or u
 /* HF_E_BUSY: the bounds are reached (I12), the write stays the caller's. */
 HF_CHECKED int writes_queue(struct writes *w, struct replica_write *write);
 
-/* Packs and proposes everything queued; what the engine refuses is given back with its code. */
+/* Packs and proposes everything queued; what the engine refuses is given back with its code, what stands behind a seal with
+ * HF_E_NOT_READY: it was never proposed. */
 void writes_propose(struct writes *w, const struct engine_ops *ops, struct engine *e, struct stamp *stamp,
                     struct arena *arena);
 
-/* Proposes an entry that nobody waits for: this leader goes on from `t`, a committed ceiling (leader_clock.h). */
+/* Proposes an entry that nobody waits for: this leader goes on from `t`, a committed ceiling (leader_clock.h). HF_E_NOT_READY: behind a
+ * seal. */
 HF_CHECKED int writes_mark(struct writes *w, const struct engine_ops *ops, struct engine *e, struct hlc t);
 
 /* Likewise: a step of collection. */

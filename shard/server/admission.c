@@ -61,14 +61,40 @@ static int check_level(const struct replica *replica, const Hf__Client__Request 
 {
     const struct fsm *fsm = replica_fsm(replica);
     uint32_t level = fsm ? fsm_info(fsm)->feature_level : 0;
-    bool check = q->op_case == HF__CLIENT__REQUEST__OP_CHECK;
-    uint32_t needed = check ? FSM_FEATURE_CHECK : txn_is(q->op_case) ? FSM_FEATURE_TXN : 0;
+    bool check = q->op_case == HF__CLIENT__REQUEST__OP_CHECK, migrate = q->op_case == HF__CLIENT__REQUEST__OP_MIGRATE;
+    uint32_t needed = check                ? FSM_FEATURE_CHECK
+                      : migrate            ? FSM_FEATURE_MIGRATE
+                      : txn_is(q->op_case) ? FSM_FEATURE_TXN
+                                           : 0;
+    if (!fsm && migrate)
+        return HF_E_NOT_LEADER;
     if (!fsm || level >= needed)
         return HF_OK;
     snprintf(message, 256,
              "shard %" PRIu32 " was made with feature level %" PRIu32 ", %s needs %u: earlier programs "
              "that may be in the group cannot read it",
-             fsm_info(fsm)->group, level, check ? "a consistency check" : "a transaction", needed);
+             fsm_info(fsm)->group, level,
+             check     ? "a consistency check"
+             : migrate ? "a change of engine"
+                       : "a transaction",
+             needed);
+    return HF_E_REFUSED;
+}
+
+/* What no entry can tell: which engine this is, and which ones there are. */
+static int check_migrate(const struct replica *replica, const Hf__Client__Request *q, char message[256])
+{
+    if (q->op_case != HF__CLIENT__REQUEST__OP_MIGRATE || q->migrate->step != HF__ENTRY__MIGRATE_STEP__MIGRATE_PREPARE)
+        return HF_OK;
+    const char *engine = replica_engine(replica);
+    if (strcmp(q->migrate->source, engine) != 0)
+        snprintf(message, 256, "shard %" PRIu32 " runs with engine %s, not %.15s",
+                 fsm_info(replica_fsm(replica))->group, engine, q->migrate->source);
+    else if (!engine_find(q->migrate->target))
+        snprintf(message, 256, "this program does not have engine %.15s; it has %s", q->migrate->target,
+                 engine_names());
+    else
+        return HF_OK;
     return HF_E_REFUSED;
 }
 
@@ -78,5 +104,7 @@ int admission_check(const struct replica *replica, const Hf__Client__Request *q,
     int rc = check_range(replica, q, turn, message);
     if (!rc)
         rc = check_lease(replica, q, message);
-    return rc ? rc : check_level(replica, q, message);
+    if (!rc)
+        rc = check_level(replica, q, message);
+    return rc ? rc : check_migrate(replica, q, message);
 }

@@ -140,6 +140,9 @@ static void write_done(void *ctx, struct replica_write *w, int code, const struc
     answer_init(&f->answer, &reply, r->id, code);
     Hf__Client__Version version = HF__CLIENT__VERSION__INIT;
     struct txn_answer txn;
+    struct fsm_migration_record migration;
+    if (result && r->migrate)
+        reply.migration = status_migration(&migration, fsm_info(replica_fsm(f->replica)));
     if (result) {
         bool fence = r->fence && code == HF_OK;
         struct version v = fence ? result->outcome_version : result->version;
@@ -280,7 +283,7 @@ static void queue(struct front *f, const struct net_peer *peer, const Hf__Client
     uint64_t deadline = deadline_of(q);
     r->id = q->id;
     r->op = q->op_case;
-    r->fence = r->check = r->home = false;
+    r->fence = r->check = r->migrate = r->home = false;
     r->copy = NULL;
     r->peer = *peer;
     r->read.at.t = 0;
@@ -405,6 +408,7 @@ static void perform(struct front *f, const struct net_peer *peer, const Hf__Clie
     case HF__CLIENT__REQUEST__OP_SESSION_FENCE:
     case HF__CLIENT__REQUEST__OP_LEASE:
     case HF__CLIENT__REQUEST__OP_CHECK:
+    case HF__CLIENT__REQUEST__OP_MIGRATE:
     case HF__CLIENT__REQUEST__OP_BACKUP:
     case HF__CLIENT__REQUEST__OP_TXN:
     case HF__CLIENT__REQUEST__OP_PREPARE:
@@ -420,6 +424,7 @@ static void perform(struct front *f, const struct net_peer *peer, const Hf__Clie
     case HF__CLIENT__REQUEST__OP_CUT:
     case HF__CLIENT__REQUEST__OP_RETAIN:
     case HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT:
+    case HF__CLIENT__REQUEST__OP_MIGRATE_JOB:
     case HF__CLIENT__REQUEST__OP_RESOLVE:
     case HF__CLIENT__REQUEST__OP__NOT_SET:
     case _HF__CLIENT__REQUEST__OP__CASE_IS_INT_SIZE:

@@ -3,17 +3,15 @@
 #include "shard/server/inspect.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "common/base/error.h"
 #include "common/sys/digest.h"
+#include "common/sys/json.h"
 #include "shard/fsm/image.h"
 #include "shard/log/identity.h"
 #include "shard/log/look.h"
@@ -79,12 +77,7 @@ static bool in_use(const char *dir)
 {
     char path[PATH_BYTES];
     path_of(dir, "LOCK", path);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    bool held = flock(fd, LOCK_SH | LOCK_NB) != 0;
-    close(fd);
-    return held;
+    return disk_locked(path);
 }
 
 static void count_file(void *ctx, const char *name)
@@ -193,9 +186,9 @@ static void json_members(const Hf__Catalog__Members *m)
         const Hf__Catalog__Member *r = m->members[i];
         printf("%s{\"replica\":%u,\"incarnation\":\"%016" PRIx64 "\",\"role\":\"%s\",\"raft\":\"", i ? "," : "",
                r->replica, r->incarnation, r->role == HF__CATALOG__ROLE__LEARNER ? "learner" : "voter");
-        offline_text(stdout, r->raft_endpoint);
+        json_text(stdout, r->raft_endpoint);
         printf("\",\"client\":\"");
-        offline_text(stdout, r->client_endpoint);
+        json_text(stdout, r->client_endpoint);
         printf("\"}");
     }
 }
@@ -205,7 +198,7 @@ static void json_names(const char *key, const struct names *names)
     printf(",\"%s\":[", key);
     for (size_t i = 0; i < names->count; i++) {
         printf("%s\"", i ? "," : "");
-        offline_text(stdout, names->name[i]);
+        json_text(stdout, names->name[i]);
         putchar('"');
     }
     putchar(']');
@@ -261,7 +254,7 @@ static void print_json(const struct found *f, struct tally log, struct tally fsm
     printf(",\"marked\":%s,\"damage\":[", f->marked ? "true" : "false");
     for (size_t i = 0; i < f->damage_count; i++) {
         printf("%s\"", i ? "," : "");
-        offline_text(stdout, f->damage[i]);
+        json_text(stdout, f->damage[i]);
         putchar('"');
     }
     printf("],\"members\":[");

@@ -186,7 +186,8 @@ static int check_options(const struct options *o)
     if (strcmp(o->cold_start, "skip") != 0 && strcmp(o->cold_start, "restore") != 0)
         return usage("--cold-start takes skip or restore");
     if (o->engine && !engine_find(o->engine)) {
-        fprintf(stderr, "holdfast-shard: --engine %s: this program has no such engine\n", o->engine);
+        fprintf(stderr, "holdfast-shard: --engine %s: this program does not have it; it has %s\n", o->engine,
+                engine_names());
         return EXIT_USAGE;
     }
     if (o->cluster && !is_cluster(o->cluster))

@@ -1,4 +1,4 @@
-/* offline.h: what the commands that look at files share: one line on stderr, the inside of a JSON string, exit codes.
+/* offline.h: what the commands that look at files share: one line on stderr, exit codes.
  *
  * Position: inspect, backup_file. */
 #pragma once
@@ -11,7 +11,5 @@
 #define OFFLINE_REFUSED 6
 #define OFFLINE_DEGRADED 7
 
-/* Any bytes, as they may stand in a file. */
-void offline_text(FILE *to, const char *text);
 /* Says `path: what` for people or as {"error":{…}}; returns the exit code of `rc`. */
 int offline_error(const char *path, int rc, const char *what, bool json);

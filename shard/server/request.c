@@ -14,7 +14,8 @@ int request_check(const Hf__Client__Request *q, char message[REQUESTS_TEXT_BYTES
         return rc;
     if (q->op_case == HF__CLIENT__REQUEST__OP_CLUSTER_STATUS || q->op_case == HF__CLIENT__REQUEST__OP_TIMESTAMP ||
         q->op_case == HF__CLIENT__REQUEST__OP_CUT || q->op_case == HF__CLIENT__REQUEST__OP_CLOCK_ACCEPT ||
-        q->op_case == HF__CLIENT__REQUEST__OP_RESOLVE || q->op_case == HF__CLIENT__REQUEST__OP_RETAIN) {
+        q->op_case == HF__CLIENT__REQUEST__OP_RESOLVE || q->op_case == HF__CLIENT__REQUEST__OP_RETAIN ||
+        q->op_case == HF__CLIENT__REQUEST__OP_MIGRATE_JOB) {
         snprintf(message, REQUESTS_TEXT_BYTES, "a shard does not answer this request; send it to the coordinator");
         return HF_E_INVALID;
     }
@@ -110,6 +111,10 @@ void request_fill_write(struct request *r, const Hf__Client__Request *q, uint32_
         r->fence = q->op_case == HF__CLIENT__REQUEST__OP_SESSION_FENCE;
         w->session.fence_session = r->fence ? q->session_fence->session : 0;
         w->session.fence_seq = r->fence ? q->session_fence->seq : 0;
+    } else if (q->op_case == HF__CLIENT__REQUEST__OP_MIGRATE) {
+        w->kind = WRITE_MIGRATE;
+        w->migrate = *q->migrate;
+        r->migrate = true;
     } else if (q->op_case == HF__CLIENT__REQUEST__OP_CHECK) {
         w->kind = WRITE_CHECK;
         r->check = true;

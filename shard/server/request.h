@@ -21,7 +21,7 @@ struct request {
     struct net_peer peer;
     uint64_t id;
     Hf__Client__Request__OpCase op;
-    bool fence, check;
+    bool fence, check, migrate;
     bool home;                   /* of a transaction: this group is its home */
     struct fsm_txn_id txn_after; /* of a listing of transactions */
     /* Of a read; the bytes are owned through `copy`. */

@@ -1,7 +1,9 @@
 /* status.c: see status.h. */
 #include "shard/server/status.h"
 
+#include "common/base/error.h"
 #include "common/base/limits.h"
+#include "common/sys/disk.h"
 
 static void fill_limits(struct status_buffer *b)
 {
@@ -47,6 +49,23 @@ static void fill_check(struct status_buffer *b, const struct replica *replica)
     s->check_digest.len = DIGEST_BYTES;
 }
 
+Hf__Entry__MigrationRecord *status_migration(struct fsm_migration_record *b, const struct fsm_info *info)
+{
+    const struct fsm_migration *m = &info->migration;
+    fsm_migration_record(m, b);
+    return m->id == 0 && m->aborted_epoch == 0 ? NULL : &b->record;
+}
+
+static void fill_engines(struct status_buffer *b)
+{
+    const struct engine_ops *ops;
+    size_t count = 0;
+    while (count < STATUS_ENGINES_MAX && (ops = engine_at(count)) != NULL)
+        b->engines[count++] = (char *)(uintptr_t)ops->name;
+    b->status.n_engines = count;
+    b->status.engines = b->engines;
+}
+
 static void fill_machine(struct status_buffer *b, struct fsm *fsm)
 {
     Hf__Client__Status *s = &b->status;
@@ -65,9 +84,20 @@ static void fill_machine(struct status_buffer *b, struct fsm *fsm)
     s->txns = info->txns;
     s->locks = info->locks;
     s->feature_level = info->feature_level;
+    s->migration = status_migration(&b->migration, info);
 }
 
-static void fill_member(struct status_buffer *b, const struct replica *replica)
+/* The log that a change begins grows as the present one did, which stays; the state's flush writes what only the log has. */
+static void fill_room(Hf__Client__Status *s, const struct directory_config *config, const struct replica_state *state)
+{
+    uint64_t free_bytes, log = state->engine.log_bytes;
+    if (disk_room(config->dir, &free_bytes) != HF_OK)
+        return;
+    s->disk_free = free_bytes;
+    s->change_bytes = (log > config->segment_bytes ? log : config->segment_bytes) + state->publish.replay_bytes;
+}
+
+static void fill_member(struct status_buffer *b, const struct directory *directory, const struct replica *replica)
 {
     Hf__Client__Status *s = &b->status;
     struct replica_state state = replica_state(replica);
@@ -87,6 +117,7 @@ static void fill_member(struct status_buffer *b, const struct replica *replica)
     s->pending = state.pending;
     fill_check(b, replica);
     s->trouble = (char *)(uintptr_t)state.trouble;
+    fill_room(s, &directory->config, &state);
 }
 
 Hf__Client__Status *status_fill(struct status_buffer *b, const struct directory *directory,
@@ -103,8 +134,9 @@ Hf__Client__Status *status_fill(struct status_buffer *b, const struct directory 
     s->log_epoch = id->log_epoch;
     s->version = HF_VERSION;
     fill_limits(b);
+    fill_engines(b);
     if (replica) {
-        fill_member(b, replica);
+        fill_member(b, directory, replica);
     } else {
         s->role = "fresh";
         s->feature_level = FSM_FEATURE_LEVEL;

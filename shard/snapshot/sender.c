@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/base/endpoint.h"
 #include "common/base/error.h"
 #include "common/base/limits.h"
 #include "common/sys/clock.h"
@@ -96,6 +97,7 @@ struct sender {
     struct mailbox *wake;
     pthread_t thread;
     _Atomic bool stop, withdrawn; /* withdrawn: streams are to end */
+    _Atomic uint32_t epoch;       /* of the log, as the loop last said; id has it from there */
     _Atomic uint64_t active_ns;   /* when there last was a stream; 0: never */
 
     pthread_mutex_t mutex; /* of these three */
@@ -141,6 +143,11 @@ void sender_serve(struct sender *s, struct fsm *fsm)
     while (changed && s->users > 0)
         pthread_cond_wait(&s->idle, &s->mutex);
     pthread_mutex_unlock(&s->mutex);
+}
+
+void sender_cross(struct sender *s, uint32_t log_epoch)
+{
+    atomic_store(&s->epoch, log_epoch);
 }
 
 bool sender_active(const struct sender *s)
@@ -351,6 +358,7 @@ static void on_fetch_or_credit(struct sender *s, const struct net_peer *peer, co
 static void on_request(struct sender *s, const struct net_peer *peer, struct slice bytes)
 {
     const Hf__Snapshot__Request *q = NULL;
+    s->id.log_epoch = atomic_load(&s->epoch);
     enum transfer_verdict verdict = transfer_read_request(&s->id, bytes, &s->arena, &q);
     if (verdict != TRANSFER_FINE) {
         metric_add(&metrics[M_REFUSED + verdict - 1], 1);
@@ -498,17 +506,6 @@ static void sweep(void *ctx, const char *name)
          path);
 }
 
-/* "tcp://host:*" with the port of "tcp://…:port". */
-static void fill_in_port(const char *announce, const char *bound, char *out, size_t size)
-{
-    size_t length = strlen(announce);
-    const char *port = strrchr(bound, ':');
-    if (length > 2 && strcmp(announce + length - 2, ":*") == 0 && port)
-        snprintf(out, size, "%.*s%s", (int)(length - 2), announce, port);
-    else
-        snprintf(out, size, "%s", announce);
-}
-
 static int open_files(struct sender *s)
 {
     struct disk *d = s->config.disk;
@@ -525,7 +522,7 @@ static int open_socket(struct sender *s)
     if (rc)
         return rc;
     net_endpoint(s->socket, bound, sizeof bound);
-    fill_in_port(s->config.announce ? s->config.announce : bound, bound, s->endpoint, sizeof s->endpoint);
+    endpoint_fill_port(s->config.announce ? s->config.announce : bound, bound, s->endpoint, sizeof s->endpoint);
     return HF_OK;
 }
 
@@ -557,6 +554,7 @@ int sender_open(const struct sender_config *config, struct sender **out)
     must(s); /* out of memory */
     s->config = *config;
     s->id = *config->id;
+    atomic_store(&s->epoch, s->id.log_epoch);
     s->config.keep_ms = config->keep_ms ? config->keep_ms : SENDER_KEEP_MS;
     s->rate.rate = config->rate;
     pthread_mutex_init(&s->mutex, NULL);

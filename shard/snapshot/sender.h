@@ -35,3 +35,5 @@ bool sender_active(const struct sender *s);
 /* The machine to serve; NULL: none now (it is about to be closed, or is not to be trusted): returns when no thread uses
  * the old one, and streams of it end. */
 void sender_serve(struct sender *s, struct fsm *fsm);
+/* The log's epoch from now on: requests of another one are refused. */
+void sender_cross(struct sender *s, uint32_t log_epoch);

@@ -19,6 +19,7 @@ usage: cold-start.sh [options]
   --etcd-sizes N,N…  those of --sizes that etcd gets too (all; loading etcd takes long: 3 to 10 thousand keys a second)
   --no-etcd          Holdfast alone                      --no-restore    without --cold-start=restore and one replica alone
   --groups L         1,3: members of a group (1,3)       --value-bytes N (256)
+  --engine E         of Holdfast (its default)
   --dir D            where the data goes (/var/tmp)      --port-base P   300 free ports (29000, or 500, 1000, … above)
   --json             every run and the table as JSON
 environment: HOLDFAST_BUILD_DIR (build/bench), HOLDFAST_SKIP_BUILD=1 (take the Holdfast that is built)
@@ -27,7 +28,7 @@ exit: 0 a full table, 1 something did not start, load or answer, 2 usage
 TXT
 }
 
-sizes=100000,1000000,5000000 etcd_sizes='' runs=3 groups=1,3 value_bytes=256 etcd=1 restore=1 dir=/var/tmp port_base='' json=0
+sizes=100000,1000000,5000000 etcd_sizes='' runs=3 groups=1,3 value_bytes=256 etcd=1 restore=1 dir=/var/tmp port_base='' json=0 engine=''
 while (($#)); do
     case $1 in
     --no-etcd) etcd=0 && shift && continue ;;
@@ -42,6 +43,7 @@ while (($#)); do
     --runs) runs=$2 ;;
     --groups) groups=$2 ;;
     --value-bytes) value_bytes=$2 ;;
+    --engine) engine=$2 ;;
     --dir) dir=$2 ;;
     --port-base) port_base=$2 ;;
     *) hf_die 2 "unknown option $1 (--help)" ;;
@@ -81,8 +83,8 @@ settle() {
 # ---- Holdfast -------------------------------------------------------------------------------------------------------
 
 holdfast_start() { # MEMBERS
-    "$cluster" up --dir "$data/holdfast" --shards 1 --replicas "$1" --port-base $((port_base + 100)) >/dev/null ||
-        hf_die 1 'Holdfast did not start'
+    "$cluster" up --dir "$data/holdfast" --shards 1 --replicas "$1" --port-base $((port_base + 100)) \
+        ${engine:+--engine "$engine"} >/dev/null || hf_die 1 'Holdfast did not start'
     eval "$("$cluster" env --dir "$data/holdfast")"
     mapfile -t clients < <(of_replicas client)
     mapfile -t https < <(of_replicas http)

@@ -53,6 +53,10 @@ jq -e '([.table[] | "\(.members) \(.system) \(.keys)"] | sort) == ["1 Holdfast 2
 jq -e 'length == 1 and (.[0] | .last_key_s > 0 and .before.p99_us > 0 and .meanwhile.p99_us > 0 and .stream_bytes > 1e6)' \
     "$out/learner" >/dev/null || fail 'learner.sh does not say how the learner came back'
 
+"$here/migrate.sh" --sizes 400 --shards 2 --changes 2 --json >"$out/migrate" 2>"$out/log" || fail "migrate.sh ended with $?"
+jq -e 'length == 1 and (.[0] | .failed == 0 and ([.pause_p50_ms, .shard_p50_ms, .job_p50_ms, .update_ms, .update_pause_max_ms] | min) > 0)' \
+    "$out/migrate" >/dev/null || fail 'migrate.sh misses a figure'
+
 "$here/backup.sh" 2000 256 1 >"$out/backup" 2>"$out/log" || fail "backup.sh ended with $?"
 [[ -s $out/backup ]] || fail 'backup.sh prints nothing'
 
@@ -60,9 +64,10 @@ jq -e 'length == 1 and (.[0] | .last_key_s > 0 and .before.p99_us > 0 and .meanw
 [[ $(grep -cE '^\| (timestamp|scan).* \| [1-9][0-9]* \| [1-9][0-9]* \| [1-9][0-9]* \|$' "$out/clock") == 5 &&
     $(grep -cE '^(dump|SIGKILL).*, ms: median [1-9][0-9]* of ' "$out/clock") == 3 ]] || fail 'clock.sh misses a figure'
 
-"$here/builds.sh" --seconds 1 --rounds 1 --outstanding 64 --records 1000 "$HOLDFAST_BUILD_DIR" "$HOLDFAST_BUILD_DIR" \
-    >"$out/builds" 2>"$out/log" || fail "builds.sh ended with $?"
-[[ $(grep -cE '^\| (put|get) \| (direct|routed) \| 64 \| [1-9][0-9]* \| [1-9][0-9]* \| [0-9.]+ \|' "$out/builds") == 4 ]] ||
+"$here/builds.sh" --seconds 1 --rounds 1 --outstanding 64 --records 1000 --fail-overs 1 "$HOLDFAST_BUILD_DIR:native" \
+    "$HOLDFAST_BUILD_DIR:libraft" >"$out/builds" 2>"$out/log" || fail "builds.sh ended with $?"
+[[ $(grep -cE '^\| (put|get) \| (direct|routed) \| 64 \| [1-9][0-9]* \| [1-9][0-9]* \| [0-9.]+ \|' "$out/builds") == 4 &&
+    $(grep -cE '^SIGKILL of the leader .*: median [1-9][0-9]* ms' "$out/builds") == 2 ]] ||
     fail 'builds.sh misses a figure'
 
 "$here/cpu.sh" --no-stages --seconds 2 --records 2000 >"$out/threads" 2>"$out/log" || fail "cpu.sh --no-stages ended with $?"
@@ -76,4 +81,4 @@ if ((code)); then # a machine may forbid perf; then cpu.sh says so
 else
     [[ $(grep -cE '^(network: kernel|sum) +[0-9]' "$out/stages") == 2 ]] || fail 'cpu.sh shows no stages'
 fi
-echo 'numbers from vs-etcd.sh, snapshots.sh, txns.sh, space.sh, cold-start.sh, learner.sh, backup.sh, clock.sh, builds.sh and cpu.sh'
+echo 'numbers from vs-etcd.sh, snapshots.sh, txns.sh, space.sh, cold-start.sh, learner.sh, migrate.sh, backup.sh, clock.sh, builds.sh and cpu.sh'

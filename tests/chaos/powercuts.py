@@ -226,8 +226,8 @@ class PowerCuts(cluster.ClusterTest):
         c.kill(name)
         c.start(name, env={"HOLDFAST_PLANTED_BUG": "log.skip_sync"})
         made = self.hammers(c)
-        begin = c.status_of(name).snapshot
-        wait_for("a snapshot that stands on the log", 60, lambda: c.status_of(name).snapshot > begin)
+        begin = c.answer_of(name).snapshot
+        wait_for("a snapshot that stands on the log", 60, lambda: c.answer_of(name).snapshot > begin)
         self.assertEqual(starts.faults(c), [])
         c.kill(name)
         c.start(name)

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # txns.py: transactions over three shards while leaders and coordinators are killed, stopped and started anew: what was done is
 # strictly serializable, and no snapshot shows half of one.
+import json
 import os
 import random
 import sys
@@ -41,6 +42,8 @@ class Txns(ClusterTest):
 
     def judge(self, c, load):
         """Stops the load; all faults: histories, invariants, digests, what replicas found at their starts, locks left."""
+        works = ("lists", "slots", "bank", "skew", "prefix")
+        wait_for(lambda: f"each workload to do something: {load.counts}", 60, lambda: all(load.progress().get(w, 0) > 20 for w in works))
         counts = load.stop()
         for shard in range(1, SHARDS + 1):
             c.digests_agree(shard)
@@ -52,8 +55,6 @@ class Txns(ClusterTest):
         else:
             self.assertEqual(removed, 0)
         print(f"{self.id().rpartition('.')[2]}: {counts}; {said}", file=sys.stderr)
-        for work in ("lists", "slots", "bank", "skew", "prefix"):
-            self.assertGreater(counts[work], 20, "a workload did nothing")
         return faults + starts.faults(c)
 
     def for_a_while(self, c, load, once, rest=0.3):
@@ -106,6 +107,27 @@ class Txns(ClusterTest):
         load.await_acks(200)
         c.start(name)
 
+    def engines_changed(self, c, load):
+        """All shards go over to the other engine while something else is the matter; it ends DONE, whoever dies."""
+        now = c.answer_of(c.leader(1)).engine
+        target = "libraft" if now == "native" else "native"
+
+        def begun():
+            return c.cli("migrate", "start", "--to", target, "--yes", "--detach", code=None).returncode == 0
+        wait_for(f"a start of the change to {target}", 60, begun, 0.5)  # not while somebody is still behind
+        time.sleep(self.random.random() * 0.6)
+        trouble = self.random.choice([self.leaders_killed, self.coordinator_killed, self.stopped, self.all_restarted, None])
+        if trouble:
+            trouble(c, load)
+
+        def done():
+            told = c.cli("--json", "migrate", "status", code=None)
+            phase = json.loads(told.stdout)["phase"] if told.returncode == 0 else ""
+            if phase == "stopped":
+                c.cli("migrate", "resume", "--detach", code=None)
+            return phase == "done"
+        wait_for(f"the change to {target}, beside {trouble.__name__ if trouble else 'nothing'}", 120, done, 0.2)
+
     def nemesis(self, *onces, **options):
         c, load = self.begin(**options)
         for once in onces:
@@ -115,6 +137,9 @@ class Txns(ClusterTest):
 
     def test_nemeses(self):
         self.nemesis(self.leaders_killed, self.coordinator_killed, self.stopped, self.all_restarted)
+
+    def test_engines_changed(self):
+        self.nemesis(self.engines_changed)
 
     def test_wall_jumps(self):
         self.nemesis(self.wall_jumps)
@@ -126,16 +151,17 @@ class Txns(ClusterTest):
 
     def canary(self, bug, *onces):
         c, load = self.begin(env={"HOLDFAST_PLANTED_BUG": bug}, pause_us=0, epoch=120, clients=12)
-        until = time.monotonic() + max(20.0, SECONDS) * PATIENCE
+        until = time.monotonic() + max(60.0, SECONDS) * PATIENCE
         while time.monotonic() < until and not load.progress()["violations"]:
             time.sleep(0.5)
             for once in onces:
                 once(c, load)
             if not txnloads.txncheck(load.path)[0]:
                 return
+        found = load.progress()["violations"]
         load.process.kill()
         load.process.wait()
-        self.assertTrue(load.counts["violations"], f"{bug} was not found: {load.counts}")
+        self.assertTrue(found, f"{bug} was not found: {load.counts}")
 
     def test_canary_lock_skipped(self):
         self.canary("txn.lock_skipped")

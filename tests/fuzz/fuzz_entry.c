@@ -53,12 +53,27 @@ static const ProtobufCMessage *collectable(struct slice in, struct arena *arena)
     return &e->base;
 }
 
+/* Of this epoch, and of these members, more often than chance would have it. */
+static const ProtobufCMessage *migratable(struct slice in, struct arena *arena)
+{
+    const struct fsm_info *info = fsm_info(machine.fsm);
+    Hf__Entry__MigrateEntry *e = pack_unpack(&hf__entry__migrate_entry__descriptor, in, arena);
+    if (e == NULL)
+        return NULL;
+    if (e->epoch % 4 != 0)
+        e->epoch = info->applied.epoch;
+    if (e->configuration % 4 != 0)
+        e->configuration = info->members->index;
+    e->id %= 16;
+    return &e->base;
+}
+
 /* The payload as a leader could have made it, in `out`; false: none would have. */
 static bool as_proposed(struct slice in, struct arena *arena, struct buf *out, size_t *out_results)
 {
     static const uint8_t opcodes[] = {OPCODE_COMMANDS, OPCODE_LEASE, OPCODE_SESSION, FSM_OPCODE_CHECK,
                                       FSM_OPCODE_COLLECT};
-    uint8_t opcode = opcodes[fuzz_byte(&in) % 5];
+    uint8_t pick = fuzz_byte(&in), opcode = pick == 0xff ? FSM_OPCODE_MIGRATE : opcodes[pick % 5];
     const ProtobufCMessage *message;
     buf_append(out, &opcode, 1);
     *out_results = 1;
@@ -68,8 +83,8 @@ static bool as_proposed(struct slice in, struct arena *arena, struct buf *out, s
             return false;
         *out_results = batch->n_commands;
         message = &batch->base;
-    } else if (opcode == FSM_OPCODE_COLLECT) {
-        message = collectable(in, arena);
+    } else if (opcode == FSM_OPCODE_COLLECT || opcode == FSM_OPCODE_MIGRATE) {
+        message = opcode == FSM_OPCODE_COLLECT ? collectable(in, arena) : migratable(in, arena);
         if (message == NULL)
             return false;
     } else {
@@ -151,6 +166,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(machine_result_count(&machine) == results);
         must(fsm_info(machine.fsm)->sessions <= LIMIT_SESSIONS && fsm_info(machine.fsm)->markers <= LIMIT_MARKERS);
         look(buf_slice(&payload), 0);
+        if (fsm_sealed(fsm_info(machine.fsm)))
+            must(fsm_enter_next_epoch(machine.fsm) == HF_OK);
     }
     buf_deinit(&payload);
     return 0;

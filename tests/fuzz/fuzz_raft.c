@@ -7,6 +7,9 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/simdisk.h"
 
+#ifndef FUZZED /* fuzz_raft_libraft.c */
+#define FUZZED engine_native
+#endif
 #define MEMBERS 3
 
 static void on_send(void *ctx, uint32_t to, const Hf__Raft__Raft *m)
@@ -47,12 +50,12 @@ static void on_changed(void *ctx)
 static void one_turn(struct engine *e, uint64_t *now)
 {
     *now += 30000000;
-    engine_native.tick(e, *now);
-    engine_native.step(e);
-    engine_native.send_early(e);
-    must(engine_native.persist(e) == HF_OK);
-    engine_native.send_late(e);
-    must(engine_native.apply(e) >= 0);
+    FUZZED.tick(e, *now);
+    FUZZED.step(e);
+    FUZZED.send_early(e);
+    must(FUZZED.persist(e) == HF_OK);
+    FUZZED.send_late(e);
+    must(FUZZED.apply(e) >= 0);
 }
 
 static bool out_of_bounds(const Hf__Raft__Raft *m)
@@ -64,9 +67,9 @@ static bool out_of_bounds(const Hf__Raft__Raft *m)
 
 static void one_message(struct engine *e, const Hf__Raft__Raft *m, uint32_t from)
 {
-    struct engine_status before = engine_native.status(e);
-    engine_native.receive(e, from, m);
-    struct engine_status after = engine_native.status(e);
+    struct engine_status before = FUZZED.status(e);
+    FUZZED.receive(e, from, m);
+    struct engine_status after = FUZZED.status(e);
     must(after.term >= before.term && after.commit >= before.commit && after.commit <= after.last);
     must(after.term <= CORE_INDEX_MAX);
     if (out_of_bounds(m))
@@ -135,32 +138,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct engine *e = NULL;
     char where[256];
     must(env.disk->ops->make_dir(env.disk, "d") == HF_OK);
-    must(engine_native.create(&env, 1, 1) == HF_OK);
-    must(engine_native.open(&env, &e, where) == HF_OK);
+    must(FUZZED.create(&env, 1, 1) == HF_OK);
+    must(FUZZED.open(&env, &e, where) == HF_OK);
     messages(e, slice_make(data, size));
-    engine_native.close(&e);
-    must(engine_native.open(&(struct engine_env){.disk = env.disk,
-                                                 .dir = "d",
-                                                 .group = 1,
-                                                 .replica = 1,
-                                                 .log_epoch = 1,
-                                                 .heartbeat_ms = 100,
-                                                 .election_ms = 500,
-                                                 .segment_bytes = 65536,
-                                                 .seed = 1,
-                                                 .now_ns = env.now_ns,
-                                                 .applied = 1,
-                                                 .applied_term = 1,
-                                                 .members = &members,
-                                                 .ctx = &applied,
-                                                 .send = on_send,
-                                                 .apply = on_apply,
-                                                 .barrier_ready = on_barrier,
-                                                 .changed = on_changed,
-                                                 .snapshot_needed = on_snapshot_needed,
-                                                 .recovered = on_recovered},
-                            &e, where) == HF_OK); /* whatever was believed can be read again */
-    engine_native.close(&e);
+    FUZZED.close(&e);
+    must(FUZZED.open(&env, &e, where) == HF_OK); /* whatever was believed can be read again */
+    FUZZED.close(&e);
     simdisk_free(&sd);
     return 0;
 }

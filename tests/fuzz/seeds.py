@@ -106,6 +106,9 @@ def entries():
         yield b"\0" + entry.CommandBatch(timestamp=5, sequence=1, commands=[
             entry.Command(op=op, txn=made) for op in ops]).SerializeToString()
     yield b"\4" + entry.CollectEntry(below=1 << 40, steps=3).SerializeToString()
+    for step in 1, 2, 3:
+        yield b"\xff" + entry.MigrateEntry(step=step, id=5, epoch=1, source="native", target="libraft",
+                                          configuration=1).SerializeToString()
 
 
 def transfers():

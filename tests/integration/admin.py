@@ -13,7 +13,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import wire  # noqa: E402
-from cluster import FULL, ClusterTest, Hammer, load, tool, wait_for  # noqa: E402
+from cluster import ENGINE, FULL, ClusterTest, Hammer, load, tool, wait_for  # noqa: E402
 
 
 def tree(folder):
@@ -122,18 +122,18 @@ class Inspect(ClusterTest):
             flip(sst, os.path.getsize(sst) // 4)
 
         def of_log(copy):
-            log = next(os.path.join(copy, n) for n in os.listdir(copy) if n.startswith("native-"))
+            log = next(os.path.join(copy, n) for n in os.listdir(copy) if n.startswith(ENGINE + "-"))
             segment = sorted(n for n in os.listdir(log) if n.startswith("seg-"))[0]
             flip(os.path.join(log, segment), 4096 + 100)
 
         def of_hardstate(copy):
-            log = next(os.path.join(copy, n) for n in os.listdir(copy) if n.startswith("native-"))
+            log = next(os.path.join(copy, n) for n in os.listdir(copy) if n.startswith(ENGINE + "-"))
             flip(os.path.join(log, "hardstate"), 30)
             flip(os.path.join(log, "hardstate"), 4096 + 30)
 
         damaged("fsm", "state machine", of_fsm)
         damaged("nofsm", "state machine", lambda copy: shutil.rmtree(os.path.join(copy, "fsm")))
-        damaged("log", "native-", of_log)
+        damaged("log", ENGINE + "-", of_log)
         damaged("hard", "hardstate", of_hardstate)
         damaged("peers", "peers", lambda copy: flip(os.path.join(copy, "peers"), 30))
         copy = self.copy("identity")

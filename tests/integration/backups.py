@@ -377,10 +377,10 @@ class Interrupted(ClusterTest):
         path, terminal = os.path.join(c.dir, "made"), Terminal()
         c.cli("backup", "create", path)
         other = self.cluster(shards=1, replicas=1).up()
-        before = other.status_of("1/1").applied
+        before = other.answer_of("1/1").applied
         process = subprocess.Popen([tool("holdfast"), "backup", "restore", path], env=other.env, text=True,
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=terminal.end)
-        wait_for("the first records", 60, lambda: other.status_of("1/1").applied > before + 20, 0.001)
+        wait_for("the first records", 60, lambda: other.answer_of("1/1").applied > before + 20, 0.001)
         other.send_signal("1/1", signal.SIGSTOP)
         terminal.await_text("records")
         out, _ = self.end(process, -signal.SIGINT, signal.SIGINT)

@@ -113,7 +113,8 @@ class Broken(unittest.TestCase):
     def test_replicas_dead(self):
         c = self.c
         self.addCleanup(self.mend)
-        first, second = c.leader(1), c.followers(1)[0]
+        first = c.leader(1)
+        second = c.followers(1, first)[0]
         c.kill(first)
         wait_for("another leader", 30, lambda: self.status(code=7)[0]["shards"][0]["leader"] not in (None, first))
         status, text = self.status(code=7)

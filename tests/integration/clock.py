@@ -275,7 +275,7 @@ class FailOver(ClockTest):
 
     def renewals(self, c, shard):
         """The committed ceiling of a shard, as its leader knows it."""
-        return c.status_of(c.leader(shard)).ceiling
+        return c.answer_of(c.leader(shard)).ceiling
 
     def test_without_shard_1_the_others_go_on(self):
         c = self.clock_cluster(shards=2, replicas=3, coordinators=2)

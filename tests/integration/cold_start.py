@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import damage  # noqa: E402
 import faults  # noqa: E402
 import wire  # noqa: E402
-from cluster import ClusterTest, StartFailed, tool, wait_for  # noqa: E402
+from cluster import LOG, ClusterTest, StartFailed, tool, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 REFUSED = 6
@@ -27,9 +27,9 @@ class Cold(ClusterTest):
         self.puts = {}
         return self.c
 
-    def put(self, count, at=None, size=500):
+    def put(self, count, size=500):
         """`count` durable puts, one by one: each is an entry."""
-        with self.c.wire(at or self.c.leader(1)) as w:
+        with self.c.at_leader(1) as w:
             for _ in range(count):
                 key = b"k%05d" % len(self.puts)
                 value = key + b"." * size
@@ -67,6 +67,21 @@ class Cold(ClusterTest):
         wait_for(lambda: f"{name} is whole: {self.c.status_of(name)}", 30,
                  lambda: (s := self.c.status_of(name)) and s.state == "ready" and not s.trouble)
         self.c.digests_agree(1)
+
+    def serves_all(self, name):
+        """It leads and has it all; it is made the leader again where another one comes to lead meanwhile."""
+        left = dict(self.puts)
+
+        def served():
+            self.c.transfer(1, name)
+            with self.c.wire(name) as w:
+                for key in list(left):
+                    reply = w.try_ask(request(1, get=key), 20)
+                    if reply is None or reply.code in (wire.NOT_LEADER, wire.NOT_READY, wire.BUSY, wire.UNAVAILABLE):
+                        return False
+                    self.assertEqual(reply.value, left.pop(key), key)
+            return True
+        wait_for(lambda: f"{name} to serve {len(left)} more", 60, served)
 
     def restart(self, name, state, outcome, reason):
         said = self.log_since(name)
@@ -107,7 +122,7 @@ class Machine(Cold):
 
     def test_what_is_whole_is_skipped(self):
         """Ahead of the pointer and at it; without reading a snapshot, of which there is none."""
-        c = self.group()
+        c = self.group(sets=[*SMALL, "snapshot-trailing-entries=2000"])  # nor is it away for too long
         self.put(100)
         name = c.followers(1)[0]
         self.published(name, 40)
@@ -192,10 +207,7 @@ class Machine(Cold):
                 self.assertIn(f"put aside {c.data(name)}/quarantine/fsm-{n + 1}: ", said())
                 self.assertIn("installed index=", said())
                 self.assertEqual(self.quarantined(name, "log"), [])
-        c.transfer(1, name)
-        with c.wire(name) as w:
-            for key, value in self.puts.items():
-                self.assertEqual(w.ask(request(1, get=key), 20).value, value, key)
+        self.serves_all(name)
 
     def older_machine(self, sets, puts):
         """A replica whose fsm/ is that of `puts` writes ago; not started."""
@@ -256,8 +268,7 @@ class Local(Cold):
         self.c.kill("1/1")
 
     def everything_is_there(self):
-        self.c.leader(1)
-        with self.c.wire("1/1") as w:
+        with self.c.at_leader(1) as w:
             for key, value in self.puts.items():
                 self.assertEqual(w.ask(request(1, get=key), 20).value, value, key)
 
@@ -320,7 +331,7 @@ class Log(Cold):
         name = c.followers(1)[0]
         c.script("kill", name, "-TERM")
         c.await_end(name)
-        log = os.path.join(c.data(name), "native-1")
+        log = os.path.join(c.data(name), LOG)
         shutil.copytree(log, log + ".old")
         c.start(name)
         self.put(60)
@@ -337,7 +348,7 @@ class Log(Cold):
         c = self.group()
         self.put(10, size=4000)
         a = c.leader(1)
-        b, last = c.followers(1)
+        b, last = c.followers(1, a)
         c.kill(last)
         self.put(10, size=4000)
         c.kill(a, b)
@@ -346,19 +357,19 @@ class Log(Cold):
         for name in (b, last):
             damage.launch(c, name)
         wait_for(lambda: f"{b} runs: {said()}", 30, lambda: c.status_of(b) is not None and c.status_of(last) is not None)
-        term = max(c.status_of(n).term for n in (b, last))
+        term = max(c.answer_of(n).term for n in (b, last))
         with self.assertRaises(AssertionError):
             c.leader(1, seconds=3)
         for name in (b, last):
-            self.assertNotEqual(c.status_of(name).role, "leader")
+            self.assertNotEqual(c.answer_of(name).role, "leader")
         self.assertEqual(self.begun(said)["state"], "corrupt_log")
-        self.assertEqual(c.status_of(b).state, "healing")
+        self.assertEqual(c.answer_of(b).state, "healing")
         c.start(a)
         self.assertEqual(c.leader(1), a)
-        with c.wire(a) as w:
+        with c.at_leader(1) as w:
             for key, value in self.puts.items():
                 self.assertEqual(w.ask(request(1, get=key), 20).value, value)
-        self.assertGreaterEqual(c.status_of(a).term, term)
+        self.assertGreaterEqual(c.answer_of(a).term, term)
         for name in (b, last):
             self.whole(name)
         c.kill(a)  # what A had is on the others
@@ -370,12 +381,6 @@ class Log(Cold):
         shutil.rmtree(fsm)
         shutil.copytree(os.path.join(self.c.data(other), "fsm"), fsm)
 
-    def serves_all(self, name):
-        self.c.transfer(1, name)
-        with self.c.wire(name) as w:
-            for key, value in self.puts.items():
-                self.assertEqual(w.ask(request(1, get=key), 20).value, value, key)
-
     def test_an_older_machine_of_another_replica(self):
         """It is of this very log: one's own log brings it up, with an alarm."""
         c = self.group(sets=["snapshot-entries=40", "snapshot-trailing-entries=100000"])
@@ -383,7 +388,7 @@ class Log(Cold):
         self.put(20)
         c.script("kill", other, "-TERM")
         c.await_end(other)
-        applied = c.status_of(own).applied
+        applied = c.answer_of(own).applied
         self.put(100)
         self.published(own, applied + 50)
         c.kill(own)
@@ -451,8 +456,8 @@ class Traced(Cold):
         command = faults.command_of(c.pid(name))
         self.put(5)
         c.kill(name)
-        self.put(80, size=100000)
-        commit = c.status_of(c.leader(1)).commit
+        self.put(200, size=100000)
+        commit = c.answer_of(c.leader(1)).commit
         trap = faults.Trap(os.path.join(c.dir, "trace"), "fdatasync:delay_enter=400000", command=command, trace="fdatasync",
                            only=[faults.segment_in_use(c.data(name))])
         self.addCleanup(trap.detach)
@@ -511,7 +516,7 @@ class Refused(Cold):
         c.start("1/4")
         self.started("1/4", "missing", "fallback", "missing", said)
         self.whole("1/4")
-        self.assertEqual(c.status_of("1/4").role, "learner")
+        self.assertEqual(c.answer_of("1/4").role, "learner")
         wait_for("its log is whole", 30, lambda: "the raft log holds again what it lost" in said())
         self.assertIn("this learner, which has no vote, is whole again", said())
         self.assertNotIn("votes again", said())

@@ -28,7 +28,7 @@ class Collection(ClusterTest):
         while time.monotonic() < until:
             with self.c.wire(self.c.leader(shard)) as w:
                 reply = w.try_ask(request(shard, deadline_ms=8000, **fields), 10)
-            if reply is not None and reply.code not in (wire.NOT_LEADER, wire.NOT_READY, wire.BUSY):
+            if reply is not None and reply.code not in (wire.NOT_LEADER, wire.NOT_READY, wire.BUSY, wire.OUTCOME_UNKNOWN):
                 return reply
         raise AssertionError(f"no answer for {fields}")
 
@@ -54,6 +54,13 @@ class Collection(ClusterTest):
 
     def metric(self, name, family):
         return garbage.metric(self.c.processes[name]["http"], "holdfast_collect_" + family)
+
+    def fresh(self, use):
+        """A timestamp for which use() is true; another one where the machine was slower than what retention leaves."""
+        def probe():
+            t = self.timestamp()
+            return use(t) and t
+        return wait_for("something done within two seconds of its timestamp", 60, probe)
 
     def removed(self, shard=1, what="versions_total"):
         return self.metric(self.c.leader(shard), what)
@@ -84,10 +91,9 @@ class Goes(Collection):
         self.assertEqual(self.ask(1, delete_prefix=b"under/").code, wire.OK)
         short = request(1, put=(b"short", b"z"), deadline_ms=8000)
         short.put.ttl_ms = 500
-        with c.wire(c.leader(1)) as w:
-            self.assertEqual(w.ask(short, 10).code, wire.OK)
-        old = self.timestamp()
-        self.assertEqual(self.get(b"kept", old), (wire.OK, b"as it was"))
+        with c.at_leader(1) as w:
+            self.assertEqual(w.ask(short).code, wire.OK)
+        old = self.fresh(lambda t: (got := self.get(b"kept", t))[0] != wire.TOO_OLD and self.assertEqual(got, (wire.OK, b"as it was")) is None)
         # 297 of often, two of deleted, fifty under the prefix, the short one
         wait_for(lambda: f"350 versions removed: {self.removed()}", 60, lambda: self.removed() >= 350, 0.2)
         wait_for("the marker to go", 60, lambda: self.removed(what="markers_total") >= 1, 0.2)
@@ -116,28 +122,30 @@ class Goes(Collection):
 
     def test_an_old_transaction_is_refused_and_a_prepared_one_is_not(self):
         self.group(shards=2, coordinator_sets=[*SHORT["coordinator_sets"], "txn-ttl-ms=60000"])
-        start = self.timestamp()
         session = self.ask(1, session_open=True).session
         ident = entry.TxnId(home=1, session=session, seq=1)
-        def message(op, key, ident=ident):
+        def message(op, key, start, ident=ident):
             t = entry.Txn(id=ident, start=start, ttl_ms=60000, writes=[entry.TxnWrite(op=entry.PUT, key=key, value=b"of it")])
             return {op: t}
         def ask(what):
             (op, txn), = what.items()
             r = request(1, deadline_ms=8000)
             getattr(r, op).CopyFrom(txn)
-            with self.c.wire(self.c.leader(1)) as w:
-                return w.ask(r, 10)
-        prepared = ask(message("prepare", b"a1"))
-        self.assertEqual(prepared.code, wire.OK, prepared.message)
+            with self.c.at_leader(1) as w:
+                return w.ask(r)
+        def prepares(t):
+            reply = ask(message("prepare", b"a1", t))
+            self.assertIn(reply.code, (wire.OK, wire.TOO_OLD), reply.message)
+            return reply.code == wire.OK
+        start = self.fresh(prepares)
         wait_for("the watermark to pass its start", 60, lambda: self.get(b"a", start)[0] == wire.TOO_OLD, 0.2)
-        self.assertEqual(ask(message("prepare", b"a2", entry.TxnId(home=1, session=session, seq=2))).code, wire.TOO_OLD)
-        self.assertEqual(ask(message("prepare", b"a1")).code, wire.OK, "what is prepared stays so")
+        self.assertEqual(ask(message("prepare", b"a2", start, entry.TxnId(home=1, session=session, seq=2))).code, wire.TOO_OLD)
+        self.assertEqual(ask(message("prepare", b"a1", start)).code, wire.OK, "what is prepared stays so")
         commit = self.timestamp()
         decide = request(1, deadline_ms=8000)
         decide.decide_commit.CopyFrom(entry.Txn(id=ident, commit=commit))
-        with self.c.wire(self.c.leader(1)) as w:
-            reply = w.ask(decide, 10)
+        with self.c.at_leader(1) as w:
+            reply = w.ask(decide)
         self.assertEqual(reply.code, wire.OK, reply.message)
         self.assertEqual(self.get(b"a1"), (wire.OK, b"of it"))
         self.passes(2)
@@ -146,26 +154,26 @@ class Goes(Collection):
 
 class Held(Collection):
     def test_what_is_retained_is_read_far_beyond_retention(self):
-        c = self.group(shards=2, coordinators=2)
+        lease_ms = 6000  # a process may be late by half of it
+        c = self.group(shards=2, coordinators=2, coordinator_sets=["retain-lease-seconds=6"])
         self.put(b"z", b"old", 2)
-        t = self.timestamp()
-        self.assertEqual(self.retain(7, t, 3000).code, wire.OK)
-        self.assertEqual(self.get(b"z", t, 2), (wire.OK, b"old"))  # from here on what is written is above it
+        t = self.fresh(lambda t: self.retain(7, t, lease_ms).code == wire.OK and self.get(b"z", t, 2) == (wire.OK, b"old"))
+        # from here on what is written is above it
         self.put(b"z", b"new", 2)
         until, asked = time.monotonic() + (40 if FULL else 18), 0
         killed = False
         while time.monotonic() < until:
             names = [n for n in ("coordinator/1", "coordinator/2") if c.pid(n) is not None]
-            reply = self.retain(7, t, 3000, names[asked % len(names)])
+            reply = self.retain(7, t, lease_ms, names[asked % len(names)])
             asked += 1
             self.assertEqual(self.get(b"z", t, 2), (wire.OK, b"old"))
             if not killed and time.monotonic() > until - 6:
                 killed = True  # whoever is active: the other one knows nothing of the promise, and waits
-                active = next(n for n in names if self.own_role(n) == "active")
+                active = wait_for("an active one", 30, lambda: next((n for n in names if self.own_role(n) == "active"), None))  # noqa: B023
                 c.kill(active)
                 wait_for("the other one", 30, lambda: self.own_role(next(n for n in names if n != active)) == "active")  # noqa: B023
             if reply.code == wire.OK:
-                self.assertEqual(reply.lease_ms, 3000)
+                self.assertEqual(reply.lease_ms, lease_ms)
             time.sleep(0.3)
         self.assertTrue(killed)
         self.assertEqual(self.removed(2), 0, "what was retained is collected")
@@ -181,14 +189,23 @@ class Held(Collection):
 
     def test_a_dump_that_is_read_slowly_is_whole(self):
         """The command is stuck at its pipe for longer than retention, and than its promise lasts unless it is renewed."""
-        c = self.group(shards=2)
+        c = self.group(shards=2, coordinator_sets=["retain-lease-seconds=8"])
         load(c, 20000)
         before = parse_dump(c.cli("dump", text=False).stdout)
-        t = self.timestamp()
-        with subprocess.Popen([tool("holdfast"), "dump", "--at", str(t)], env=c.env, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+        begun = []
+
+        def begins(t):
+            p = subprocess.Popen([tool("holdfast"), "dump", "--at", str(t)], env=c.env, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             self.addCleanup(p.kill)
-            said = p.stdout.read(1000)
+            begun[:] = [p, p.stdout.read(1000)]
+            if not begun[1]:
+                with p:
+                    self.assertIn("further back than the shards keep", p.stderr.read().decode())
+            return begun[1]
+        self.fresh(begins)
+        p, said = begun
+        with p:
             c.cli("delprefix", "")
             time.sleep(15)
             said += p.stdout.read()
@@ -207,8 +224,8 @@ class Held(Collection):
         self.assertEqual(self.retain(1, 0, 1000).code, wire.INVALID)
         message = request(1)
         message.retain.id, message.retain.timestamp = 1, t
-        with self.c.wire(self.c.leader(1)) as w:
-            self.assertEqual(w.ask(message, 10).code, wire.INVALID)
+        with self.c.at_leader(1) as w:
+            self.assertEqual(w.ask(message).code, wire.INVALID)
 
     def test_without_a_coordinator_nothing_is_raised(self):
         c = self.group()
@@ -217,9 +234,12 @@ class Held(Collection):
         wait_for("the old version to go", 60, lambda: self.removed() >= 1, 0.2)
         c.kill("coordinator/1")
         time.sleep(12)  # what it said last holds for ten seconds
-        before = self.metric(c.leader(1), "watermark_timestamp_seconds")
-        time.sleep(3)
-        self.assertEqual(self.metric(c.leader(1), "watermark_timestamp_seconds"), before)
+        def still():
+            leader = c.leader(1)
+            before = self.metric(leader, "watermark_timestamp_seconds")
+            time.sleep(3)
+            return self.metric(leader, "watermark_timestamp_seconds") == before
+        wait_for("an end of what is raised", 30, still)
 
 
 class Killed(Collection):
@@ -233,19 +253,20 @@ class Killed(Collection):
             c.kill(name)
             time.sleep(0.5)
             c.start(name)
-            self.ask(1, 60, check=True) if turn % 2 else c.digests_agree(1, 60)
+            self.ask(1, 60, check=True)  # each looks at its state of one index (under load, looks from outside hardly meet)
+        # Of the process that leads: it may have begun a moment ago.
+        wait_for("a leader that collects", 60, lambda: self.removed() > 100 and self.removed(what="passes_total") >= 2, 0.2)
         h.stop()
         good, text = lincheck(h.path)
         self.assertTrue(good, text)
-        self.assertGreater(self.removed(), 100)
-        self.assertGreaterEqual(self.removed(what="passes_total"), 2)
         c.digests_agree(1)
         index = self.ask(1, check=True).check_index
         def alike():
             seen = {n: c.status_of(n) for n in c.names(1)}
-            return all(s is not None and s.check_index >= index and s.check_state == "done" for s in seen.values()) and seen
+            return all(s is not None and s.check_index >= index and s.check_state == "done" for s in seen.values()) and \
+                len({s.check_index for s in seen.values()}) == 1 and seen
         seen = wait_for("a check of all", 60, alike)
-        self.assertEqual(len({bytes(s.check_digest) for s in seen.values() if s.check_index == index}), 1)
+        self.assertEqual(len({bytes(s.check_digest) for s in seen.values()}), 1)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import wire  # noqa: E402
-from cluster import PATIENCE, ClusterTest, wait_for  # noqa: E402
+from cluster import PATIENCE, SLOW_ELECTIONS, ClusterTest, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 
@@ -53,17 +53,17 @@ class Contract(ClusterTest):
                          wire.COMPARE_FAILED)
 
     def test_pipelined_retries_with_a_lost_middle(self):
-        c = self.cluster(shards=1).up()
+        c = self.cluster(shards=1, env=SLOW_ELECTIONS).up()
         session = self.open_session(c)
         with c.wire(c.leader(1)) as w:
             def put(seq, done_below=0):
                 return request(1, cas=(b"k%d" % seq, None, b"v"), session=session, seq=seq, done_below=done_below)
             first, third = put(1), put(3)
-            got = w.receive([w.send(first), w.send(third)], 5)
+            got = w.receive([w.send(first), w.send(third)], 30)
             self.assertEqual([r.code for r in got.values()], [wire.OK] * 2)
             written = {i: (r.written.t, r.written.seq) for i, r in got.items()}
             ids = [w.send(put(seq)) for seq in (1, 2, 3)]  # the second was lost; all are sent again at once
-            got = w.receive(ids, 5)
+            got = w.receive(ids, 30)
             self.assertEqual([got[i].code for i in ids], [wire.OK] * 3)
             again = [(got[i].written.t, got[i].written.seq) for i in ids]
             self.assertEqual([again[0], again[2]], [written[first.id], written[third.id]])
@@ -93,14 +93,14 @@ class Contract(ClusterTest):
         self.assertEqual(self.ask_leader(c, 1, get=b"late").code, wire.NOT_FOUND)
 
     def test_put_then_cas_in_one_batch_and_in_two(self):
-        c = self.cluster(shards=1).up()
+        c = self.cluster(shards=1, env=SLOW_ELECTIONS).up()
         with c.wire(c.leader(1)) as w:
             for name, together in ((b"two", False), (b"one", True)):
                 requests = [request(1, put=(name, b"a")), request(1, cas=(name, b"a", b"b")),
                             request(1, cas=(name, b"a", b"c")), request(1, delete=name), request(1, cas=(name, None, b"d"))]
                 if together:
                     ids = [w.send(r) for r in requests]
-                    got = w.receive(ids, 5)
+                    got = w.receive(ids, 30)
                     codes = [got[i].code for i in ids]
                 else:
                     codes = [w.ask(r).code for r in requests]
@@ -110,13 +110,13 @@ class Contract(ClusterTest):
             self.assertEqual(sorted((v.t, v.seq) for v in writes), [(v.t, v.seq) for v in writes])
 
     def test_stale_route_gets_the_newer_one(self):
-        c = self.cluster(shards=2).up()
+        c = self.cluster(shards=2, env=SLOW_ELECTIONS).up()
         with c.wire(c.leader(1)) as w:
             def told():  # the coordinator's beats bring the routes to every replica soon after it is active
                 answer = w.ask(request(1, put=(b"zebra", b"v"), route_version=0))
                 self.assertEqual(answer.code, wire.WRONG_SHARD)
                 return answer if answer.route_version >= 1 else None
-            reply = wait_for("routes at the replica", 15, told)
+            reply = wait_for("routes at the replica", 30, told)
             self.assertEqual(reply.routes.version, reply.route_version)
             owner = [r.shard for r in reply.routes.routes
                      if r.range.start <= b"zebra" and (r.range.end == b"" or b"zebra" < r.range.end)]
@@ -132,7 +132,7 @@ class Contract(ClusterTest):
     def test_time_never_goes_back_over_a_restart(self):
         c = self.cluster(shards=1, replicas=1).up()
         c.cli("put", "k", "v", "--ttl", "300")
-        wait_for("the key to expire", 10, lambda: c.cli("get", "k", code=None).returncode == 1)
+        wait_for("the key to expire", 30, lambda: c.cli("get", "k", code=None).returncode == 1)
         c.kill("coordinator/1")  # no beat tells the time after the restart
         c.kill("1/1")
         c.start("1/1")
@@ -160,7 +160,7 @@ class Contract(ClusterTest):
 
         def flood():
             leader = c.leader(1)
-            others = c.followers(1)
+            others = c.followers(1, leader)
             for n in others:
                 c.send_signal(n, signal.SIGSTOP)  # nothing can be committed, so everything queues
             try:
@@ -177,26 +177,24 @@ class Contract(ClusterTest):
         wait_for("it serves again", 30, lambda: self.ask_leader(c, 1, put=(b"after", b"v")).code == wire.OK)  # still BUSY a while
 
     def test_full_queue_of_the_coordinator_is_busy_and_other_shards_go_on(self):
-        c = self.cluster(shards=2)
-        c.script("up", "--port-base", str(c.ports.base), "--coordinator-set", "queue-max=8")
-        c.up()
+        c = self.cluster(shards=2, coordinator_sets=["queue-max=8"]).up()
         c.leader(2)
         for n in c.names(2):
             c.send_signal(n, signal.SIGSTOP)
         try:
             with wire.Wire(c.processes["coordinator/1"]["client"]) as w:
-                ids = [w.send(request(put=(b"z%d" % i, b"v"), deadline_ms=4000)) for i in range(100)]
-                wait_for("BUSY for most", 3, lambda: w.receive([ids[-1]], 0.1) and
+                ids = [w.send(request(put=(b"z%d" % i, b"v"), deadline_ms=30000)) for i in range(100)]
+                wait_for("BUSY for most", 20, lambda: w.receive([ids[-1]], 0.1) and
                          sum(r.code == wire.BUSY for r in w.replies.values()) >= 80)
                 begin = time.monotonic()
-                self.assertEqual(w.ask(request(put=(b"apple", b"v")), 5).code, wire.OK)
-                self.assertLess(time.monotonic() - begin, 1.0 * PATIENCE)
+                self.assertEqual(w.ask(request(put=(b"apple", b"v")), 20).code, wire.OK)
+                self.assertLess(time.monotonic() - begin, 10.0 * PATIENCE)  # those that hang do so for 30 s
         finally:
             for n in c.names(2):
                 c.send_signal(n, signal.SIGCONT)
 
     def test_limits_and_malformed_messages(self):
-        c = self.cluster(shards=1).up()
+        c = self.cluster(shards=1, env=SLOW_ELECTIONS).up()
         big = bytes(range(256)) * 4096 * 8
         self.assertEqual(len(big), 8 * 1024 * 1024)
         # A sanitized leader on a busy machine may be deposed over it; the same put again is the same.
@@ -217,7 +215,7 @@ class Contract(ClusterTest):
         self.assertEqual(len(c.alive()), 3)
 
     def test_scan_order_limits_and_pages(self):
-        c = self.cluster(shards=1).up()
+        c = self.cluster(shards=1, env=SLOW_ELECTIONS).up()
         keys = sorted([b"a", b"a\x00", b"a\x00\x00", b"a\x00\x01", b"a\x00\xff", b"a\x01", b"a\xff", b"a\xff\xff", b"aa",
                        b"ab", b"b", b"\x00", b"\xff", b"\xff\x00"])
         with c.wire(c.leader(1)) as w:

@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import damage  # noqa: E402
 import healing  # noqa: E402
 import wire  # noqa: E402
-from cluster import StartFailed, wait_for  # noqa: E402
+from cluster import LOG, StartFailed, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 KILLED = 128 + 9
@@ -72,7 +72,7 @@ class DamagedLog(Crashes):
         self.put(60, size=4000)
         name = c.followers(1)[0]
         c.kill(name)
-        folder = os.path.join(c.data(name), "native-1")
+        folder = os.path.join(c.data(name), LOG)
         self.segments = sorted(glob.glob(os.path.join(folder, "seg-*.log")))
         self.assertGreater(len(self.segments), 2)
         damage.middle_of_log(c.data(name))
@@ -126,7 +126,7 @@ class DamagedLog(Crashes):
             self.said(name, since, "cold start state=")
             wait_for("its status", 30, lambda: self.c.status_of(name))
             self.assertEqual(self.identity(name)["recovering"], number)
-            self.assertEqual(self.c.status_of(name).state, "healing")
+            self.assertEqual(self.c.answer_of(name).state, "healing")
         finally:
             self.c.send_signal(leader, signal.SIGCONT)
         self.said(name, since, "this replica votes again")
@@ -153,7 +153,7 @@ class WipedLearner(Crashes):
         self.assertIn("state=missing", said)
         self.assertIn("installed index=", said)
         self.assertNotIn("recovering", self.identity(name))
-        self.assertEqual(c.status_of(name).role, "learner")
+        self.assertEqual(c.answer_of(name).role, "learner")
         c.kill(name)
         self.put(5)
         self.assertIn("outcome=skipped", self.healed(name))
@@ -163,8 +163,7 @@ class Fetched(Crashes):
     def without_state(self):
         """A follower that lost its state machine and is down."""
         c = self.group()
-        leader = c.leader(1)
-        with c.wire(leader) as w:
+        with c.at_leader(1) as w:
             for i in range(60):
                 key, value = b"r%02d" % i, os.urandom(20000)  # several chunks, compressed or not
                 self.assertEqual(w.ask(request(1, put=(key, value), deadline_ms=20000), 60).code, wire.OK)

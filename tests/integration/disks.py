@@ -11,7 +11,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import faults  # noqa: E402
 import histories  # noqa: E402
-from cluster import FULL, ClusterTest, Hammer, parse_dump, wait_for  # noqa: E402
+from cluster import FULL, LOG, SLOW_ELECTIONS, ClusterTest, Hammer, parse_dump, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 FATAL = 70
@@ -70,7 +70,7 @@ class Disks(ClusterTest):
         self.assertIn(("exit_group", str(FATAL)), calls)
         for name, first in calls:
             self.assertTrue(name in ("exit_group", "getpid", "gettid", "newfstatat") or
-                            (name == "write" and first.startswith("2<")) or (name == "close" and "/native-1/spare-" in first),
+                            (name == "write" and first.startswith("2<")) or (name == "close" and f"/{LOG}/spare-" in first),
                             f"{name}({first} after a failed {call}")
         return lines, at
 
@@ -116,7 +116,7 @@ class Disks(ClusterTest):
         made = self.load(c)
         for i in range(4 if FULL else 2):
             leader = c.leader(1)
-            name = leader if i % 2 == 0 else c.followers(1)[i // 2]
+            name = leader if i % 2 == 0 else c.followers(1, leader)[i // 2]
             trap, since = self.fail_in_loop(c, name, f"fdatasync:error=EIO:when={7 + 5 * i}")
             self.assertEqual(trap.exit_code(), FATAL)
             c.await_end(name)
@@ -140,7 +140,7 @@ class Disks(ClusterTest):
             name = c.followers(1)[0]
             since = len(c.log(name))
             trap = faults.Trap(os.path.join(c.dir, "trap"), f"fdatasync:error=EIO:when={copy}", pid=c.pid(name),
-                               trace="fdatasync,pwrite64", only=[os.path.join(c.data(name), "native-1", "hardstate")])
+                               trace="fdatasync,pwrite64", only=[os.path.join(c.data(name), LOG, "hardstate")])
             self.addCleanup(trap.detach)
             with c.wire(c.leader(1)) as w:  # it must campaign, in a new term
                 w.try_ask(request(1, transfer=int(name.split("/")[1])), 2.0)
@@ -182,7 +182,9 @@ class Disks(ClusterTest):
         """A leader's disk stalls: another leads while it still hangs there; what the old one says afterwards is true."""
         c = self.cluster(shards=1).up()
         made = self.load(c)
-        for _ in range(3 if FULL else 1):
+        rounds = tries = 0
+        while rounds < (3 if FULL else 1):
+            tries += 1
             old = c.leader(1)
             trap = faults.Trap(os.path.join(c.dir, "trap"), f"fdatasync:delay_enter={STALL_S}000000:when=3", pid=c.pid(old),
                                trace="fdatasync", thread=True)
@@ -199,6 +201,11 @@ class Disks(ClusterTest):
             line = trap.await_hit()
             stalled_until = faults.seconds_of(line) + float(re.search(r"<([\d.]+)>$", line).group(1))
             took_over = self.first_ack_elsewhere(c, old, faults.seconds_of(line))
+            if took_over is None and tries < 6:  # so busy a machine that another led before this one came to the sync
+                trap.detach()
+                continue
+            rounds += 1
+            self.assertIsNotNone(took_over)
             print(f"another led {took_over:.2f} s after the sync began, which took "
                   f"{stalled_until - faults.seconds_of(line):.2f} s", file=sys.stderr)
             self.assertLess(took_over, TAKEN_OVER_S)
@@ -210,7 +217,7 @@ class Disks(ClusterTest):
         self.judge(c, made)
 
     def first_ack_elsewhere(self, c, old, since):
-        """Seconds from `since` (wall clock) until another replica said that it leads."""
+        """Seconds from `since` (wall clock) until another replica said that it leads; None if none did since."""
         best = None
         for name in c.names(1):
             if name == old:
@@ -222,14 +229,14 @@ class Disks(ClusterTest):
                 at = calendar.timegm(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) + float("0" + stamp[19:])
                 if at >= since and (best is None or at < best):
                     best = at
-        self.assertIsNotNone(best)
-        return best - since
+        return None if best is None else best - since
 
     def test_a_follower_with_a_late_disk_is_not_waited_for(self):
-        c = self.cluster(shards=1).up()
+        c = self.cluster(shards=1, env=SLOW_ELECTIONS).up()
         made = self.load(c)
-        leader, slow = c.leader(1), c.followers(1)[0]
-        term = c.status_of(leader).term
+        leader = c.leader(1)
+        slow = c.followers(1, leader)[0]
+        term = c.answer_of(leader).term
         trap = faults.Trap(os.path.join(c.dir, "trap"), "fdatasync:delay_enter=3000000:when=2", pid=c.pid(slow),
                            trace="fdatasync", thread=True)
         self.addCleanup(trap.detach)
@@ -238,7 +245,7 @@ class Disks(ClusterTest):
             h.await_acks(50)
         trap.await_hit()
         trap.detach()
-        s = c.status_of(leader)
+        s = c.answer_of(leader)
         self.assertEqual((s.role, s.term), ("leader", term), "no election came of it")
         self.judge(c, made)
 

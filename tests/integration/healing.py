@@ -35,8 +35,8 @@ class Healing(ClusterTest):
         self.puts = {}
         return self.c
 
-    def put(self, count, at=None, size=500):
-        with self.c.wire(at or self.c.leader(1)) as w:
+    def put(self, count, size=500):
+        with self.c.at_leader(1) as w:
             for _ in range(count):
                 key = b"k%05d" % len(self.puts)
                 value = key + (os.urandom(size) if self.random else b"." * size)
@@ -72,10 +72,10 @@ class Healing(ClusterTest):
     def trims(self, leader, times, size=500):
         """Writes until the leader's log was cut at its front `times` times."""
         for _ in range(times):
-            first = self.c.status_of(leader).log_first
-            self.put(50, leader, size)
+            first = self.c.answer_of(leader).log_first
+            self.put(50, size)
             wait_for(lambda: f"a cut log: {self.c.status_of(leader)}", 30,  # noqa: B023
-                     lambda: self.c.status_of(leader).log_first > first)  # noqa: B023
+                     lambda: self.c.answer_of(leader).log_first > first)  # noqa: B023
 
     def log_since(self, name):
         before = len(self.c.log(name))
@@ -156,13 +156,14 @@ class Behind(Healing):
         name = c.followers(1)[0]
         self.put(20)
         c.kill(name)
-        first = c.status_of(c.leader(1)).log_first
+        first = c.answer_of(c.leader(1)).log_first
         self.put_many(100000 if FULL else 1000)
         leader = c.leader(1)
-        wait_for(lambda: f"a cut log: {c.status_of(leader)}", 60, lambda: c.status_of(leader).log_first > first)
+        wait_for(lambda: f"a cut log: {c.status_of(leader)}", 60, lambda: c.answer_of(leader).log_first > first)
         self.trims(leader, 3)
         since = self.log_since(name)
         c.start(name)
+        self.said(name, since, " ready applied=")
         lines = since()
         self.assertLess(lines.index("installed index="), lines.index(" ready applied="))
         self.whole(name)
@@ -173,29 +174,31 @@ class Behind(Healing):
     def test_one_that_was_ready_is_not_while_it_needs_a_state(self):
         """Asleep while others write and cut their logs: it wakes up as a ready one. /readyz says no from the moment it hears
         what it lacks until it has what its leader had committed; then yes, and stays so."""
-        c = self.group(sets=SMALL + ["snapshot-rate=150000"])
+        # libraft goes on sending to who is silent, and what is under way would bring it far enough.
+        c = self.group(sets=SMALL + ["snapshot-rate=150000"], engine="native")
         self.random = True
         self.put(20)
-        name = c.followers(1)[0]
         leader = c.leader(1)
+        name = c.followers(1, leader)[0]
         heard = self.log_since(name)
         for i in range(300):  # somewhat behind is no reason
             self.put(1)
             if i % 10 == 0:
                 self.stays_ready(name, heard)
-        said, heard = self.log_since(leader), self.log_since(name)
+        said, heard = [self.log_since(n) for n in c.names(1)], self.log_since(name)
         c.send_signal(name, signal.SIGSTOP)
         try:
             self.trims(leader, 3, 5000)
-            while "peer needs a snapshot" not in said():
+            while not any("peer needs a snapshot" in s() for s in said):  # whoever leads
                 self.trims(leader, 1, 5000)
         finally:
             c.send_signal(name, signal.SIGCONT)
         behind = "not ready: the leader's log begins too late"
         self.said(name, heard, behind)
-        committed = c.status_of(leader).commit
+        committed = c.answer_of(leader).commit
         code, text = self.readyz(name)
-        self.assertEqual((code, text[:len(behind)]), (503, behind))
+        self.assertEqual(code, 503, text)
+        self.assertRegex(text, f"^({behind}|not ready: no leader is heard)")
         s = c.status_of(name)
         self.assertEqual((s.state, s.trouble != ""), ("healing", True), s)
         put_at, until = 0, time.monotonic() + 120 * PATIENCE
@@ -205,7 +208,8 @@ class Behind(Healing):
                 self.put(1)
                 put_at = time.monotonic() + 0.05
         self.assertEqual(answer, (200, "ready\n"))
-        self.assertGreaterEqual(c.status_of(name).applied, committed)
+        self.assertGreaterEqual(c.answer_of(name).applied, committed)
+        self.said(name, heard, " ready applied=")
         lines = heard()
         lines = lines[lines.index(behind):]
         self.assertLess(lines.index("installed index="), lines.index(" ready applied="))
@@ -218,34 +222,41 @@ class Behind(Healing):
 
     def test_a_longer_log_of_its_own(self):
         """What it wrote and nobody else has goes, though it reaches further than what it is given."""
-        c = self.group(env={"HOLDFAST_ELECTION_MS": "2000"})  # so long the old leader takes what it cannot commit
+        # So long the old leader takes what it cannot commit; libraft would hold it back before its log.
+        c = self.group(env={"HOLDFAST_ELECTION_MS": "2000"}, engine="native")
         self.put(20)
-        old = c.leader(1)
-        others = c.followers(1)
-        c.kill(*others)
-        commit = c.status_of(old).commit
-        with c.wire(old) as w:  # never committed: there is no quorum; a session between two puts parts their entries
-            for i in range(200):
-                w.send(request(1, put=(b"lost%04d" % i, b"x" * 100), deadline_ms=300))
-                w.send(request(1, session_open=True, deadline_ms=300))
-            wait_for(lambda: f"a longer log: {c.status_of(old)}", 20, lambda: c.status_of(old).last >= commit + 400)
-        longer = c.status_of(old).last
-        self.assertLess(c.status_of(old).commit, commit + 100)
+        for turn in range(5):  # one that is late gives up to lead before it has taken all
+            old = c.leader(1)
+            others = c.followers(1, old)
+            c.kill(*others)
+            commit = c.answer_of(old).commit
+            with c.wire(old) as w:  # never committed: there is no quorum; a session between two puts parts their entries
+                for i in range(200):
+                    w.send(request(1, put=(b"lost%d-%04d" % (turn, i), b"x" * 100), deadline_ms=300))
+                    w.send(request(1, session_open=True, deadline_ms=300))
+                wait_for(lambda: f"a longer log: {c.status_of(old)}", 20,
+                         lambda: (s := c.answer_of(old)).last >= commit + 400 or s.role != "leader")  # noqa: B023
+            longer = c.answer_of(old).last
+            if longer >= commit + 400:
+                break
+            c.start_in_background(*others)
+        self.assertGreaterEqual(longer, commit + 400)
+        self.assertLess(c.answer_of(old).commit, commit + 100)
         c.kill(old)
         c.start_in_background(*others)
         leader = c.leader(1)
         self.trims(leader, 1)
-        wait_for("a log that begins behind what both hold", 30, lambda: c.status_of(leader).log_first > commit + 1)
+        wait_for("a log that begins behind what both hold", 30, lambda: c.answer_of(leader).log_first > commit + 1)
         since = self.log_since(old)
         c.start(old)
         installed = re.search(r"installed index=(\d+)", since())
         self.assertIsNotNone(installed, since())
-        self.assertEqual(self.cold_last(since), longer, "its own log was not what it found")
+        self.assertGreaterEqual(self.cold_last(since), longer, "its own log was not what it found")
         self.assertLess(int(installed.group(1)), longer, "its own log ended before what it was given")
         self.whole(old)
-        with c.wire(c.leader(1)) as w:
+        with c.at_leader(1) as w:
             for i in range(200):
-                self.assertEqual(w.ask(request(1, get=b"lost%04d" % i), 20).code, wire.NOT_FOUND)
+                self.assertEqual(w.ask(request(1, get=b"lost%d-%04d" % (turn, i)), 20).code, wire.NOT_FOUND)
         c.kill(old)
         since = self.log_since(old)
         c.start(old)
@@ -259,7 +270,7 @@ class Behind(Healing):
         c = self.group(sets=[])
         self.put(30)
         leader = c.leader(1)
-        lagging, short = c.followers(1)
+        lagging, short = c.followers(1, leader)
         c.kill(short)
         self.put(30)
         c.kill(leader, lagging)
@@ -268,17 +279,17 @@ class Behind(Healing):
         for name in (lagging, short):
             damage.launch(c, name)
         wait_for("both run", 30, lambda: c.status_of(lagging) and c.status_of(short))
-        self.assertGreater(c.status_of(lagging).last, c.status_of(short).last)
-        wait_for("the other to ask for votes", 30, lambda: c.status_of(short).role == "candidate" or "role=candidate" in said())
+        self.assertGreater(c.answer_of(lagging).last, c.answer_of(short).last)
+        wait_for("the other to ask for votes", 30, lambda: c.answer_of(short).role == "candidate" or "role=candidate" in said())
         with self.assertRaises(AssertionError):
             c.leader(1, seconds=4)  # many election time-outs
-        self.assertEqual(c.status_of(lagging).state, "healing")
+        self.assertEqual(c.answer_of(lagging).state, "healing")
         for lines in (since(), said()):
             self.assertNotIn("role=leader", lines)
         c.start(leader)
         self.assertEqual(c.leader(1), leader)
         self.said(lagging, since, "installed index=")
-        self.assertNotIn("role=leader", since())
+        self.assertNotIn("role=leader", since().partition("installed index=")[0])
         self.whole(lagging)
         c.transfer(1, lagging)  # now it may
         self.everything_is_there()
@@ -312,7 +323,7 @@ class Times(Healing):
         c = self.group()
         self.put(20)
         leader = c.leader(1)
-        name = c.followers(1)[0]
+        name = c.followers(1, leader)[0]
         c.kill(name)
         shutil.rmtree(os.path.join(c.data(name), "fsm"))
         identity = os.path.join(c.data(name), "identity")
@@ -345,15 +356,14 @@ class OnTheWay(Healing):
                   "install.before_done"]
         for point in points:
             with self.subTest(point):
-                damage.launch(c, name, HOLDFAST_CRASH_POINT=point)
-                wait_for(f"a start up to {point}", 30, lambda: c.pid(name))
+                c.script("start", name, check=False, env={"HOLDFAST_CRASH_POINT": point})
                 c.await_end(name)
                 since = self.log_since(name)
                 c.start(name)
                 self.whole(name)
                 done = point in points[2:]
                 self.assertEqual("installed index=" in since(), not done and point != "install.after_record", since())
-                self.assertEqual(sorted(os.listdir(os.path.join(c.data(name), "snapshots"))), ["token"])
+                wait_for("the pointer alone", 30, lambda: os.listdir(os.path.join(c.data(name), "snapshots")) == ["token"])
                 self.assertFalse(os.path.exists(os.path.join(c.data(name), "INSTALL")))
                 c.kill(name)
                 self.trims(leader, 2)
@@ -379,13 +389,13 @@ class OnTheWay(Healing):
         """A leader that still has the log brings it there before the stream of another ends."""
         c = self.group(sets=SMALL + ["snapshot-rate=150000"])
         leader = c.leader(1)
-        keeper, name = c.followers(1)
+        keeper, name = c.followers(1, leader)
         c.kill(keeper)
         c.sets = ["log-segment-bytes=65536"]  # as much log as there is
         c.up()
         c.kill(name)
         c.transfer(1, leader)
-        self.trims(leader, 2, 10000)
+        self.trims(leader, 2, 40000)  # half a minute of a stream
         since = self.log_since(name)
         damage.launch(c, name)
         self.said(name, since, "begins index=")
@@ -395,7 +405,7 @@ class OnTheWay(Healing):
         self.assertNotIn("installed", since())
         incoming = os.path.join(c.data(name), "snapshots", "incoming")
         wait_for("what is not used to go", 30, lambda: not os.path.exists(incoming))
-        self.put(20, keeper)
+        self.put(20)
         self.whole(name)
         self.everything_is_there()
 
@@ -406,15 +416,15 @@ class OnTheWay(Healing):
         c = self.group(sets=["snapshot-entries=10", "snapshot-trailing-entries=1", "snapshot-rate=400000", *SMALL[2:]])
         self.put(40, size=20000)
         h = Hammer(c, "load", pause_us=100000)  # a trickle: the state must not outgrow its rate, whatever the machine is at
-        turns = cut_off = 0
-        while turns < (6 if FULL else 2) or cut_off == 0:
-            self.assertLess(turns, 20, "no publish was ever cut off by an install")
+        turns = cut_off = came = gave_on = 0
+        while turns < (6 if FULL else 2) or not (cut_off and came and gave_on):
+            self.assertLess(turns, 20, f"publishes cut off by an install: {cut_off}, while a state came: {came}, while it was sent: {gave_on}")
             name = c.followers(1)[turns % 2]
             turns += 1
             c.kill(name)
             leader = c.leader(1)
-            reached = c.status_of(leader).last
-            wait_for("a log that begins behind it", 60, lambda: c.status_of(leader).log_first > reached + 1)  # noqa: B023
+            reached = c.answer_of(leader).last
+            wait_for("a log that begins behind it", 60, lambda: c.answer_of(leader).log_first > reached + 1)  # noqa: B023
             since, gave = self.log_since(name), {n: self.log_since(n) for n in c.names(1)}
             with Publisher(c, name) as p:
                 c.start(name)
@@ -422,14 +432,15 @@ class OnTheWay(Healing):
                 more = p.published + 3
                 wait_for(f"publishes of {name} afterwards: {p.codes}", 30, lambda: p.published > more)  # noqa: B023
             begin, end = lines.index("fetching a state"), lines.index("installed index=")
-            self.assertIn("snapshot published index=", lines[begin:end], "none while the state came")
+            came += "snapshot published index=" in lines[begin:end]  # not if who asks for them had no processor meanwhile
             self.assertIn("snapshot published index=", since()[end:], "none behind it")
             pointers = [int(x) for x in re.findall(r"(?:snapshot published|installed) index=(\d+)", since())]
             self.assertEqual(pointers, sorted(pointers), "the pointer went back")
             giver = "1/" + re.search(r"installed index=.* from=(\d+)", lines).group(1)
+            self.said(giver, gave[giver], "snapshot sent replica=")
             lines = gave[giver]()
             begin, end = lines.index("snapshot asked for replica="), lines.index("snapshot sent replica=")
-            self.assertIn("snapshot published index=", lines[begin:end], f"{giver}: none while it sent")
+            gave_on += "snapshot published index=" in lines[begin:end]
             self.assertLessEqual(set(p.codes), {wire.OK, wire.NOT_READY})
             cut_off += p.codes[wire.NOT_READY]
             self.whole(name)
@@ -451,14 +462,16 @@ class Damaged(Healing):
         damage.flip(os.path.getsize(table) // 3)(table)
         since = self.log_since(name)
         c.start(name)
-        c.transfer(1, name)
         codes = set()
-        with c.wire(name) as w:
-            for key in self.puts:
-                reply = w.try_ask(request(1, get=key), 10)
-                codes.add(reply.code if reply else None)
-                if CORRUPT in codes:
-                    break
+        for _ in range(5):  # another one may come to lead meanwhile
+            if CORRUPT not in codes:
+                c.transfer(1, name)
+            with c.wire(name) as w:
+                for key in self.puts:
+                    if CORRUPT in codes:
+                        break
+                    reply = w.try_ask(request(1, get=key), 10)
+                    codes.add(reply.code if reply else None)
         self.assertIn(CORRUPT, codes)
         self.said(name, since, "installed index=")
         wait_for("another leader", 30, lambda: c.leader(1) != name)
@@ -474,11 +487,12 @@ class Damaged(Healing):
         c.script("kill", name, "-TERM")
         c.await_end(name)
         c.start(name)
-        with c.wire(c.leader(1)) as w:
+        with c.at_leader(1) as w:
             for key, value in list(self.puts.items())[:25]:  # a compare reads; so few are not flushed yet
                 self.puts[key] = key
-                self.assertEqual(w.ask(request(1, cas=(key, value, key), deadline_ms=20000), 60).code, wire.OK)
-        wait_for("what was compared is applied", 30, lambda: c.status_of(name).applied >= c.status_of(c.leader(1)).commit)
+                done = w.ask(request(1, cas=(key, value, key), deadline_ms=20000), 60).code
+                self.assertIn(done, (wire.OK, wire.COMPARE_FAILED), "the second if it was asked twice")
+        wait_for("what was compared is applied", 30, lambda: c.answer_of(name).applied >= c.answer_of(c.leader(1)).commit)
         c.kill(name)
         table = max(glob.glob(os.path.join(c.data(name), "fsm", "*.sst")), key=os.path.getsize)
         for at in range(500, os.path.getsize(table) * 9 // 10, 2000):  # keys; the machine's own records come last

@@ -18,7 +18,7 @@ import histories  # noqa: E402
 import hostile_states  # noqa: E402
 import wire  # noqa: E402
 import zmtp  # noqa: E402
-from cluster import ASAN, FULL, PATIENCE, ClusterTest, Hammer, parse_dump, tool, wait_for  # noqa: E402
+from cluster import ASAN, ENGINE, FULL, PATIENCE, ClusterTest, Hammer, parse_dump, tool, wait_for  # noqa: E402
 from garbage import Sender, drops, metric, mutated, port_of, rss_kib  # noqa: E402
 from wire import catalog, pb, request  # noqa: E402
 
@@ -44,13 +44,13 @@ class Hostile(hostile_states.States, ClusterTest):
         c = self.c = self.cluster(shards=1, env={"HOLDFAST_HEARTBEAT_MS": "300", "HOLDFAST_ELECTION_MS": "3000"}).up()
         self.leader = c.leader(1)
         self.follower = next(n for n in c.names(1) if n != self.leader)
-        self.cluster_id = c.status_of(self.leader).cluster
-        self.members = {m.replica: m for m in c.status_of(self.leader).members.members}
+        self.cluster_id = c.answer_of(self.leader).cluster
+        self.members = {m.replica: m for m in c.answer_of(self.leader).members.members}
         c.cli("put", "kept", "as it was")
         self.hammer = Hammer(c, "h", hot=3, unique=1, pause_us=2000, deadline_ms=20000)
         self.hammer.await_acks(20)
         self.pids = {n: c.pid(n) for n in c.processes}
-        self.term = c.status_of(self.leader).term
+        self.term = c.answer_of(self.leader).term
         self.rss = {n: rss_kib(p) for n, p in self.pids.items()}
 
     def address(self, name):
@@ -312,7 +312,7 @@ class Hostile(hostile_states.States, ClusterTest):
         number = int((sender or self.leader).split("/")[1])
         if number == at:
             number = int(self.follower.split("/")[1])
-        e = raft.Envelope(version=1, cluster=self.cluster_id, group=1, log_epoch=1, engine="native", to=at,
+        e = raft.Envelope(version=1, cluster=self.cluster_id, group=1, log_epoch=1, engine=ENGINE, to=at,
                           to_incarnation=self.members[at].incarnation, **{"from": number})
         e.from_incarnation = self.members[number].incarnation
         e.raft.CopyFrom(body or raft.Raft(kind=3, term=1 << 61, index=1 << 40, log_term=1 << 40, transfer=True))
@@ -334,7 +334,7 @@ class Hostile(hostile_states.States, ClusterTest):
     def wrong_envelopes(self):
         """From whoever is not a member, as one: whatever is in it, it changes nothing."""
         wrong = {"cluster": dict(cluster=self.cluster_id ^ 1), "group": dict(group=2), "epoch": dict(log_epoch=2),
-                 "engine": dict(engine="libraft"), "incarnation": dict(from_incarnation=12345),
+                 "engine": dict(engine="native" if ENGINE != "native" else "libraft"), "incarnation": dict(from_incarnation=12345),
                  "stranger": dict(from_=9), "malformed": dict(version=2)}
         for name in (self.leader, self.follower):
             with Sender(self.raft_door(name)) as s:

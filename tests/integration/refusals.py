@@ -11,7 +11,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from cluster import ClusterTest, tool, wait_for  # noqa: E402
+from cluster import ENGINE, LOG, ClusterTest, tool, wait_for  # noqa: E402
 from damage import crc32c, edit_lines  # noqa: E402
 
 
@@ -72,7 +72,7 @@ class Refusals(ClusterTest):
         c.kill("1/1")
         self.edit_identity(c, "engine", "strange")
         self.refused(command, "strange")
-        self.refused(command, "strange", change={"--engine": "native"})
+        self.refused(command, "strange", change={"--engine": ENGINE})
 
     def test_formats(self):
         c, command = self.one()
@@ -109,8 +109,8 @@ class Refusals(ClusterTest):
             (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, target)
             self.refused(command, part)
             restore()
-        shutil.rmtree(os.path.join(here, "native-1"))
-        self.refused(command, "native")
+        shutil.rmtree(os.path.join(here, LOG))
+        self.refused(command, ENGINE)
         restore()
         os.remove(os.path.join(here, "identity"))
         self.refused(command, "identity")
@@ -245,7 +245,7 @@ class Refusals(ClusterTest):
         for i in range(50):
             c.cli("put", f"k{i}", "v" * 100) if i == 0 else None
         c.kill("1/1")
-        folder = os.path.join(c.data("1/1"), "native-1")
+        folder = os.path.join(c.data("1/1"), LOG)
         hard = [n for n in os.listdir(folder) if "hard" in n or "state" in n]
         self.assertTrue(hard, os.listdir(folder))
         for name in hard:

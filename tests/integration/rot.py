@@ -14,14 +14,14 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import faults  # noqa: E402
 from damage import HEADER, cut, flip, frames, middle, zero  # noqa: E402
 import wire  # noqa: E402
-from cluster import FULL, ClusterTest, wait_for  # noqa: E402
+from cluster import FULL, LOG, ClusterTest, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 REFUSED, FATAL = 6, 70
 CORRUPT, IO = -19, -18
 SEED = int(os.environ.get("HOLDFAST_ROT_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
 COUNT = 300
-ROT_PUTS = 30
+ROT_PUTS = 700  # of 20,000 bytes: more than any engine keeps of its log in memory after a start
 
 
 class Rot(ClusterTest):
@@ -149,16 +149,16 @@ class Rot(ClusterTest):
         everywhere = [flip(0), middle, flip(-1), cut(0.5), cut(0)]
         self.refused_after("identity", 0, [flip(20), flip(-2), *everywhere[3:]])
         self.refused_after("peers", 0, everywhere)
-        self.refused_after("native-1/hardstate", 0, [lambda path: (flip(30)(path), flip(4096 + 30)(path)), cut(0.002)])
-        self.refused_after("native-1/hardstate", 0, [os.remove])
-        self.serves_after("native-1/hardstate", 0, [flip(30), flip(4096 + 30), zero(0, 4096), zero(4096, 4096), cut(0.5)])
+        self.refused_after(LOG + "/hardstate", 0, [lambda path: (flip(30)(path), flip(4096 + 30)(path)), cut(0.002)])
+        self.refused_after(LOG + "/hardstate", 0, [os.remove])
+        self.serves_after(LOG + "/hardstate", 0, [flip(30), flip(4096 + 30), zero(0, 4096), zero(4096, 4096), cut(0.5)])
 
     def test_the_log(self):
         """A bad frame is a torn tail only when no later one follows; else it is damage, and nothing is changed."""
         self.fresh_copy()
-        ends = [frames(path)[-1] for path in self.files("native-1/seg-*.log")]
+        ends = [frames(path)[-1] for path in self.files(LOG + "/seg-*.log")]
         self.assertGreater(len(ends), 3)
-        name = "native-1/seg-*.log"
+        name = LOG + "/seg-*.log"
         for which in (0, 1, -1) if FULL else (1, -1):
             some = frames(self.files(name)[which])
             at, size = some[len(some) // 2]
@@ -176,12 +176,12 @@ class Rot(ClusterTest):
             damage(self.files(name)[-1])
             self.serves("the last frame", missing=[self.last])
         self.serves_after(name, -1, [flip(at + size + 100), flip(-1)])
-        self.serves_after("native-1/spare-*.log", -1, [flip(0), middle, cut(0.3), cut(0)])
+        self.serves_after(LOG + "/spare-*.log", -1, [flip(0), middle, cut(0.3), cut(0)])
 
     def test_a_frame_in_another_place(self):
         """A write that went to the wrong place, or that never came: an old frame does not pass for a new one."""
         self.fresh_copy()
-        path = self.files("native-1/seg-*.log")[-1]
+        path = self.files(LOG + "/seg-*.log")[-1]
         some = frames(path)
         by_size = {size: at for at, size in some[1:len(some) // 2]}
         at, size = some[len(some) // 2]
@@ -245,7 +245,7 @@ class Rot(ClusterTest):
             if size == 0:
                 continue
             at = self.random.randrange(size)
-            last = "native-1/seg-" in path and path == self.files("native-1/seg-*.log")[-1]
+            last = LOG + "/seg-" in path and path == self.files(LOG + "/seg-*.log")[-1]
             torn = last and frames(path)[-1][0] <= at < sum(frames(path)[-1])
             damage = self.random.choice([flip(at), zero(at, min(8, size - at)), cut(at / size)])
             damage(path)
@@ -280,7 +280,8 @@ class RotOfARunningLeader(ClusterTest):
         """A frame rots under a leader that runs, and a follower needs it: the leader ends with one line instead of sending
         it, another one leads and has it whole."""
         c = self.cluster(shards=1).up()
-        leader, late = c.leader(1), c.followers(1)[0]
+        leader = c.leader(1)
+        late = c.followers(1, leader)[0]
         c.kill(late)
         with c.wire(leader) as w:
             for i in range(ROT_PUTS):
@@ -289,7 +290,7 @@ class RotOfARunningLeader(ClusterTest):
         c.kill(*both)  # what they have in memory of their logs is gone
         c.start_in_background(*both)
         leader = c.leader(1)
-        flip(HEADER + 200000)(os.path.join(c.data(leader), "native-1", "seg-0000000000000001.log"))
+        flip(HEADER + 200000)(os.path.join(c.data(leader), LOG, "seg-0000000000000001.log"))
         since = len(c.log(leader))
         c.start(late)
         c.await_end(leader)

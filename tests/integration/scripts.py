@@ -27,7 +27,7 @@ class Scripts(ClusterTest):
             self.assertEqual(sorted(r), ["alive", "client", "dir", "http", "name", "pid", "replica", "role", "shard"])
             for port in (r["client"].rpartition(":")[2], r["http"].rpartition(":")[2]):
                 self.assertTrue(c.ports.base <= int(port) < c.ports.base + 500)
-        self.assertEqual(c.status_of("2/4").role, "learner")
+        self.assertEqual(c.answer_of("2/4").role, "learner")
         exports = subprocess.run(["bash", "-c", f'eval "$("{SCRIPT}" env --dir "{c.dir}")"; '
                                   'command -v holdfast; echo "$HOLDFAST_COORDINATORS"'], env=c.env, capture_output=True,
                                  text=True, check=True).stdout.split()
@@ -51,7 +51,7 @@ class Scripts(ClusterTest):
         self.assertEqual(c.script("kill", leader, check=False).returncode, 1)
         begin = time.monotonic()
         c.script("start", leader)
-        self.assertEqual(c.status_of(leader).state, "ready")
+        self.assertEqual(c.answer_of(leader).state, "ready")
         print(f"start returned after {time.monotonic() - begin:.2f} s", file=sys.stderr)
         c.script("start", leader)  # it runs already: ready at once
         c.script("kill", leader, "-STOP")

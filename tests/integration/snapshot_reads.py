@@ -262,7 +262,7 @@ class Expiry(SnapshotReads):
 
 class Refused(SnapshotReads):
     def clocks(self, c):
-        found = [c.status_of(n) for n in c.processes]
+        found = [c.answer_of(n) for n in c.processes]
         return {f"{s.role} {s.shard}/{s.replica}": (milliseconds(s.clock), milliseconds(s.ceiling)) for s in found}
 
     def test_a_timestamp_of_nobody_moves_nothing(self):

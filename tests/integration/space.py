@@ -13,7 +13,7 @@ import damage  # noqa: E402
 import faults  # noqa: E402
 import histories  # noqa: E402
 import wire  # noqa: E402
-from cluster import FULL, PATIENCE, ClusterTest, Hammer, StartFailed, parse_dump, wait_for  # noqa: E402
+from cluster import FULL, LOG, PATIENCE, SLOW_ELECTIONS, ClusterTest, Hammer, StartFailed, parse_dump, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 VALUE = b"v" * 30000
@@ -63,7 +63,7 @@ class Space(ClusterTest):
 
     def refused_until_there_is_room(self, c, fillers):
         leader = c.leader(1)
-        term, puts = c.status_of(leader).term, Puts(c)
+        term, puts = c.answer_of(leader).term, Puts(c)
         with c.wire(leader) as w:
             self.assertEqual(puts.put(w, 20000), wire.OK)
             for f in fillers:
@@ -86,7 +86,7 @@ class Space(ClusterTest):
             for f in fillers:
                 f.free()
             wait_for("writes again", 60, lambda: puts.put(w) == wire.OK)
-        self.assertEqual(c.status_of(leader).term, term, "no election came of it")
+        self.assertEqual(c.answer_of(leader).term, term, "no election came of it")
         c.digests_agree(1)
         self.assertEqual(puts.faults(parse_dump(c.cli("dump", text=False).stdout)), [])
         c.kill(*c.names(1))
@@ -101,12 +101,12 @@ class Space(ClusterTest):
         self.assertTrue(any(f"replica {name}: no space for" in p for p in json.loads(told.stdout)["problems"]), told.stdout)
 
     def test_no_room_for_the_logs(self):
-        c = self.cluster(shards=1, sets=["log-segment-bytes=1MiB"]).up()
+        c = self.cluster(shards=1, sets=["log-segment-bytes=1MiB"], env=SLOW_ELECTIONS).up()
         with contextlib.ExitStack() as stack:
-            self.refused_until_there_is_room(c, self.on_small_disks(c, stack, "native-1", 12, c.names(1)))
+            self.refused_until_there_is_room(c, self.on_small_disks(c, stack, LOG, 12, c.names(1)))
 
     def test_no_room_for_the_state_machines(self):
-        c = self.cluster(shards=1, sets=["fsm-buffer-bytes=1MiB"]).up()
+        c = self.cluster(shards=1, sets=["fsm-buffer-bytes=1MiB"], env=SLOW_ELECTIONS).up()
         with contextlib.ExitStack() as stack:
             self.refused_until_there_is_room(c, self.on_small_disks(c, stack, "fsm", 12, c.names(1)))
 
@@ -147,13 +147,13 @@ class Space(ClusterTest):
         """As a follower it is in nobody's way; the leader's death does not bring it to the lead for good."""
         c = self.cluster(shards=1, sets=["fsm-buffer-bytes=1MiB"]).up()
         leader = c.leader(1)
-        full, other = c.followers(1)
+        full, other = c.followers(1, leader)
         with contextlib.ExitStack() as stack:
             filler, = self.on_small_disks(c, stack, "fsm", 12, [full])
             filler.fill()
             puts = Puts(c)
             since = len(c.log(full))
-            with c.wire(leader) as w:
+            with c.at_leader(1) as w:
                 while "no space" not in c.log(full)[since:]:
                     self.assertEqual(puts.put(w, 20000), wire.OK)
                     self.assertLess(len(puts.said), 3000)
@@ -161,7 +161,7 @@ class Space(ClusterTest):
                     self.assertEqual(puts.put(w, 20000), wire.OK)
             self.assertEqual(len(faults.complaints(c.log(full)[since:])), 1, "said once")
             self.says_so(c, full)
-            with c.wire(leader) as w:  # as a leader it could not even answer reads: it gives the lead back
+            with c.wire(c.leader(1)) as w:  # as a leader it could not even answer reads: it gives the lead back
                 w.try_ask(request(1, transfer=int(full.split("/")[1])), 2.0)
             wait_for("the lead to be given back", 30,
                      lambda: "handing leadership over: no space for the state machine" in c.log(full)[since:])
@@ -182,7 +182,7 @@ class Space(ClusterTest):
 
     def test_a_start_without_room(self):
         """It says that it is room that is missing, changes nothing, and starts when there is some."""
-        for part, size in (("fsm", 8), ("native-1", 8), ("", 24)):
+        for part, size in (("fsm", 8), (LOG, 8), ("", 24)):
             c = self.cluster(shards=1, replicas=1, sets=["log-segment-bytes=1MiB"]).up()
             c.cli("put", "k", "v")
             with contextlib.ExitStack() as stack:
@@ -192,7 +192,7 @@ class Space(ClusterTest):
                 filler.fill()
                 try:
                     c.start("1/1")  # the log alone needs none to start
-                    self.assertEqual(part, "native-1")
+                    self.assertEqual(part, LOG)
                 except StartFailed as failed:
                     self.assertEqual(failed.code, 6, failed.message)
                     for word in (c.data("1/1"), "no space", "make room"):

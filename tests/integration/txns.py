@@ -221,9 +221,9 @@ class Orphans(TxnTest):
             self.assertEqual(c.cli("get", key.decode()).stdout.strip(), "new")
         self.await_nothing_kept()
         part = Part(self, "newer", {k: b"newer" for k in keys})
+        begun = time.monotonic()
         for s in PLACES:
             part.prepare(s)
-        begun = time.monotonic()
         c.cli("put", "m-old-0", "plain")  # it waits until the transaction has expired
         self.assertGreater(time.monotonic() - begun, TTL_MS / 2000)
         self.assertEqual(self.shown(keys), [b"plain" if k == b"m-old-0" else b"new" for k in keys])

@@ -2,6 +2,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "common/sys/failpoint.h"
@@ -14,6 +15,8 @@ static const char usage[] =
     "       hf_sim --seed S [--quiet] [--steps N] [--replicas N]                               "
     "one seed, with its trace\n"
     "       --checker NAME   only this checker        --plant NAME   with this planted bug\n"
+    "       --engine NAME    native (default) or libraft\n"
+    "       --migrate WHEN   worlds change engines always or never, instead of in one of three\n"
     "The first new seed is --first, or HF_SIM_FIRST of the environment, or 1.\n";
 
 #define WORLDS_TELLING 50 /* that many have everything in them */
@@ -34,12 +37,23 @@ static uint64_t number(const char *text)
     return n;
 }
 
+/* Each engine has kept seeds of its own. */
+static void use_engine(struct request *r, const char *name)
+{
+    r->plan.options.engine = engine_find(name);
+    if (r->plan.kept_file != NULL)
+        r->plan.kept_file = strcmp(name, "native") == 0 ? HF_SIM_SEEDS_FILE : HF_SIM_SEEDS_LIBRAFT_FILE;
+}
+
 static void parse(int argc, char **argv, struct request *r)
 {
-    static const struct option options[] = {
-        {"seeds", 1, NULL, 'n'},    {"first", 1, NULL, 'f'},   {"seed", 1, NULL, 's'},  {"steps", 1, NULL, 't'},
-        {"replicas", 1, NULL, 'r'}, {"jobs", 1, NULL, 'j'},    {"quiet", 0, NULL, 'q'}, {"no-keep", 0, NULL, 'k'},
-        {"worlds", 0, NULL, 'w'},   {"checker", 1, NULL, 'c'}, {"plant", 1, NULL, 'p'}, {0}};
+    static const struct option options[] = {{"seeds", 1, NULL, 'n'},    {"first", 1, NULL, 'f'},
+                                            {"seed", 1, NULL, 's'},     {"steps", 1, NULL, 't'},
+                                            {"replicas", 1, NULL, 'r'}, {"jobs", 1, NULL, 'j'},
+                                            {"quiet", 0, NULL, 'q'},    {"no-keep", 0, NULL, 'k'},
+                                            {"worlds", 0, NULL, 'w'},   {"checker", 1, NULL, 'c'},
+                                            {"plant", 1, NULL, 'p'},    {"engine", 1, NULL, 'e'},
+                                            {"migrate", 1, NULL, 'm'},  {0}};
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (c == 'n')
             r->plan.count = number(optarg);
@@ -61,6 +75,11 @@ static void parse(int argc, char **argv, struct request *r)
             r->plan.worlds_only = true;
         else if (c == 'c' && (checks_known(optarg) || world_knows(optarg)))
             r->plan.options.only = optarg;
+        else if (c == 'e' && engine_find(optarg) != NULL)
+            use_engine(r, optarg);
+        else if (c == 'm' && (strcmp(optarg, "always") == 0 || strcmp(optarg, "never") == 0))
+            r->plan.options.migrate = optarg[0] == 'a' ? SIM_MIGRATE_ALWAYS : SIM_MIGRATE_NEVER,
+            r->plan.kept_file = NULL;
         else if (c == 'p')
             failpoint_plant(optarg), r->plan.kept_file = NULL;
         else {
@@ -94,6 +113,9 @@ static void print_world_counts(const struct sim_result *r)
     printf("worlds' collection: passes %" PRIu64 "  versions removed %" PRIu64 "  markers removed %" PRIu64
            "  reads at what was retained %" PRIu64 "  writes of transactions that expire %" PRIu64 "\n",
            r->passes, r->versions_removed, r->markers_removed, r->retained, r->txns_expiring);
+    printf("worlds' changes of engine: sealed %" PRIu64 "  aborted %" PRIu64 "  replicas over while they ran %" PRIu64
+           ", at a start %" PRIu64 ", behind a state %" PRIu64 "\n",
+           r->seals, r->aborts, r->crossed_running, r->crossed_starting, r->crossed_installed);
 }
 
 /* So many worlds in which nothing is published, cut or installed prove less than they say. */
@@ -103,7 +125,9 @@ static bool worlds_idle(const struct seeds_summary *s, const struct sim_options 
     if (options->only != NULL || s->world_runs < WORLDS_TELLING)
         return false;
     bool collected = r->passes != 0 && r->versions_removed != 0 && r->markers_removed != 0 && r->retained != 0;
-    if (collected && r->txns_expiring != 0 && r->published != 0 && r->trimmed != 0 && r->installs != 0 &&
+    bool crossed = r->aborts != 0 && r->crossed_running != 0 && r->crossed_starting != 0 && r->crossed_installed != 0;
+    crossed |= engine_find("libraft") == NULL || options->migrate == SIM_MIGRATE_NEVER;
+    if (collected && crossed && r->txns_expiring != 0 && r->published != 0 && r->trimmed != 0 && r->installs != 0 &&
         r->looks != 0 && r->restarts_above != 0 && r->cuts != 0 && r->txns_wide != 0 && r->txns_refused != 0 &&
         r->txns_orphaned != 0)
         return false;

@@ -85,7 +85,7 @@ static void create_directory(struct node *n, struct sim *sim, uint32_t id)
     must(n->state == NODE_ABSENT);
     n->sim = sim;
     n->id = id;
-    n->ops = &engine_native;
+    n->ops = sim_engine(&sim->options);
     n->state = NODE_DOWN;
     n->disk = simdisk_new();
     for (int i = 0; i < 2; i++) {
@@ -204,7 +204,7 @@ static void note_first(void *ctx, const char *name)
     char *path = ctx, this[64];
     if (strncmp(name, "seg-", 4) != 0)
         return;
-    snprintf(this, sizeof this, "/replica/native-1/%.40s", name);
+    snprintf(this, sizeof this, "%.40s", name);
     if (path[0] == '\0' || strcmp(this, path) < 0)
         memcpy(path, this, sizeof this);
 }
@@ -251,9 +251,11 @@ void node_die(struct node *n, enum node_death death)
 void node_damage_log(struct node *n)
 {
     struct disk *d = simdisk_disk(n->disk);
-    char path[64] = "";
+    char folder[64], first[64] = "", path[160];
     must(n->state == NODE_DOWN);
-    must(d->ops->list(d, "/replica/native-1", note_first, path) == 0);
+    snprintf(folder, sizeof folder, "/replica/%s-1", n->ops->name);
+    must(d->ops->list(d, folder, note_first, first) == 0);
+    snprintf(path, sizeof path, "%s/%s", folder, first);
     must(simdisk_flip(n->disk, path, random_below(&n->random, 4096), (unsigned)random_below(&n->random, 8)) == 0);
     n->damaged = true; /* its header: whatever follows, that is no torn tail */
     sim_trace(n->sim, n->id, "damage", n->machine.index, 0, 0);

@@ -7,4 +7,5 @@ if [[ -z ${HF_SIM_FIRST:-} ]]; then
     commit=$(git -C "$(dirname "$0")" rev-parse --short=7 HEAD 2>/dev/null | cut -c 1-7 || true)
     export HF_SIM_FIRST=$((16#${commit:-1} * 100000 + 1))
 fi
-exec "$1" --seeds "$seeds" --jobs "${JOBS:-$(nproc)}"
+"$1" --seeds "$seeds" --jobs "${JOBS:-$(nproc)}"
+exec "$1" --engine libraft --seeds "$((seeds / 2))" --jobs "${JOBS:-$(nproc)}"

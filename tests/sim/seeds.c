@@ -137,6 +137,11 @@ static void add_counts(struct sim_result *to, const struct sim_result *r)
     to->looks += r->looks;
     to->cuts += r->cuts;
     to->restarts_above += r->restarts_above;
+    to->seals += r->seals;
+    to->aborts += r->aborts;
+    to->crossed_running += r->crossed_running;
+    to->crossed_starting += r->crossed_starting;
+    to->crossed_installed += r->crossed_installed;
     to->installs += r->installs;
     to->restarts += r->restarts;
     to->rebuilt += r->rebuilt;
@@ -162,12 +167,14 @@ static void count(struct seeds_summary *s, const struct seeds_plan *plan, const 
     }
     if (plan->only_if_by != NULL)
         return;
-    printf("FAILED seed %" PRIu64 " by %s: %s\n  replay: hf_sim --seed %" PRIu64, report->seed, r->checker, r->text,
-           report->seed);
+    printf("FAILED seed %" PRIu64 " by %s: %s\n  replay: hf_sim --engine %s --seed %" PRIu64, report->seed, r->checker,
+           r->text, sim_engine(&plan->options)->name, report->seed);
     if (plan->options.steps != 0)
         printf(" --steps %" PRIu64, plan->options.steps);
     if (plan->options.replicas != 0)
         printf(" --replicas %" PRIu32, plan->options.replicas);
+    if (plan->options.migrate != SIM_MIGRATE_DRAWN)
+        printf(" --migrate %s", plan->options.migrate == SIM_MIGRATE_ALWAYS ? "always" : "never");
     printf("\n");
     if (!is_kept && plan->options.steps == 0 && plan->options.replicas == 0)
         keep(plan, report->seed, r);

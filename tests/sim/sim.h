@@ -19,13 +19,18 @@
 #define SIM_SEGMENT_BYTES 16384  /* tiny: segments change often */
 #define SIM_MS UINT64_C(1000000) /* ns */
 
+/* Do worlds change engines? */
+enum sim_migrate { SIM_MIGRATE_DRAWN, SIM_MIGRATE_ALWAYS, SIM_MIGRATE_NEVER };
+
 struct sim_options {
     uint64_t seed;
     uint64_t steps;    /* 0: SIM_STEPS_DEFAULT */
     uint32_t replicas; /* 0: drawn, 3 to 7 */
     bool verbose;      /* every event on stdout */
     bool calm;         /* no clients, no faults, a good network, equal clocks: a scenario brings its own */
-    const char *only;  /* one checker's name; NULL: all */
+    const struct engine_ops *engine; /* NULL: native; of worlds that change it, the first */
+    enum sim_migrate migrate;
+    const char *only; /* one checker's name; NULL: all */
 };
 
 struct sim_result {
@@ -45,6 +50,9 @@ struct sim_result {
     uint64_t passes, versions_removed, markers_removed, retained, txns_expiring;
     /* Transactions of worlds: done; of them, over several shards; refused; left by a coordinator that died amid them. */
     uint64_t txns_done, txns_wide, txns_refused, txns_orphaned;
+    /* Changes of engine of worlds: shards' seals; aborts that somebody was told of; replicas that went over while they ran, at a start,
+     * behind a state that was fetched. */
+    uint64_t seals, aborts, crossed_running, crossed_starting, crossed_installed;
 };
 
 enum sim_event_kind { EVENT_WAKE, EVENT_DELIVER, EVENT_CLIENT, EVENT_FAULT, EVENT_START, EVENT_FETCH };
@@ -72,6 +80,11 @@ struct sim {
     struct checks checks;
     bool healing; /* the end: no more faults */
 };
+
+static inline const struct engine_ops *sim_engine(const struct sim_options *options)
+{
+    return options->engine != NULL ? options->engine : &engine_native;
+}
 
 struct sim *sim_new(const struct sim_options *options);
 void sim_free(struct sim **sim);

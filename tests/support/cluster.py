@@ -20,6 +20,8 @@ ROOT = os.path.normpath(os.path.join(HERE, "..", ".."))
 BUILD = os.path.abspath(os.environ.get("HOLDFAST_BUILD_DIR") or os.path.join(ROOT, "build", "test"))
 SCRIPT = os.path.join(ROOT, "deploy", "local-cluster.sh")
 FULL = os.environ.get("HOLDFAST_TEST_FULL") == "1"
+ENGINE = os.environ.get("HOLDFAST_TEST_ENGINE", "native")  # of every cluster that does not say which
+LOG = ENGINE + "-1"  # its folder in a data directory
 ASAN = os.environ.get("HOLDFAST_TEST_ASAN_RUN") == "1"
 PATIENCE = 4.0 if ASAN else 1.0  # sanitized processes are slower; waits are for events, so this only bounds them
 # For cluster(env=…): who leads stays leader on a slow disk, or with a large request under a sanitizer.
@@ -96,12 +98,13 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 class Cluster:
     def __init__(self, name, shards=2, replicas=3, coordinators=1, learners=0, sets=(), splits=None, env=None,
-                 coordinator_sets=()):
+                 coordinator_sets=(), engine=None):
         self.ports = Ports()
         self.dir = os.path.join(BUILD, "run", f"{name}-{os.getpid()}-{self.ports.base}")
         shutil.rmtree(self.dir, ignore_errors=True)
         os.makedirs(os.path.dirname(self.dir), exist_ok=True)
-        self.shape = dict(shards=shards, replicas=replicas, coordinators=coordinators, learners=learners)
+        self.shape = dict(shards=shards, replicas=replicas, coordinators=coordinators, learners=learners,
+                          engine=engine or ENGINE)
         self.sets, self.coordinator_sets, self.splits = list(sets), list(coordinator_sets), splits
         self.hammers = []
         _open_clusters.append(self)
@@ -212,6 +215,9 @@ class Cluster:
     def wire(self, name):
         return wire.Wire(self.processes[name]["client"])
 
+    def at_leader(self, shard):
+        return AtLeader(self, shard)
+
     def status_of(self, name, seconds=2.0):
         """The replica's own Status, or None when it does not answer."""
         if self.pid(name) is None:
@@ -219,6 +225,10 @@ class Cluster:
         with self.wire(name) as w:
             reply = w.try_ask(wire.request(status=True), seconds * PATIENCE)
         return reply.status if reply is not None and reply.code == 0 else None
+
+    def answer_of(self, name, seconds=30):
+        """The replica's own Status; waits for it, as a process may be kept waiting for the processor."""
+        return wait_for(f"a status of {name}", seconds, lambda: self.status_of(name))
 
     def leader(self, shard, seconds=30):
         """The name of the shard's leader that says so of itself and is ready; waits for one."""
@@ -228,8 +238,9 @@ class Cluster:
             return max(found)[1] if found else None
         return wait_for(f"a leader of shard {shard}", seconds, probe)
 
-    def followers(self, shard):
-        leader = self.leader(shard)
+    def followers(self, shard, leader=None):
+        """Of `leader`, if it was asked for already: another one may lead by now."""
+        leader = leader or self.leader(shard)
         return [n for n in self.alive(shard) if n != leader]
 
     def status(self):
@@ -277,17 +288,43 @@ class Cluster:
         for h in self.hammers:
             h.kill()
         for name in getattr(self, "processes", {}):
-            pid = self.pid(name)
-            if pid is not None:
-                os.kill(pid, signal.SIGKILL)
+            self.signal_if_running(name, signal.SIGKILL)
         if os.path.isdir(os.path.join(self.dir, "run")):
             for entry in os.listdir(os.path.join(self.dir, "run")):  # an up that failed half way
-                pid = self.pid(entry[:-4]) if entry.endswith(".pid") else None
-                if pid is not None:
-                    os.kill(pid, signal.SIGKILL)
+                if entry.endswith(".pid"):
+                    self.signal_if_running(entry[:-4], signal.SIGKILL)
         if not keep:
             shutil.rmtree(self.dir, ignore_errors=True)
         self.ports.free()
+
+
+class AtLeader:
+    """As a wire.Wire to whoever leads a shard, which may be another one at any moment of a slow machine. For requests that may be done
+    twice: one that was not surely done, or refused for now, is asked again."""
+    AGAIN = (wire.NOT_LEADER, wire.NOT_READY, wire.BUSY, wire.UNAVAILABLE, wire.OUTCOME_UNKNOWN)
+
+    def __init__(self, c, shard):
+        self.c, self.shard, self.to = c, shard, None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.to is not None:
+            self.to.socket.close()
+            self.to = None
+
+    def ask(self, request, seconds=30.0):
+        until, reply = time.monotonic() + seconds * PATIENCE, None
+        while time.monotonic() < until:
+            if self.to is None:
+                self.to = self.c.wire(self.c.leader(self.shard))
+            reply = self.to.try_ask(request, 10 * PATIENCE)
+            if reply is not None and reply.code not in self.AGAIN:
+                return reply
+            self.__exit__()
+            request.id = 0
+        raise TimeoutError(f"shard {self.shard} did nothing in {seconds} s: {str(request)[:200]}; {reply}")
 
 
 class ClusterTest(unittest.TestCase):

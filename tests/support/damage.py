@@ -58,7 +58,7 @@ def frames(path):
 
 def middle_of_log(folder):
     """Flips a byte of a frame that others follow: damage, and no torn tail."""
-    path = max(glob.glob(os.path.join(folder, "native-*", "seg-*.log")), key=lambda p: (len(frames(p)), p))
+    path = max(glob.glob(os.path.join(folder, "*-[0-9]*", "seg-*.log")), key=lambda p: (len(frames(p)), p))
     some = frames(path)
     assert len(some) > 2, path
     at, size = some[len(some) // 2]

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 
-from cluster import wait_for
+from cluster import LOG, wait_for
 
 ROOT = [] if os.geteuid() == 0 else ["sudo"]
 
@@ -112,7 +112,7 @@ def seconds_of(line):
 
 def segment_in_use(directory):
     """The newest segment of the replica in `directory`."""
-    return max(glob.glob(os.path.join(directory, "native-1", "seg-*.log")))
+    return max(glob.glob(os.path.join(directory, LOG, "seg-*.log")))
 
 
 def command_of(pid):
@@ -184,6 +184,13 @@ class Filler:
                 except OSError:
                     pass
         return self
+
+    def fill_up(self):
+        """As fill, and what was removed before is taken, too: ext4 gives it back when its journal is written."""
+        self.fill()
+        with open(self.path, "rb") as f:
+            os.fsync(f.fileno())
+        return self.fill()
 
     def free(self):
         os.remove(self.path)

@@ -178,13 +178,15 @@ class NetCluster(cluster.Cluster):
 
     raft_endpoint(name) may be replaced before up(): what the members list says (a relay, a name)."""
 
-    def __init__(self, name, shards=1, replicas=3, coordinators=1, clients=1, hosts=(), sets=(), splits=None, env=None):
+    def __init__(self, name, shards=1, replicas=3, coordinators=1, clients=1, hosts=(), sets=(), splits=None, env=None,
+                 engine=None):
         self.ports = _NoPorts()
         self.dir = os.path.join(BUILD, "run", f"{name}-{os.getpid()}-net")
         shutil.rmtree(self.dir, ignore_errors=True)
         for folder in ("log", "run"):
             os.makedirs(os.path.join(self.dir, folder))
-        self.shape = dict(shards=shards, replicas=replicas, coordinators=coordinators, learners=0)
+        self.shape = dict(shards=shards, replicas=replicas, coordinators=coordinators, learners=0,
+                          engine=engine or cluster.ENGINE)
         self.sets, self.splits, self.hammers, self.running, self.context = list(sets), splits, [], {}, None
         names = [f"{s}/{r}" for s in range(1, shards + 1) for r in range(1, replicas + 1)]
         names += [f"coordinator/{i}" for i in range(1, coordinators + 1)]
@@ -241,6 +243,8 @@ class NetCluster(cluster.Cluster):
                    "--client-endpoint", self.client_endpoint(name), "--client-listen", f"tcp://{address}:{CLIENT}",
                    "--http-endpoint", row["http"], "--insecure",
                    "--snapshot-endpoint", self.snapshot_endpoint(name), "--snapshot-listen", f"tcp://{address}:{SNAPSHOT}"]
+        if not os.path.exists(os.path.join(row["dir"], "identity")):
+            options += ["--engine", self.shape["engine"]]
         for pair in self.sets:
             key, equals, value = pair.partition("=")
             options += ["--" + key] + ([value] if equals else [])

@@ -272,7 +272,7 @@ static void choose_works(void)
 
 int main(int argc, char **argv)
 {
-    pthread_t threads[64];
+    pthread_t threads[64] = {0};
     struct load_client c;
     sigset_t ends;
     int rest_at;

@@ -2,9 +2,9 @@
 # check.sh: every model as it is, which must hold, and with each of its rules left out, which must fail. One line each.
 #
 # usage: check.sh              all
-#        check.sh MODEL        one: oracle, leaders, cut, commit or resolve
+#        check.sh MODEL        one: oracle, leaders, cut, commit, resolve, seal or abort
 #        check.sh MODEL RULE   shows a run that breaks it without that rule
-# Needs spin and gcc; 700 MB of memory, a few minutes of one core. Exit 0 only if all is as it must be.
+# Needs spin and gcc; 700 MB of memory, some ten minutes of one core. Exit 0 only if all is as it must be.
 set -u -o pipefail
 export LC_ALL=C
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -64,7 +64,7 @@ for tool in spin gcc; do
     command -v "$tool" >/dev/null || { echo "check.sh: $tool is missing: apt-get install $tool" >&2 && exit 2; }
 done
 case $# in
-0) for model in oracle leaders cut commit resolve; do one "$model"; done ;;
+0) for model in oracle leaders cut commit resolve seal abort; do one "$model"; done ;;
 1) one "$1" ;;
 2) show "$1" "$2" ;;
 *) echo 'usage: check.sh [MODEL [RULE]]' >&2 && exit 2 ;;

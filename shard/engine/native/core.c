@@ -38,7 +38,7 @@ void core_init(struct core *c, const struct core_start *start)
         c->previous = *start->previous;
     core_config_refresh(c);
     core_election_role_from_config(c);
-    c->quiet_until_ns = c->now_ns + c->election_ns;
+    c->quiet_until_ns = start->unused ? 0 : c->now_ns + c->election_ns;
     core_election_rearm(c);
     c->changed = true;
     core_state_check(c);
@@ -267,6 +267,9 @@ int core_step(struct core *c, const struct core_event *event, struct core_orders
         break;
     case CORE_EVENT_INSTALLED:
         rc = core_install(c, event->installed, out_orders);
+        break;
+    case CORE_EVENT_COMMITTED:
+        rc = core_log_committed(c, event->committed.index, event->committed.term);
         break;
     case CORE_EVENT_RECOVERED:
         must(c->recovery_due);

@@ -104,6 +104,7 @@ enum core_event_kind {
     CORE_EVENT_INSTALLED, /* installed: the state machine came from elsewhere. HF_E_INVALID: it is behind what is
                              applied, or behind the base; HF_E_BUSY: this replica leads; HF_E_CORRUPT: it contradicts
                              what is committed here */
+    CORE_EVENT_COMMITTED, /* committed: somebody who went on in the next epoch knows it. HF_E_ABSENT: not in this log */
     CORE_EVENT_RECOVERED  /* it is durable that this replica is not recovering any more */
 };
 
@@ -123,6 +124,9 @@ struct core_event {
         uint64_t index;
         uint32_t to;
         const struct core_installed *installed; /* borrowed */
+        struct {
+            uint64_t index, term;
+        } committed;
     };
 };
 
@@ -195,6 +199,7 @@ struct core_start {
     const struct core_config *previous; /* the one before, when the latest is not known to be committed, or NULL */
     bool held;           /* `applied` is nobody's: this replica does not campaign before CORE_EVENT_INSTALLED */
     uint64_t recovering; /* number of a log that was rebuilt after damage (I13), 0: it was not */
+    bool unused;         /* nobody was promised anything: votes need not wait */
     unsigned bugs;
 };
 

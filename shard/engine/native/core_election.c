@@ -68,7 +68,8 @@ void core_set_times(struct core *c, uint32_t heartbeat_ms, uint32_t election_ms)
 {
     uint64_t election_ns = election_ms * CORE_NS_PER_MS;
     must(heartbeat_ms > 0 && election_ms > 0 && c->role != CORE_LEADER);
-    c->quiet_until_ns = c->quiet_until_ns - c->election_ns + election_ns;
+    if (c->quiet_until_ns != 0)
+        c->quiet_until_ns = c->quiet_until_ns - c->election_ns + election_ns;
     c->heartbeat_ns = heartbeat_ms * CORE_NS_PER_MS;
     c->election_ns = election_ns;
     core_election_rearm(c);

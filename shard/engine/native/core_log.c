@@ -1,4 +1,5 @@
 /* core_log.c: the log as the core knows it: runs of equal terms above a base. */
+#include "common/base/error.h"
 #include "shard/engine/native/core_state.h"
 
 static uint64_t run_end(const struct core *c, size_t i) /* last index of run i */
@@ -125,4 +126,18 @@ uint64_t core_log_agree(const struct core *c, uint64_t index, uint64_t term)
         return end < index ? end : index;
     }
     return 0;
+}
+
+int core_log_committed(struct core *c, uint64_t index, uint64_t term)
+{
+    uint64_t known;
+    if (index < core_base(c))
+        return HF_OK; /* gone, so it was applied */
+    if (!core_term_at(c, index, &known))
+        return HF_E_ABSENT;
+    if (known != term)
+        return index <= c->commit ? HF_E_CORRUPT : HF_E_ABSENT;
+    if (index > c->commit)
+        c->commit = index;
+    return HF_OK;
 }

@@ -105,7 +105,7 @@ struct core {
     bool changed;
     uint64_t now_ns, ticked_ns; /* last tick, the one before */
     uint64_t election_at_ns;    /* not the leader: start an election */
-    uint64_t quiet_until_ns;    /* after start: no vote before */
+    uint64_t quiet_until_ns;    /* after start: no vote before; 0: an unused log */
     uint64_t heard_ns;          /* a leader was heard at or before; 0: never */
     bool heard;                 /* since the last tick: counted from the next one, never too early */
     bool transfer_election;     /* this candidacy was ordered by the leader */
@@ -154,6 +154,7 @@ void core_log_append(struct core *c, uint64_t term, size_t count);
 void core_log_truncate(struct core *c, uint64_t from);
 void core_log_trim(struct core *c, uint64_t index);
 void core_log_restart(struct core *c, uint64_t index, uint64_t term);
+int core_log_committed(struct core *c, uint64_t index, uint64_t term); /* as CORE_EVENT_COMMITTED */
 uint64_t core_log_last_term(const struct core *c);
 uint64_t core_log_agree(const struct core *c, uint64_t index,
                         uint64_t term); /* largest i ≤ index with term(i) ≤ term; 0 */

@@ -5,8 +5,10 @@
 #include <stdlib.h>
 
 #include "common/base/error.h"
-#include "common/sys/diag.h"
 #include "common/sys/failpoint.h"
+#include "shard/engine/base/committed.h"
+#include "shard/engine/base/folder.h"
+#include "shard/engine/base/opening.h"
 #include "shard/engine/native/native_state.h"
 
 static unsigned planted(void)
@@ -32,65 +34,18 @@ static unsigned planted(void)
     return flags;
 }
 
-/* The log must hold what the state machine has applied, and be the log it was applied from (I5). */
-static int check_cover(const struct engine_env *env, const struct log *log, const char *path, char where[256])
-{
-    uint64_t base = log_first(log) - 1, last = log_last(log), term = 0;
-    if (last < env->applied) {
-        snprintf(where, 256, "%.120s: log ends at %" PRIu64 ", the state machine has applied %" PRIu64, path, last,
-                 env->applied);
-        return HF_E_CORRUPT;
-    }
-    if (base > env->applied) {
-        snprintf(where, 256, "%.120s: log begins after %" PRIu64 ", the state machine has applied %" PRIu64, path, base,
-                 env->applied);
-        return HF_E_CORRUPT;
-    }
-    if (log_term(log, env->applied, &term) != HF_OK || term != env->applied_term) {
-        snprintf(where, 256,
-                 "%.120s: term at %" PRIu64 " is %" PRIu64 ", the state machine applied it with term %" PRIu64, path,
-                 env->applied, term, env->applied_term);
-        return HF_E_CORRUPT;
-    }
-    return HF_OK;
-}
-
-/* While no state machine says how far it is: from where on the configurations of the log count. */
-static uint64_t guess_applied(const struct engine_env *env, const struct log *log)
-{
-    uint64_t term;
-    bool known = log_term(log, env->applied, &term) == HF_OK && term == env->applied_term;
-    return known ? env->applied : log_first(log) - 1;
-}
-
-static void tell_found(struct engine_found *found, int code, const struct log *log, uint64_t applied)
-{
-    if (found == NULL)
-        return;
-    *found = (struct engine_found){.log_code = code, .snapshot = found->snapshot};
-    if (code != HF_OK)
-        return;
-    found->first = log_first(log);
-    found->last = log_last(log);
-    found->commit = log_hard_state(log).commit;
-    if (log_term(log, applied, &found->applied_term) != HF_OK)
-        found->applied_term = 0;
-    if (log_term(log, found->snapshot, &found->snapshot_term) != HF_OK)
-        found->snapshot_term = 0;
-}
-
 /* Configurations behind `applied`: the last two count. Replay reads the same entries a moment later. */
 static int find_members(struct engine *e, char where[256])
 {
     for (uint64_t at = e->applied + 1; at <= log_last(e->log);) {
         struct log_entry *entries;
         size_t count;
-        int rc = log_read(e->log, at, NATIVE_APPLY_ENTRIES, NATIVE_APPLY_BYTES, &e->in, &entries, &count);
+        int rc = log_read(e->log, at, COMMITTED_ENTRIES, COMMITTED_BYTES, &e->in, &entries, &count);
         for (size_t i = 0; rc == HF_OK && i < count; i++) {
             Hf__Catalog__Members *members = NULL;
             if (entries[i].kind != LOG_CONFIG || entries[i].index <= e->members->index)
                 continue;
-            rc = native_members_decode(entries[i].data, entries[i].index, &members);
+            rc = members_decode(entries[i].data, entries[i].index, &members);
             if (rc == HF_OK)
                 native_members_push(e, &members);
             else
@@ -116,8 +71,8 @@ static void native_close(struct engine **engine)
     free(e->runs);
     if (e->log != NULL)
         log_close(&e->log);
-    native_members_free(&e->members);
-    native_members_free(&e->previous);
+    members_free(&e->members);
+    members_free(&e->previous);
     arena_deinit(&e->in);
     arena_deinit(&e->out);
     free(e->batch);
@@ -155,6 +110,7 @@ static int start_core(struct engine *e, char where[256])
         .applied = e->applied,
         .held = e->env.held,
         .recovering = e->env.recovering,
+        .unused = e->env.unused,
         .last = log_last(e->log),
         .runs = runs,
         .run_count = count,
@@ -170,25 +126,11 @@ static int start_core(struct engine *e, char where[256])
 
 static int native_open(const struct engine_env *env, struct engine **out, char where[256])
 {
-    char path[NATIVE_PATH_BYTES];
-    struct log_report found = {0};
-    where[0] = '\0';
-    int rc = native_files_path(env->dir, env->log_epoch, path);
-    if (rc != HF_OK)
-        return rc;
     struct engine *e = calloc(1, sizeof *e);
     must(e != NULL);
     e->env = *env;
-    e->applied = env->applied;
-    e->members = native_members_copy(env->members);
-    struct log_config config = {
-        .disk = env->disk, .dir = path, .segment_bytes = env->segment_bytes, .cache_bytes = NATIVE_CACHE_BYTES};
-    rc = log_open(&config, &e->log, &found, where);
-    tell_found(env->found, rc, e->log, env->applied);
-    if (rc == HF_OK && env->held)
-        e->applied = guess_applied(env, e->log);
-    else if (rc == HF_OK)
-        rc = check_cover(env, e->log, path, where);
+    e->members = members_copy(env->members);
+    int rc = opening_log(engine_native.name, env, NATIVE_CACHE_BYTES, &e->log, &e->applied, where);
     if (rc == HF_OK)
         rc = find_members(e, where);
     if (rc == HF_OK)
@@ -197,8 +139,6 @@ static int native_open(const struct engine_env *env, struct engine **out, char w
         native_close(&e);
         return rc;
     }
-    diag(DIAG_INFO, "log open segments=%" PRIu64 " frames=%" PRIu64 " entries=%" PRIu64 " torn_bytes=%" PRIu64,
-         found.segments, found.frames, found.entries, found.torn_bytes);
     *out = e;
     return HF_OK;
 }
@@ -247,9 +187,7 @@ static size_t native_progress(const struct engine *e, struct engine_progress *ou
 
 static uint64_t native_reach(const struct engine *e, uint64_t index, uint64_t bytes)
 {
-    uint64_t base = log_first(e->log) - 1;
-    must(index <= log_synced(e->log)); /* I7: what is applied is durable */
-    return index <= base ? base : log_reach(e->log, index, bytes);
+    return committed_reach(e->log, index, bytes);
 }
 
 static const char *native_where(const struct engine *e)
@@ -267,6 +205,22 @@ static void native_set_times(struct engine *e, uint32_t heartbeat_ms, uint32_t e
 static const Hf__Catalog__Members *native_members(const struct engine *e)
 {
     return e->members;
+}
+
+static int native_create(const struct engine_env *env, uint64_t index, uint64_t term)
+{
+    return folder_create(engine_native.name, env, index, term);
+}
+
+static int native_archive(struct disk *disk, const char *dir, uint32_t log_epoch)
+{
+    return folder_archive(engine_native.name, disk, dir, log_epoch);
+}
+
+static int native_rebuild(const struct engine_env *env, const char *quarantine, uint64_t index, uint64_t term,
+                          char where[256])
+{
+    return folder_rebuild(engine_native.name, env, quarantine, index, term, where);
 }
 
 const struct engine_ops engine_native = {
@@ -292,11 +246,11 @@ const struct engine_ops engine_native = {
     .transfer = native_transfer,
     .campaign = native_campaign,
     .reach = native_reach,
+    .committed = native_committed,
     .trim = native_trim,
     .install = native_install,
     .set_times = native_set_times,
-    .detect = native_files_detect,
-    .create = native_files_create,
-    .archive = native_files_archive,
-    .rebuild = native_files_rebuild,
+    .create = native_create,
+    .archive = native_archive,
+    .rebuild = native_rebuild,
 };

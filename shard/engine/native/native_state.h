@@ -2,13 +2,11 @@
 #pragma once
 
 #include "common/base/arena.h"
+#include "shard/engine/base/members.h"
 #include "shard/engine/engine.h"
 #include "shard/engine/native/core.h"
 
-#define NATIVE_APPLY_ENTRIES 1024u /* of one call of env->apply */
-#define NATIVE_APPLY_BYTES (4u * 1024 * 1024)
 #define NATIVE_CACHE_BYTES (32u * 1024 * 1024) /* of the log: what followers that keep up still need */
-#define NATIVE_PATH_BYTES 4096u
 
 struct engine {
     struct engine_env env;
@@ -39,6 +37,7 @@ void native_send_early(struct engine *e);
 int native_persist(struct engine *e);
 void native_send_late(struct engine *e);
 int native_apply(struct engine *e);
+int native_committed(struct engine *e, uint64_t index, uint64_t term);
 int native_trim(struct engine *e, uint64_t index);
 int native_install(struct engine *e, uint64_t index, uint64_t term, const Hf__Catalog__Members *members);
 /* One event into the core, its orders into the log. `entries`: what CORE_APPEND_MESSAGE and _PROPOSED refer to. */
@@ -47,21 +46,9 @@ int native_feed(struct engine *e, const struct core_event *event, const struct l
 /* native_members.c: configurations between the wire, the log and the core. */
 /* HF_E_INVALID, HF_E_LIMIT: not a configuration (peers_check); without a voter. */
 HF_CHECKED int native_members_core(const Hf__Catalog__Members *members, struct core_config *out);
-/* Decodes the payload of the configuration entry at `index`; *out owned by the caller. HF_E_INVALID. */
-HF_CHECKED int native_members_decode(struct slice data, uint64_t index, Hf__Catalog__Members **out);
-void native_members_free(Hf__Catalog__Members **members);
-Hf__Catalog__Members *native_members_copy(const Hf__Catalog__Members *members);
 /* As core_install: `members` are the configuration at `index`; `kept`: the log's entries behind it are still there. */
 void native_members_installed(struct engine *e, uint64_t index, const Hf__Catalog__Members *members, bool kept);
 void native_members_push(struct engine *e, Hf__Catalog__Members **members); /* in force from now on; taken */
 void native_members_appended(struct engine *e, const struct log_entry *entries, size_t count);
 void native_members_truncated(struct engine *e, uint64_t from); /* entries ≥ from are gone: as core_config_truncated */
 int native_members_change(struct engine *e, const Hf__Catalog__Members *members, uint64_t *out_index);
-
-/* native_files.c: the engine's part of a replica's directory. */
-HF_CHECKED int native_files_path(const char *dir, uint32_t log_epoch, char out[NATIVE_PATH_BYTES]);
-int native_files_detect(struct disk *disk, const char *dir, uint32_t log_epoch, bool *out_present);
-int native_files_create(const struct engine_env *env, uint64_t index, uint64_t term);
-int native_files_archive(struct disk *disk, const char *dir, uint32_t log_epoch);
-int native_files_rebuild(const struct engine_env *env, const char *quarantine, uint64_t index, uint64_t term,
-                         char where[256]);

@@ -6,6 +6,7 @@
 #include "common/sys/diag.h"
 #include "common/sys/failpoint.h"
 #include "proto/pack.h"
+#include "shard/engine/base/committed.h"
 #include "shard/engine/native/native_state.h"
 
 _Static_assert((int)CORE_SNAPSHOT_REPLY == (int)HF__RAFT__KIND__SNAPSHOT_REPLY, "message kinds are the wire's");
@@ -349,29 +350,25 @@ void native_send_late(struct engine *e)
 
 int native_apply(struct engine *e)
 {
-    uint64_t limit = core_apply_limit(e->core);
-    struct log_entry *entries;
-    size_t count;
+    uint64_t limit = core_apply_limit(e->core), before = e->applied;
     if (core_held(e->core)) {
         report_late(e);
         return HF_E_NOT_READY;
     }
-    if (limit > e->applied) {
-        size_t most = limit - e->applied < NATIVE_APPLY_ENTRIES ? (size_t)(limit - e->applied) : NATIVE_APPLY_ENTRIES;
-        arena_reset(&e->out);
-        int rc = log_read(e->log, e->applied + 1, most, NATIVE_APPLY_BYTES, &e->out, &entries, &count);
-        if (rc != HF_OK)
-            return e->failed = rc; /* said by the next persist */
-        rc = e->env.apply(e->env.ctx, entries, count);
-        if (rc != HF_OK) {
-            report_late(e); /* what the sync changed is told also while apply waits */
-            return rc;
-        }
-        e->applied += count;
+    int unreadable = HF_OK;
+    int rc = committed_apply(&e->env, e->log, &e->applied, limit, &e->out, &unreadable);
+    if (unreadable != HF_OK)
+        return e->failed = unreadable; /* said by the next persist */
+    if (e->applied > before)
         (void)native_feed(e, &(struct core_event){.kind = CORE_EVENT_APPLIED, .index = e->applied}, NULL);
-    }
-    report_late(e); /* a sync or an apply may have changed what we are */
-    return core_apply_limit(e->core) > e->applied ? 1 : 0;
+    report_late(e); /* a sync or an apply may have changed what we are; told also while apply waits */
+    return rc != HF_OK ? rc : core_apply_limit(e->core) > e->applied ? 1 : 0;
+}
+
+int native_committed(struct engine *e, uint64_t index, uint64_t term)
+{
+    const struct core_event event = {.kind = CORE_EVENT_COMMITTED, .committed = {index, term}};
+    return native_feed(e, &event, NULL);
 }
 
 int native_trim(struct engine *e, uint64_t index)

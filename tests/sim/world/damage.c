@@ -3,11 +3,11 @@
 
 #include <stdio.h>
 
+#include "shard/replica/swap.h"
 #include "shard/snapshot/install.h"
 #include "tests/sim/world/judge.h"
 #include "tests/sim/world/process.h"
 
-#define LOG PROCESS_DIR "/native-1"
 #define MACHINE PROCESS_DIR "/" INSTALL_MACHINE
 #define HEADER_BYTES 4096 /* of a segment: damage there is no torn tail */
 
@@ -16,23 +16,39 @@
 struct segments {
     struct random *random;
     uint64_t seen;
-    char path[PATH_BYTES]; /* one of them */
+    char name[PATH_BYTES]; /* one of them */
 };
 
 static void note(void *ctx, const char *name)
 {
     struct segments *s = ctx;
     if (strncmp(name, "seg-", 4) == 0 && random_below(s->random, ++s->seen) == 0)
-        snprintf(s->path, sizeof s->path, LOG "/%.64s", name);
+        snprintf(s->name, sizeof s->name, "%.64s", name);
+}
+
+/* Of the log that identity names: in its place, or still where a swap made it. */
+static void log_folder(struct process *p, char folder[PATH_BYTES])
+{
+    struct disk *d = simdisk_disk(p->disk);
+    struct identity id;
+    bool there = false;
+    must(identity_read(d, PROCESS_DIR, &id) == 0);
+    snprintf(folder, PATH_BYTES, PROCESS_DIR "/%s-%u", id.engine, id.log_epoch);
+    must(d->ops->exists(d, folder, &there) == 0);
+    if (!there)
+        snprintf(folder, PATH_BYTES, PROCESS_DIR "/" SWAP_FOLDER "/%s-%u", id.engine, id.log_epoch);
 }
 
 static void flip(struct process *p)
 {
     struct disk *d = simdisk_disk(p->disk);
     struct segments s = {.random = &p->random};
-    must(d->ops->list(d, LOG, note, &s) == 0);
+    char folder[PATH_BYTES], path[2 * PATH_BYTES + 2];
+    log_folder(p, folder);
+    must(d->ops->list(d, folder, note, &s) == 0);
+    snprintf(path, sizeof path, "%s/%s", folder, s.name);
     if (s.seen > 0)
-        must(simdisk_flip(p->disk, s.path, random_below(&p->random, HEADER_BYTES),
+        must(simdisk_flip(p->disk, path, random_below(&p->random, HEADER_BYTES),
                           (unsigned)random_below(&p->random, 8)) == 0);
 }
 

@@ -8,6 +8,7 @@
 #include "tests/sim/world/fiber.h"
 #include "tests/sim/world/world.h"
 
+struct identity;
 struct receiver;
 struct replica_parts; /* of replica_process.c */
 struct sender;
@@ -27,6 +28,8 @@ struct process {
     uint64_t published;          /* its pointer, as last seen */
     bool damaged;                /* its log or its machine, until it is whole again */
     bool damage_next;            /* when it dies */
+    bool crossed;                /* since it was started, or in the life before */
+    bool swap_halted;            /* by world.swap_halt */
     bool short_of_space;         /* its disk or its store was made so */
     struct sender *sender;       /* borrowed: its own (states.c) */
     struct receiver *receiver;   /* likewise; NULL: nothing is on its way to it */
@@ -78,8 +81,11 @@ void replica_process_removes(struct slice key, struct slice value); /* for simst
 void replica_process_create(struct process *p);
 void replica_process_run(void *process);
 void replica_process_close(struct process *p);
-bool replica_process_whole(const struct process *p);      /* it runs, and has nothing to heal */
-struct fsm *replica_process_fsm(const struct process *p); /* NULL: down, or there is none */
+bool replica_process_whole(const struct process *p);  /* it runs, and has nothing to heal */
+bool replica_process_opened(const struct process *p); /* its start is behind it */
+bool replica_process_runs(const struct process *p);   /* it has started, and is not between two engines */
+const struct identity *replica_process_identity(const struct process *p); /* NULL: it is down, or has not read it yet */
+struct fsm *replica_process_fsm(const struct process *p);                 /* NULL: down, or there is none */
 /* false: it is down or does not lead. */
 bool replica_process_leads(const struct process *p);
 /* It leads with a term above *term, which becomes that, and everything of earlier terms is applied. */

@@ -3,8 +3,12 @@
 #include <stdlib.h>
 
 #include "common/base/error.h"
+#include "common/sys/diag.h"
 #include "common/sys/failpoint.h"
+#include "shard/replica/detect.h"
+#include "shard/replica/swap.h"
 #include "shard/server/front.h"
+#include "tests/sim/world/epochs.h"
 #include "tests/sim/world/history.h"
 #include "tests/sim/world/judge.h"
 #include "tests/sim/world/process.h"
@@ -23,6 +27,21 @@ struct replica_parts {
 };
 
 /* ---- the engine, with places to die and to stand still between its phases ---- */
+
+/* Of the directory as it is now: it may go over to another one while it runs. */
+static const struct engine_ops *real(void)
+{
+    const struct replica_parts *r = world_now->current->parts;
+    return engine_find(r->directory.id.engine);
+}
+
+/* What it holds now, as every checker may see it. */
+static void look(struct process *p)
+{
+    const struct directory *d = &p->parts->directory;
+    judge_applied(p->world, p->number, d->fsm, p->store);
+    epochs_look(p->world, p->number, d->fsm != NULL ? fsm_info(d->fsm) : NULL, &d->id);
+}
 
 /* What the turn before did to the pointer. */
 static void look_at_pointer(struct process *p)
@@ -44,33 +63,33 @@ static void step(struct engine *e)
 {
     look_at_pointer(world_now->current);
     process_point(world_now->current, PHASE_STEP);
-    engine_native.step(e);
+    real()->step(e);
 }
 
 static void send_early(struct engine *e)
 {
     process_point(world_now->current, PHASE_SEND_EARLY);
-    engine_native.send_early(e);
+    real()->send_early(e);
 }
 
 static int persist(struct engine *e)
 {
     process_point(world_now->current, PHASE_PERSIST);
-    return engine_native.persist(e);
+    return real()->persist(e);
 }
 
 static void send_late(struct engine *e)
 {
     process_point(world_now->current, PHASE_SEND_LATE);
-    engine_native.send_late(e);
+    real()->send_late(e);
 }
 
 static int apply(struct engine *e)
 {
     struct process *p = world_now->current;
     process_point(p, PHASE_APPLY);
-    int rc = engine_native.apply(e);
-    judge_applied(p->world, p->number, p->parts->directory.fsm, p->store);
+    int rc = real()->apply(e);
+    look(p);
     process_point(p, PHASE_REPLY);
     return rc;
 }
@@ -78,7 +97,7 @@ static int apply(struct engine *e)
 static uint64_t read_lease(const struct engine *e)
 {
     process_point(world_now->current, PHASE_REPLY); /* an answer is built: how long ago was that */
-    return engine_native.read_lease(e);
+    return real()->read_lease(e);
 }
 
 static int trim(struct engine *e, uint64_t index)
@@ -87,10 +106,10 @@ static int trim(struct engine *e, uint64_t index)
     struct fsm *fsm = p->parts->directory.fsm;
     if (planted_bug("sim.trim_ahead"))
         index = fsm_info(fsm)->applied.index;
-    uint64_t first = engine_native.status(e).first;
+    uint64_t first = real()->status(e).first;
     judge_durable(p->world, p->number, fsm, "cut", index);
-    int rc = engine_native.trim(e, index);
-    p->world->result.trimmed += engine_native.status(e).first > first;
+    int rc = real()->trim(e, index);
+    p->world->result.trimmed += real()->status(e).first > first;
     return rc;
 }
 
@@ -100,26 +119,31 @@ static int install(struct engine *e, uint64_t index, uint64_t term, const Hf__Ca
     struct process *p = world_now->current;
     process_point(p, PHASE_PERSIST);
     judge_installs(p->world, p->number, index);
-    int rc = engine_native.install(e, index, term, members);
+    int rc = real()->install(e, index, term, members);
     if (rc == HF_OK) {
         p->world->result.installs++;
-        p->world->result.restarts += engine_native.status(e).last == index;
-        judge_applied(p->world, p->number, p->parts->directory.fsm, p->store);
+        p->world->result.restarts += real()->status(e).last == index;
+        look(p);
     }
     return rc;
 }
 
 static int rebuild(const struct engine_env *env, const char *quarantine, uint64_t index, uint64_t term, char where[256])
 {
-    int rc = engine_native.rebuild(env, quarantine, index, term, where);
+    int rc = real()->rebuild(env, quarantine, index, term, where);
     world_now->result.rebuilt += rc == HF_OK;
     return rc;
 }
 
-static const struct engine_ops *taken_apart(void)
+/* As engine_find: a table for each engine, whose functions go by the engine that the process has at the moment. */
+static const struct engine_ops *taken_apart(const char *name)
 {
-    static struct engine_ops ops;
-    ops = engine_native;
+    static struct engine_ops tables[2];
+    const struct engine_ops *found = engine_find(name);
+    if (found == NULL)
+        return NULL;
+    struct engine_ops *table = &tables[found != &engine_native];
+    struct engine_ops ops = *found;
     ops.step = step;
     ops.send_early = send_early;
     ops.persist = persist;
@@ -129,7 +153,8 @@ static const struct engine_ops *taken_apart(void)
     ops.trim = trim;
     ops.install = install;
     ops.rebuild = rebuild;
-    return &ops;
+    *table = ops;
+    return table;
 }
 
 /* ---- life ---- */
@@ -163,7 +188,7 @@ void replica_process_removes(struct slice key, struct slice value)
     judge_removed(p->world, key, value);
 }
 
-static void open_directory(struct process *p, struct directory *d)
+static void fill_directory(struct process *p, struct directory *d)
 {
     *d = (struct directory){.config = {.disk = simdisk_disk(p->disk),
                                        .dir = DIR,
@@ -172,10 +197,10 @@ static void open_directory(struct process *p, struct directory *d)
                                        .raft_endpoint = p->raft,
                                        .client_endpoint = p->client,
                                        .raft_listen = p->raft,
-                                       .segment_bytes = SIM_SEGMENT_BYTES}};
+                                       .segment_bytes = SIM_SEGMENT_BYTES,
+                                       .engines = taken_apart}};
     snprintf(d->fsm_dir, sizeof d->fsm_dir, MACHINE);
     d->config.fsm.dir = d->fsm_dir;
-    d->ops = taken_apart();
 }
 
 static void fill_members(uint32_t shard, Hf__Catalog__Members *members, Hf__Catalog__Member *all,
@@ -219,12 +244,11 @@ void replica_process_create(struct process *p)
     char message[256] = "", names[WORLD_REPLICAS][2][WORLD_ENDPOINT];
     struct directory d;
     create_media(p);
-    open_directory(p, &d);
-    d.id = (struct identity){.group = p->shard,
-                             .replica = p->id,
-                             .incarnation = p->shard * 100 + p->id,
-                             .format = IDENTITY_FORMAT,
-                             .engine = "native"};
+    fill_directory(p, &d);
+    d.id = (struct identity){
+        .group = p->shard, .replica = p->id, .incarnation = p->shard * 100 + p->id, .format = IDENTITY_FORMAT};
+    snprintf(d.id.engine, sizeof d.id.engine, "%s", sim_engine(&p->world->options)->name);
+    d.ops = sim_engine(&p->world->options);
     Hf__Catalog__Members members;
     Hf__Catalog__Member all[WORLD_REPLICAS], *pointers[WORLD_REPLICAS];
     fill_members(p->shard, &members, all, pointers, names);
@@ -251,6 +275,42 @@ void replica_process_create(struct process *p)
     simstore_crash(p->store);
 }
 
+/* What a swap must not do that is resumed behind its commit point. */
+static void make_log_again(struct directory *d)
+{
+    struct engine_env env = {.disk = d->config.disk,
+                             .dir = DIR,
+                             .group = d->id.group,
+                             .replica = d->id.replica,
+                             .log_epoch = d->id.log_epoch,
+                             .segment_bytes = SIM_SEGMENT_BYTES,
+                             .term_floor = d->id.left.term + 1};
+    int rc = engine_find(d->id.engine)->create(&env, d->id.left.index, d->id.left.term);
+    (void)rc; /* its disk may be dead */
+}
+
+/* As directory_open, whose lock is the machine's own. */
+static void open_directory(struct process *p, struct directory *d)
+{
+    char message[DETECT_MESSAGE_BYTES];
+    fill_directory(p, d);
+    struct disk *disk = d->config.disk;
+    int rc = swap_finish(disk, DIR);
+    if (rc != HF_OK)
+        refuse("a change of engine that was under way can neither be finished nor undone: %s", error_text(rc));
+    struct detect_facts facts = {.dir = DIR, .group = p->shard, .replica = p->id, .cluster = WORLD_CLUSTER};
+    rc = detect_look(disk, &facts);
+    if (rc != HF_OK)
+        refuse("the directory cannot be listed: %s", error_text(rc));
+    if (detect_decide(&facts, message) != DETECT_MEMBER)
+        refuse("%s", message);
+    d->id = facts.id;
+    if (p->crossed && planted_bug("sim.log_made_again"))
+        make_log_again(d);
+    p->crossed = false;
+    d->ops = taken_apart(d->id.engine);
+}
+
 static uint64_t one_of(struct process *p, uint64_t usual, uint64_t small)
 {
     return random_below(&p->random, 3) != 0 ? usual : small + random_below(&p->random, small);
@@ -263,11 +323,12 @@ void replica_process_run(void *process)
     must(r != NULL);
     p->parts = r;
     open_directory(p, &r->directory);
-    must(identity_read(r->directory.config.disk, DIR, &r->directory.id) == 0);
     r->net = net_new(1, 1);
     must(net_listen(r->net, p->client, &(struct net_options){.hwm = 1}, &r->clients) == 0);
     directory_open_fsm(&r->directory);
-    judge_applied(p->world, p->number, r->directory.fsm, p->store);
+    look(p);
+    if (r->directory.fsm == NULL) /* it is put aside, misread or marked */
+        judge_lost(p->world, p->number);
     r->front = front_new(r->clients, &r->directory);
     struct replica_config config = {.net = r->net,
                                     .directory = &r->directory,
@@ -305,10 +366,25 @@ void replica_process_close(struct process *p)
     p->parts = NULL;
 }
 
+bool replica_process_opened(const struct process *p)
+{
+    return p->parts != NULL && p->parts->replica != NULL;
+}
+
+bool replica_process_runs(const struct process *p)
+{
+    return replica_process_opened(p) && p->parts->directory.engine != NULL;
+}
+
+const struct identity *replica_process_identity(const struct process *p)
+{
+    return p->parts != NULL && p->parts->directory.id.log_epoch != 0 ? &p->parts->directory.id : NULL;
+}
+
 bool replica_process_whole(const struct process *p)
 {
     const struct replica_parts *r = p->parts;
-    return r != NULL && r->replica != NULL && r->directory.fsm != NULL && r->directory.id.recovering == 0 &&
+    return replica_process_runs(p) && r->directory.fsm != NULL && r->directory.id.recovering == 0 &&
            !replica_state(r->replica).healing && !simstore_misreads(p->store);
 }
 
@@ -319,8 +395,7 @@ struct fsm *replica_process_fsm(const struct process *p)
 
 bool replica_process_leads(const struct process *p)
 {
-    return p->parts != NULL && p->parts->replica != NULL &&
-           replica_state(p->parts->replica).engine.role == ENGINE_LEADER;
+    return replica_process_runs(p) && replica_state(p->parts->replica).engine.role == ENGINE_LEADER;
 }
 
 bool replica_process_serves(const struct process *p, uint64_t *term)

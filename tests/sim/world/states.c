@@ -20,10 +20,12 @@ struct sender {
     struct fsm *fsm; /* borrowed; NULL: none now */
     uint64_t life;   /* streams end with it: of the process, and of the machine it serves */
     uint64_t active; /* until then the log is kept */
+    uint32_t epoch;  /* of the log that is served */
 };
 
 struct receiver {
-    struct receiver_config config; /* the endpoint is ours */
+    struct receiver_config config; /* the endpoint is ours; id is not kept */
+    uint32_t epoch;                /* asked for */
     struct process *process;
     char endpoint[WORLD_ENDPOINT];
     enum receiver_state state;
@@ -50,7 +52,7 @@ int sender_open(const struct sender_config *config, struct sender **out)
         return rc;
     struct sender *s = calloc(1, sizeof *s);
     must(s != NULL && strcmp(config->listen, p->state) == 0);
-    *s = (struct sender){.process = p, .life = ++p->world->lives};
+    *s = (struct sender){.process = p, .life = ++p->world->lives, .epoch = config->id->log_epoch};
     p->sender = *out = s;
     return HF_OK;
 }
@@ -85,6 +87,11 @@ void sender_serve(struct sender *s, struct fsm *fsm)
         return;
     s->fsm = fsm;
     s->life = ++world_now->lives;
+}
+
+void sender_cross(struct sender *s, uint32_t log_epoch)
+{
+    s->epoch = log_epoch;
 }
 
 /* ---- the stream ---- */
@@ -166,6 +173,8 @@ static int make_stream(struct receiver *r, struct sender *s, char where[256])
     char dir[64];
     if (s->fsm == NULL)
         return HF_E_NOT_READY;
+    if (s->epoch != r->epoch)
+        return HF_E_REFUSED;
     snprintf(dir, sizeof dir, STATES_MEDIUM, p->number, medium);
     int rc = fsm_checkpoint(s->fsm, dir, where);
     if (rc == HF_OK)
@@ -291,7 +300,9 @@ int receiver_start(const struct receiver_config *config, struct receiver **out)
     struct process *p = world_now->current;
     struct receiver *r = calloc(1, sizeof *r);
     must(r != NULL && p->receiver == NULL && strlen(config->endpoint) < sizeof r->endpoint);
-    *r = (struct receiver){.config = *config, .process = p, .progress_ns = clock_boot_ns()};
+    *r = (struct receiver){
+        .config = *config, .epoch = config->id->log_epoch, .process = p, .progress_ns = clock_boot_ns()};
+    r->config.id = NULL;
     snprintf(r->endpoint, sizeof r->endpoint, "%s", config->endpoint);
     p->receiver = *out = r;
     world_trace(p->world, p->number, "fetch", config->from, config->min_index);

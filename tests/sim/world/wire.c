@@ -6,6 +6,7 @@
 
 #include "common/base/error.h"
 #include "proto/client.pb-c.h"
+#include "tests/sim/world/epochs.h"
 #include "tests/sim/world/judge.h"
 #include "tests/sim/world/process.h"
 
@@ -291,6 +292,8 @@ int net_send(struct net_socket *s, struct slice data)
     struct world *w = world_now;
     if (gone(s))
         return HF_OK;
+    if (w->migrates && strstr(s->endpoint, "/r") != NULL)
+        epochs_sent(w, s->process, data);
     if (listener(w, s->endpoint) == NULL && world_below(w, 2) == 0)
         return HF_E_BUSY; /* not connected, and known to be */
     post(w, s, 0, s->endpoint, data);

@@ -11,10 +11,12 @@
 #include "common/sys/digest.h"
 #include "common/sys/failpoint.h"
 #include "tests/sim/world/actors.h"
+#include "tests/sim/world/epochs.h"
 #include "tests/sim/world/history.h"
 #include "tests/sim/world/judge.h"
 #include "tests/sim/world/keepers.h"
 #include "tests/sim/world/lapses.h"
+#include "tests/sim/world/migrator.h"
 #include "tests/sim/world/process.h"
 #include "tests/sim/world/readers.h"
 #include "tests/sim/world/states.h"
@@ -29,9 +31,10 @@
 
 struct world *world_now;
 
-static const char *const checkers[] = {
-    "world.state", "world.snapshots", "linear", "once",   "sessions", "answers", "oracle", "progress",
-    "versions",    "fresh",           "cut",    "expiry", "stable",   "txns",    "locks",  "promise"};
+static const char *const checkers[] = {"world.state", "world.snapshots", "linear",   "once",        "sessions",
+                                       "answers",     "oracle",          "progress", "versions",    "fresh",
+                                       "cut",         "expiry",          "stable",   "txns",        "locks",
+                                       "promise",     "epochs",          "aborted",  "world.votes", "world.leaders"};
 
 bool world_knows(const char *checker)
 {
@@ -145,6 +148,9 @@ static void step(struct world *w)
     case WORLD_KEEPER:
         keepers_act(w, e.who);
         break;
+    case WORLD_MIGRATE:
+        migrators_act(w, e.who);
+        break;
     case WORLD_LAPSE:
         lapses_act(w);
         break;
@@ -216,6 +222,11 @@ static bool quiet_by(struct world *w, uint64_t end, const char *else_)
     return quiet || !w->result.failed;
 }
 
+static bool level(const struct world *w)
+{
+    return judge_level(w) && epochs_level(w);
+}
+
 void world_finish(struct world *w)
 {
     heal(w);
@@ -232,10 +243,13 @@ void world_finish(struct world *w)
     if (!quiet_by(w, end + 3 * HEAL_MS * SIM_MS, "nothing can be read at a fresh timestamp"))
         return;
     world_run_until(w, w->now + 3000 * SIM_MS); /* what a coordinator still has is over its deadline by then */
-    for (int i = 0; i < LEVEL_MS / 10 && !(judge_level(w) && traders_forgotten(w)); i++)
+    for (int i = 0; i < LEVEL_MS / 10 && !(level(w) && traders_forgotten(w)); i++)
         world_run_until(w, w->now + 10 * SIM_MS);
-    if (!judge_level(w))
-        world_failed(w, "progress", "the replicas of a shard do not come to the same applied index");
+    if (!level(w)) {
+        world_failed(w, "progress", "the replicas of a shard do not come to the same %s",
+                     judge_level(w) ? "epoch" : "applied index");
+        return; /* whatever checker was asked for */
+    }
     if (!w->result.failed)
         judge_end(w);
     if (!w->result.failed)
@@ -279,6 +293,8 @@ struct world *world_new(const struct sim_options *options)
     digest_init();
     w->now = SIM_MS;
     w->judge = judge_new();
+    w->migrates = migrator_wanted(options);
+    w->epochs = epochs_new();
     w->history = history_new();
     draw(w);
     if (options->calm) {
@@ -297,6 +313,8 @@ struct world *world_new(const struct sim_options *options)
     w->lapses = lapses_new(w);
     w->keepers = keepers_new(w);
     w->traders = traders_new(w);
+    if (w->migrates)
+        w->migrators = migrators_new(w);
     if (!options->calm)
         world_schedule(w, (struct world_event){.kind = WORLD_FAULT}, (SIM_ELECTION_MS + world_below(w, 1000)) * SIM_MS);
     return w;
@@ -319,6 +337,8 @@ void world_free(struct world **ww)
     traders_free(&w->traders);
     history_free(&w->history);
     judge_free(&w->judge);
+    migrators_free(&w->migrators);
+    epochs_free(&w->epochs);
     simstore_find_by(NULL);
     simstore_see_removals(NULL);
     world_now = NULL;

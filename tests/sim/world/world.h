@@ -30,6 +30,8 @@ struct lapses;
 struct traders;
 struct history;
 struct keepers;
+struct epochs;
+struct migrators;
 
 enum world_event_kind {
     WORLD_WAKE,
@@ -40,6 +42,7 @@ enum world_event_kind {
     WORLD_KEEPER,
     WORLD_TXN,
     WORLD_FAULT,
+    WORLD_MIGRATE,
     WORLD_START,
     WORLD_STREAM
 };
@@ -80,13 +83,18 @@ struct world {
     uint64_t retention_ms;         /* of replicas */
     uint32_t collect_steps;        /* of an entry of collection; 0: as in the product */
     uint64_t retain_lease_seconds; /* a promise to a reader */
-    struct keepers *keepers;       /* owned */
-    struct actors *actors;         /* owned */
-    struct readers *readers;       /* owned */
-    struct lapses *lapses;         /* owned */
-    struct traders *traders;       /* owned */
-    struct judge *judge;           /* owned */
-    struct history *history;       /* owned */
+    bool migrates;                 /* shards change their engines */
+    uint64_t
+        swap_halt; /* of a scenario: each replica's disk halts so many operations into its first swap, less one; 0: none does */
+    struct migrators *migrators; /* owned; NULL: they do not */
+    struct epochs *epochs;       /* owned */
+    struct keepers *keepers;     /* owned */
+    struct actors *actors;       /* owned */
+    struct readers *readers;     /* owned */
+    struct lapses *lapses;       /* owned */
+    struct traders *traders;     /* owned */
+    struct judge *judge;         /* owned */
+    struct history *history;     /* owned */
     bool healing;
     /* What a scenario does to a frame: UINT64_MAX: it is lost; else it comes so many ms later. */
     uint64_t (*filter)(struct world *w, uint32_t from, const char *endpoint, struct slice data);

@@ -45,6 +45,20 @@ static void a_fresh_cluster_is_taken_at_once(void)
     clock_deinit(&c);
 }
 
+static void time_begins_where_the_first_ceiling_was_reckoned(void)
+{
+    struct clock c;
+    struct hlc a = {0};
+    clock_init(&c, 1, "tcp://a", 100);
+    CU_ASSERT_EQUAL(clock_read(&c, false, nothing, MS), HF_OK);
+    CU_ASSERT_EQUAL(clock_wish(&c, WALL, MS), CLOCK_PROPOSE);
+    clock_sent(&c, MS);
+    clock_proposed(&c, HF_OK, 3 * MS);
+    CU_ASSERT_EQUAL(clock_draw(&c, WALL - 1000000, 3 * MS, &a), HF_OK); /* the wall clock fell meanwhile */
+    CU_ASSERT_EQUAL(hlc_ms(a), WALL);
+    clock_deinit(&c);
+}
+
 static void the_lease_counts_from_the_sending(void)
 {
     struct clock c = fresh_active(MS, 2000 * MS);
@@ -525,6 +539,7 @@ int main(int argc, char **argv)
 {
     static const struct unit_case cases[] = {
         {"a fresh cluster is taken at once", a_fresh_cluster_is_taken_at_once},
+        {"time begins where the first ceiling was reckoned", time_begins_where_the_first_ceiling_was_reckoned},
         {"the lease counts from the sending", the_lease_counts_from_the_sending},
         {"an unanswered proposal stays the same", an_unanswered_proposal_stays_the_same},
         {"a standby takes over one lease after the last change", a_standby_takes_over_one_lease_after_the_last_change},

@@ -26,16 +26,18 @@ static const struct root {
     const ProtobufCMessageDescriptor *type;
     unsigned variants; /* files for each choice of its oneof */
 } roots[] = {
-    {&hf__client__request__descriptor, 1},       {&hf__client__reply__descriptor, 1},
-    {&hf__raft__envelope__descriptor, 9},        {&hf__entry__command_batch__descriptor, 1},
-    {&hf__entry__lease_entry__descriptor, 1},    {&hf__entry__session_entry__descriptor, 1},
-    {&hf__catalog__members__descriptor, 1},      {&hf__catalog__range__descriptor, 1},
-    {&hf__catalog__routes__descriptor, 1},       {&hf__catalog__oracle__descriptor, 1},
-    {&hf__catalog__bootstrap__descriptor, 1},    {&hf__entry__check_entry__descriptor, 1},
-    {&hf__client__backup_record__descriptor, 1}, {&hf__client__backup_head__descriptor, 1},
-    {&hf__snapshot__request__descriptor, 1},     {&hf__snapshot__reply__descriptor, 1},
-    {&hf__entry__txn_record__descriptor, 4},     {&hf__entry__collect_entry__descriptor, 1},
-    {&hf__entry__collect_record__descriptor, 1},
+    {&hf__client__request__descriptor, 1},         {&hf__client__reply__descriptor, 1},
+    {&hf__raft__envelope__descriptor, 9},          {&hf__entry__command_batch__descriptor, 1},
+    {&hf__entry__lease_entry__descriptor, 1},      {&hf__entry__session_entry__descriptor, 1},
+    {&hf__catalog__members__descriptor, 1},        {&hf__catalog__range__descriptor, 1},
+    {&hf__catalog__routes__descriptor, 1},         {&hf__catalog__oracle__descriptor, 1},
+    {&hf__catalog__bootstrap__descriptor, 1},      {&hf__entry__check_entry__descriptor, 1},
+    {&hf__client__backup_record__descriptor, 1},   {&hf__client__backup_head__descriptor, 1},
+    {&hf__snapshot__request__descriptor, 1},       {&hf__snapshot__reply__descriptor, 1},
+    {&hf__entry__txn_record__descriptor, 4},       {&hf__entry__collect_entry__descriptor, 1},
+    {&hf__entry__collect_record__descriptor, 1},   {&hf__entry__migrate_entry__descriptor, 4},
+    {&hf__entry__migration_record__descriptor, 3}, {&hf__catalog__job__descriptor, 8},
+    {&hf__client__migrate_job__descriptor, 7}, /* in a Request only, but with more choices than that has */
 };
 #define ROOTS (sizeof roots / sizeof roots[0])
 

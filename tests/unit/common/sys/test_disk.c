@@ -230,6 +230,24 @@ static void a_full_disk_is_told_apart(void)
     CU_ASSERT_EQUAL(disk_replace(d, path, slice_text("x")), HF_E_LIMIT);
 }
 
+static void close_under_it(const void *unused)
+{
+    (void)unused;
+    struct disk_file *f = NULL;
+    int next = dup(STDIN_FILENO); /* the number that the file gets */
+    close(next);
+    if (d->ops->open(d, "/dev/null", DISK_WRITE, &f) != 0 || close(next) != 0)
+        _exit(1);
+    d->ops->close(d, &f);
+}
+
+static void a_close_that_fails_is_said(void)
+{
+    struct child c = child_run(close_under_it, NULL);
+    CU_ASSERT_EQUAL(child_exit(&c), 0);
+    CU_ASSERT_PTR_NOT_NULL(strstr(c.output, "cannot close a file: Bad file descriptor"));
+}
+
 int main(void)
 {
     if (mkdtemp(dir) == NULL)
@@ -248,6 +266,7 @@ int main(void)
         {"trees", trees},
         {"a lock excludes other processes", a_lock_excludes_other_processes},
         {"a full disk is told apart", a_full_disk_is_told_apart},
+        {"a close that fails is said", a_close_that_fails_is_said},
     };
     int rc = UNIT_MAIN("disk", cases);
     return rmdir(dir) == 0 ? rc : 1; /* nothing may be left behind */

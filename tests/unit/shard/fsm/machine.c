@@ -209,6 +209,19 @@ struct slice machine_collect(struct arena *arena, uint64_t below, uint32_t steps
     return packed(arena, FSM_OPCODE_COLLECT, &e.base);
 }
 
+struct slice machine_migrate(struct arena *arena, Hf__Entry__MigrateStep step, uint64_t id, uint32_t epoch,
+                             uint64_t configuration)
+{
+    Hf__Entry__MigrateEntry e = HF__ENTRY__MIGRATE_ENTRY__INIT;
+    e.step = step;
+    e.id = id;
+    e.epoch = epoch;
+    e.configuration = configuration;
+    e.source = (char *)(uintptr_t)(epoch % 2 ? "native" : "libraft");
+    e.target = (char *)(uintptr_t)(epoch % 2 ? "libraft" : "native");
+    return packed(arena, FSM_OPCODE_MIGRATE, &e.base);
+}
+
 struct slice machine_restart(struct arena *arena, uint64_t t)
 {
     Hf__Entry__CommandBatch e = HF__ENTRY__COMMAND_BATCH__INIT;

@@ -48,6 +48,8 @@ struct slice machine_batch(struct arena *arena, uint64_t t, uint64_t sequence, c
 struct slice machine_lease(struct arena *arena, uint64_t ceiling, uint64_t t);
 struct slice machine_check(struct arena *arena, uint64_t t);
 struct slice machine_collect(struct arena *arena, uint64_t below, uint32_t steps);
+struct slice machine_migrate(struct arena *arena, Hf__Entry__MigrateStep step, uint64_t id, uint32_t epoch,
+                             uint64_t configuration); /* from native to libraft in odd epochs, back in even ones */
 struct slice machine_restart(struct arena *arena, uint64_t t); /* a leader goes on from a ceiling */
 struct slice machine_session(struct arena *arena, uint64_t t, uint64_t fence_session, uint64_t fence_seq);
 

@@ -21,7 +21,7 @@
 #include "tests/unit/unit.h"
 
 #define FILE_BYTES_MAX (1u << 20)
-#define VERSIONS 5 /* how many formats are in tests/golden/fsm */
+#define VERSIONS 6 /* how many formats are in tests/golden/fsm */
 
 #define COLLECT_STEPS 13
 
@@ -96,8 +96,19 @@ static void transactions(struct machine *m)
     transact_reset();
 }
 
+/* One is aborted before it came, the next is sealed: 28 to 31. */
+static void migration(struct machine *m)
+{
+    uint64_t members = fsm_info(m->fsm)->members->index;
+    machine_apply(m, LOG_COMMAND, machine_migrate(&m->arena, HF__ENTRY__MIGRATE_STEP__MIGRATE_ABORT, 5, 1, 0));
+    machine_apply(m, LOG_COMMAND, machine_migrate(&m->arena, HF__ENTRY__MIGRATE_STEP__MIGRATE_PREPARE, 5, 1, members));
+    machine_apply(m, LOG_COMMAND, machine_migrate(&m->arena, HF__ENTRY__MIGRATE_STEP__MIGRATE_PREPARE, 6, 1, members));
+    machine_apply(m, LOG_COMMAND, machine_migrate(&m->arena, HF__ENTRY__MIGRATE_STEP__MIGRATE_SEAL, 6, 1, members));
+    must(fsm_enter_next_epoch(m->fsm) == HF_OK);
+}
+
 /* Version N begins with feature level N. Version 2 holds a consistency check, version 3 also the mark of a leader that went
- * on from a ceiling, version 4 transactions, version 5 a pass of collection that is in the middle of the versions of "gone". */
+ * on from a ceiling, version 4 transactions, version 5 a pass of collection that is in the middle of the versions of "gone", version 6 a change of engine: one aborted, one sealed. */
 static void write_second(struct machine *m, int version)
 {
     m->t += UINT64_C(5000) << 16;
@@ -117,6 +128,16 @@ static void write_second(struct machine *m, int version)
         transactions(m);
     if (version >= 5)
         machine_apply(m, LOG_COMMAND, machine_collect(&m->arena, m->t, COLLECT_STEPS));
+    if (version >= 6)
+        migration(m);
+}
+
+static void check_migration(const struct fsm_migration *m)
+{
+    CU_ASSERT(m->state == FSM_MIGRATION_SEALED && m->id == 6 && m->epoch == 1 && m->aborted == 5 &&
+              m->aborted_epoch == 1);
+    CU_ASSERT(m->index == 31 && m->term == 1 && m->configuration == 23);
+    CU_ASSERT(strcmp(m->source, "native") == 0 && strcmp(m->target, "libraft") == 0);
 }
 
 static void check_state(struct machine *m, int version)
@@ -125,7 +146,8 @@ static void check_state(struct machine *m, int version)
     CU_ASSERT(info->cluster == 0x1122334455667788 && info->group == 3);
     CU_ASSERT(info->heartbeat_ms == 100 && info->election_ms == 500);
     CU_ASSERT(info->feature_level == (uint32_t)version && info->checked == (version == 1 ? 0 : 24));
-    CU_ASSERT(info->applied.epoch == 1 && info->applied.index == 22 + (uint64_t)version && info->applied.term == 1);
+    CU_ASSERT(info->applied.epoch == (version >= 6 ? 2 : 1) &&
+              info->applied.index == 22 + (uint64_t)version + (version >= 6 ? 3 : 0) && info->applied.term == 1);
     CU_ASSERT(info->restart.t == (version >= 3 ? m->t : 0));
     CU_ASSERT(info->ceiling.t == m->t + (UINT64_C(3000) << 16));
     CU_ASSERT(info->sessions == 2 && info->markers == 1);
@@ -139,6 +161,8 @@ static void check_state(struct machine *m, int version)
     CU_ASSERT(version < 4 || machine_holds(m, "e", "committed"));
     CU_ASSERT(info->collected.below.t == (version >= 5 ? m->t : 0) && info->collected.passes == 0);
     CU_ASSERT(info->collected.pass.t == info->collected.below.t && info->collected.versions == (version >= 5 ? 3 : 0));
+    if (version >= 6)
+        check_migration(&info->migration);
     m->t += UINT64_C(60000) << 16;
     CU_ASSERT(machine_holds(m, "lives", NULL));
 }

@@ -12,15 +12,20 @@
 
 #define SEGMENT_BYTES (12u * 1024)
 
-/* Of the first program, of one whose segments say how long they were made, and of one whose log began anew behind an
- * installed state while its identity said that it had been damaged. */
-static const char *const versions[] = {"1", "2", "3"};
+/* Of the first program, of one whose segments say how long they were made, of one whose log began anew behind an
+ * installed state while its identity said that it had been damaged, and of one whose engine was changed before. */
+static const char *const versions[] = {"1", "2", "3", "4"};
 #define VERSIONS (sizeof versions / sizeof versions[0])
 static const char *version; /* the folder that is being read */
 
 static bool restarted(void)
 {
-    return strcmp(version, "3") == 0;
+    return strcmp(version, "3") >= 0;
+}
+
+static bool changed(void)
+{
+    return strcmp(version, "4") >= 0;
 }
 
 /* The n-th file of the version's log; NULL: no more. */
@@ -84,6 +89,8 @@ static void write_identity(struct disk *disk, const char *dir)
                           .election_ms = 500,
                           .recovering = 0x0123456789abcdef,
                           .log_epoch = 1};
+    id.left = (struct identity_left){
+        .epoch = 2, .engine = "libraft", .migration = 0x8877665544332211, .index = 650, .term = 9};
     must(identity_write(disk, dir, &id) == 0);
 }
 
@@ -156,6 +163,9 @@ static void read_identity(void)
     CU_ASSERT(id.cluster == 0x1122334455667788 && id.incarnation == 0x99aabbccddeeff01);
     CU_ASSERT(id.group == 2 && id.replica == 3 && id.format == 1 && id.log_epoch == 1);
     CU_ASSERT_STRING_EQUAL(id.engine, "native");
+    CU_ASSERT(id.left.epoch == (changed() ? 2 : 0) && id.left.index == (changed() ? 650 : 0));
+    CU_ASSERT_STRING_EQUAL(id.left.engine, changed() ? "libraft" : "");
+    CU_ASSERT(!changed() || (id.left.term == 9 && id.left.migration == 0x8877665544332211));
     CU_ASSERT(id.recovering == (restarted() ? 0x0123456789abcdef : 0) && id.election_ms == (restarted() ? 500 : 0));
 }
 

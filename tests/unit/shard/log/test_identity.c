@@ -46,7 +46,9 @@ static bool same(const struct identity *a, const struct identity *b)
     return a->cluster == b->cluster && a->group == b->group && a->replica == b->replica &&
            a->incarnation == b->incarnation && strcmp(a->engine, b->engine) == 0 && a->format == b->format &&
            a->log_epoch == b->log_epoch && a->heartbeat_ms == b->heartbeat_ms && a->election_ms == b->election_ms &&
-           a->recovering == b->recovering;
+           a->recovering == b->recovering && a->left.epoch == b->left.epoch &&
+           strcmp(a->left.engine, b->left.engine) == 0 && a->left.migration == b->left.migration &&
+           a->left.index == b->left.index && a->left.term == b->left.term;
 }
 
 static void test_identity_round_trip(void)
@@ -72,6 +74,13 @@ static void test_identity_round_trip(void)
     CU_ASSERT_EQUAL(identity_write(disk, "r", &id), 0);
     CU_ASSERT_EQUAL(identity_read(disk, "r", &out), 0);
     CU_ASSERT(same(&id, &out));
+    id.left = (struct identity_left){
+        .epoch = 3, .engine = "libraft", .migration = UINT64_MAX, .index = UINT64_MAX - 1, .term = 12345678901};
+    CU_ASSERT_EQUAL(identity_write(disk, "r", &id), 0);
+    CU_ASSERT_EQUAL(identity_read(disk, "r", &out), 0);
+    CU_ASSERT(same(&id, &out));
+    id.left.engine[0] = '/';
+    CU_ASSERT_EQUAL(identity_write(disk, "r", &id), HF_E_INVALID);
     id.group = 0;
     CU_ASSERT_EQUAL(identity_write(disk, "r", &id), HF_E_INVALID);
     id = sample;
@@ -294,6 +303,10 @@ static void test_peers_hostile(void)
     CU_ASSERT_EQUAL(read_payload(payload, size, 2), HF_E_FORMAT);
     CU_ASSERT_EQUAL(read_payload(payload, size - 1, 1), HF_E_CORRUPT);
     CU_ASSERT_EQUAL(read_payload(payload, 0, 1), HF_E_CORRUPT);
+    static const uint8_t undecodable[] = {0x08, 9,    0x12, 2,    0x08,
+                                          1,    0x12, 2,    0x08, 0x80}; /* one member, half of another */
+    CU_ASSERT_EQUAL(read_payload(undecodable, 6, 1), 0);
+    CU_ASSERT_EQUAL(read_payload(undecodable, sizeof undecodable, 1), HF_E_CORRUPT); /* no member is left out */
     for (size_t i = 0; i < sizeof many; i += 2) { /* twice as many empty members as there may be */
         many[i] = 0x12;
         many[i + 1] = 0;

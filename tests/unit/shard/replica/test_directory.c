@@ -12,6 +12,7 @@
 #include "common/sys/digest.h"
 #include "shard/replica/keep.h"
 #include "tests/unit/common/sys/child.h"
+#include "tests/unit/shard/replica/quiet_env.h"
 #include "tests/unit/unit.h"
 
 static char base[256];
@@ -88,44 +89,6 @@ static void bootstrap(struct directory *d, const struct plan *p)
     }
 }
 
-static void on_send(void *ctx, uint32_t to, const Hf__Raft__Raft *m)
-{
-    (void)ctx;
-    (void)to;
-    (void)m;
-}
-
-static int on_apply(void *ctx, const struct log_entry *entries, size_t count)
-{
-    (void)ctx;
-    (void)entries;
-    (void)count;
-    return HF_OK;
-}
-
-static void on_barrier(void *ctx, uint64_t id, uint64_t index)
-{
-    (void)ctx;
-    (void)id;
-    (void)index;
-}
-
-static void on_changed(void *ctx)
-{
-    (void)ctx;
-}
-
-static void on_needed(void *ctx, uint32_t from, uint64_t index, uint64_t term)
-{
-    (void)ctx, (void)from, (void)index, (void)term;
-}
-
-static int on_recovered(void *ctx)
-{
-    (void)ctx;
-    return HF_OK;
-}
-
 static void keep(struct directory *d)
 {
     struct keep *k = keep_new(d->config.disk, d->config.dir, 1);
@@ -156,14 +119,7 @@ static void run(const void *arg)
     if (p->bootstrap)
         bootstrap(&d, p);
     if (p->open_all) {
-        struct engine_env env = {
-            .send = on_send,
-            .apply = on_apply,
-            .barrier_ready = on_barrier,
-            .changed = on_changed,
-            .snapshot_needed = on_needed,
-            .recovered = on_recovered,
-        };
+        struct engine_env env = quiet_env();
         directory_open_fsm(&d);
         directory_open_engine(&d, &env);
         if (d.fsm)
@@ -229,21 +185,12 @@ static void a_bootstrapped_directory_opens_again(void)
     expect(&p, 0, "open applied=1");
 }
 
-static void each_disagreement_is_refused(void)
+static void each_disagreement_is_refused(void) /* those of identity: test_detect.c */
 {
     struct plan p = member("mine");
     struct plan q = p;
-    q.group = 3;
-    expect(&q, 6, "belongs to shard 2, not to shard 3");
-    q = p;
-    q.replica = 9;
-    expect(&q, 6, "belongs to replica 1, not to replica 9");
-    q = p;
     q.engine = "libraft";
     expect(&q, 6, "is run by engine native, not libraft");
-    q = p;
-    q.cluster = 78;
-    expect(&q, 6, "belongs to cluster 000000000000004d, not to cluster 000000000000004e");
     q = p;
     q.raft = "tcp://127.0.0.1:20003";
     expect(&q, 6, "the raft endpoint tcp://127.0.0.1:20001, not tcp://127.0.0.1:20003");
@@ -297,7 +244,7 @@ static void parts_that_are_missing(void)
     p = member("nopeers");
     snprintf(command, sizeof command, "rm '%s/nopeers/peers'", base);
     CU_ASSERT_EQUAL(system(command), 0);
-    expect(&p, 6, "peers cannot be read");
+    expect(&p, 6, "peers is missing");
     p = member("copied");
     struct plan other = plan_of("other");
     other.group = 5;
@@ -306,6 +253,22 @@ static void parts_that_are_missing(void)
     snprintf(command, sizeof command, "cd '%s' && rm -r copied/fsm && cp -r other/fsm copied/fsm", base);
     CU_ASSERT_EQUAL(system(command), 0);
     expect(&p, 6, "one of them was copied from elsewhere");
+}
+
+/* The list must have this replica in it, by number and incarnation: another's was copied here, or this was wiped. */
+static void a_list_of_peers_without_it(void)
+{
+    struct plan mine = member("mine-of-two"), other = member("peers-of"), third = plan_of("third");
+    char command[700];
+    snprintf(command, sizeof command, "cd '%s' && cp peers-of/peers mine-of-two/peers", base);
+    CU_ASSERT_EQUAL(system(command), 0);
+    expect(&mine, 6, "peers does not list replica 2/1 with incarnation"); /* same number, drawn by another directory */
+    third.replica = 3;
+    third.bootstrap = third.open_all = true;
+    expect(&third, 0, "open applied=1");
+    snprintf(command, sizeof command, "cd '%s' && cp third/peers peers-of/peers", base);
+    CU_ASSERT_EQUAL(system(command), 0);
+    expect(&other, 6, "peers does not list replica 2/1");
 }
 
 static bool there(const char *dir, const char *name)
@@ -573,6 +536,7 @@ int main(void)
         {"locked", locked_by_another_process},
         {"foreign or damaged", foreign_or_damaged_files},
         {"missing parts", parts_that_are_missing},
+        {"peers without it", a_list_of_peers_without_it},
         {"with peers it is put aside", with_peers_it_is_put_aside},
         {"a mark is of the machine before", a_mark_is_of_the_machine_before_the_install},
         {"what was kept of a marked machine", what_was_kept_of_a_marked_machine_heals_nobody},

@@ -7,6 +7,7 @@
 
 #include "common/base/error.h"
 #include "proto/pack.h"
+#include "tests/unit/common/sys/child.h"
 #include "tests/unit/unit.h"
 
 #define ENDPOINT "tcp://127.0.0.1:21090"
@@ -315,6 +316,200 @@ static void memory_is_that_of_one_message(void)
     end();
 }
 
+/* Of member 2, which went on in epoch 3. */
+static Hf__Raft__Envelope of_sealed(Hf__Raft__Sealed *sealed)
+{
+    Hf__Raft__Raft body;
+    Hf__Raft__Envelope e = envelope(&body);
+    hf__raft__sealed__init(sealed);
+    sealed->epoch = 2;
+    sealed->index = 90;
+    sealed->term = 7;
+    sealed->migration = 5;
+    e.log_epoch = 3;
+    e.engine = (char *)"libraft";
+    e.body_case = HF__RAFT__ENVELOPE__BODY_SEALED;
+    e.raft = NULL;
+    e.sealed = sealed;
+    return e;
+}
+
+static void the_end_of_our_log_is_heard_from_members_only(void)
+{
+    begin();
+    Hf__Raft__Sealed sealed;
+    const Hf__Raft__Envelope *got = NULL;
+    Hf__Raft__Envelope e = of_sealed(&sealed);
+    CU_ASSERT_EQUAL(heard(&e, &got), HF_OK);
+    CU_ASSERT(got->body_case == HF__RAFT__ENVELOPE__BODY_SEALED && got->sealed->index == 90 && got->sealed->term == 7);
+#define WRONG(field, value)                                                                                            \
+    do {                                                                                                               \
+        e = of_sealed(&sealed);                                                                                        \
+        (field) = (value);                                                                                             \
+        CU_ASSERT_EQUAL(heard(&e, &got), HF_E_PROTOCOL);                                                               \
+    } while (0)
+    WRONG(sealed.epoch, 1); /* not the one before the sender's own */
+    WRONG(sealed.epoch, 3);
+    WRONG(sealed.epoch, 0);
+    WRONG(sealed.index, 0);
+    WRONG(sealed.term, 0);
+    WRONG(e.log_epoch, 2);
+    WRONG(e.log_epoch, 4);
+    WRONG(e.from, 4);
+    WRONG(e.from_incarnation, 13);
+    WRONG(e.to_incarnation, 12);
+    WRONG(e.cluster, 8);
+#undef WRONG
+    e = of_sealed(&sealed); /* of a member that is further ahead: the replica knows what to make of it */
+    e.log_epoch = 4;
+    sealed.epoch = 3;
+    CU_ASSERT_EQUAL(heard(&e, &got), HF_OK);
+    end();
+}
+
+static struct transport *behind, *ahead; /* replica 1 in epoch 2, replica 2 in epoch 3 */
+static struct identity behind_id;
+
+static void begin_two(void)
+{
+    static char endpoints[2][32] = {ENDPOINT, NEWCOMER};
+    static Hf__Catalog__Member list[2], *pointers[2];
+    Hf__Catalog__Members both = HF__CATALOG__MEMBERS__INIT;
+    for (uint32_t i = 0; i < 2; i++) {
+        hf__catalog__member__init(&list[i]);
+        list[i].replica = i + 1;
+        list[i].incarnation = i + 11;
+        list[i].raft_endpoint = endpoints[i];
+        pointers[i] = &list[i];
+    }
+    both.n_members = 2;
+    both.members = pointers;
+    behind_id = (struct identity){
+        .cluster = 7, .group = 1, .replica = 1, .incarnation = 11, .engine = "native", .log_epoch = 2};
+    struct identity id = {
+        .cluster = 7, .group = 1, .replica = 2, .incarnation = 12, .engine = "libraft", .log_epoch = 3};
+    id.left = (struct identity_left){.epoch = 2, .engine = "native", .migration = 5, .index = 90, .term = 7};
+    net = net_new(1, 16);
+    CU_ASSERT_EQUAL_FATAL(transport_open(net, ENDPOINT, &behind_id, &behind), HF_OK);
+    CU_ASSERT_EQUAL_FATAL(transport_open(net, NEWCOMER, &id, &ahead), HF_OK);
+    transport_members(behind, &both);
+    transport_members(ahead, &both);
+    transport_announce(ahead, "tcp://state:1");
+}
+
+static void end_two(void)
+{
+    transport_close(&behind);
+    transport_close(&ahead);
+    net_free(&net);
+}
+
+/* Until `to` hears something that is for it: `from` speaks once in a while, if it has something to say; who hears what is not for it
+ * says so itself. */
+static const Hf__Raft__Envelope *until_heard(struct transport *from, uint32_t number, const Hf__Raft__Raft *says,
+                                             struct transport *to)
+{
+    const Hf__Raft__Envelope *got = NULL, *dropped = NULL;
+    struct transport *other = to == behind ? ahead : behind;
+    struct net_poll_item items[] = {{.socket = transport_socket(behind)}, {.socket = transport_socket(ahead)}};
+    int rc = HF_E_AGAIN;
+    for (int i = 0; i < 2000 && rc != HF_OK; i++) {
+        if (says)
+            transport_send(from, number, says, 0);
+        (void)net_poll(items, 2, 10);
+        int heard_there = transport_receive(other, &dropped);
+        CU_ASSERT(heard_there == HF_E_AGAIN || heard_there == HF_E_PROTOCOL);
+        rc = transport_receive(to, &got);
+    }
+    CU_ASSERT_EQUAL_FATAL(rc, HF_OK);
+    CU_ASSERT_FATAL(got->body_case == HF__RAFT__ENVELOPE__BODY_SEALED);
+    return got;
+}
+
+static void tells_the_end(const Hf__Raft__Envelope *e)
+{
+    CU_ASSERT(e->from == 2 && e->log_epoch == 3 && e->sealed->epoch == 2 && e->sealed->migration == 5);
+    CU_ASSERT(e->sealed->index == 90 && e->sealed->term == 7);
+    const char *state = transport_snapshots(behind, 2);
+    CU_ASSERT(state != NULL && strcmp(state, "tcp://state:1") == 0);
+}
+
+/* No engine hears it. */
+static void who_speaks_of_a_log_that_was_left_is_told_so(void)
+{
+    Hf__Raft__Raft body = HF__RAFT__RAFT__INIT;
+    body.kind = HF__RAFT__KIND__PREVOTE;
+    body.term = 7;
+    begin_two();
+    tells_the_end(until_heard(behind, 2, &body, behind));
+    end_two();
+}
+
+/* A learner asks nobody for a vote, and would never be told. */
+static void who_hears_of_a_later_epoch_asks(void)
+{
+    Hf__Raft__Raft body = HF__RAFT__RAFT__INIT;
+    body.kind = HF__RAFT__KIND__APPEND;
+    body.term = 9;
+    begin_two();
+    tells_the_end(until_heard(ahead, 1, &body, behind));
+    end_two();
+}
+
+/* Once to everybody; who is there already hears of one more, who is not hears where his log ends. */
+static void who_goes_over_says_so(void)
+{
+    struct identity id = behind_id;
+    begin_two();
+    id = behind_id;
+    id.left = (struct identity_left){.epoch = 2, .engine = "native", .migration = 5, .index = 90, .term = 7};
+    snprintf(id.engine, sizeof id.engine, "libraft");
+    transport_tell_end(behind, &id.left); /* before its own identity says so */
+    id.log_epoch = 3;
+    transport_cross(behind, &id);
+    Hf__Raft__Raft body = HF__RAFT__RAFT__INIT;
+    body.kind = HF__RAFT__KIND__APPEND;
+    const Hf__Raft__Envelope *got = NULL;
+    int rc = HF_E_AGAIN;
+    for (int i = 0; i < 2000 && rc != HF_OK; i++) { /* the connection may come too late for what was said once */
+        struct net_poll_item item = {.socket = transport_socket(ahead)};
+        transport_tell_end(behind, &id.left);
+        (void)net_poll(&item, 1, 10);
+        rc = transport_receive(ahead, &got);
+    }
+    CU_ASSERT_EQUAL_FATAL(rc, HF_OK);
+    CU_ASSERT(got->from == 1 && got->log_epoch == 3 && got->sealed->epoch == 2 && got->sealed->index == 90);
+    rc = HF_E_AGAIN;
+    for (int i = 0; i < 2000 && (rc != HF_OK || got->body_case != HF__RAFT__ENVELOPE__BODY_RAFT); i++) {
+        struct net_poll_item item = {.socket = transport_socket(ahead)};
+        transport_send(behind, 2, &body, 0);
+        (void)net_poll(&item, 1, 10);
+        rc = transport_receive(ahead, &got);
+        CU_ASSERT(rc != HF_E_PROTOCOL);
+    }
+    CU_ASSERT_EQUAL(rc, HF_OK);
+    end_two();
+}
+
+static void told_twice(const void *unused)
+{
+    (void)unused;
+    begin();
+    transport_members(transport, &group);
+    end();
+}
+
+static void a_member_without_an_address_is_reported_once(void)
+{
+    struct child c = child_run(told_twice, NULL);
+    CU_ASSERT_EQUAL(child_exit(&c), 0);
+    const char *said = strstr(c.output, "replica 1/2 has no raft address: it stays a member");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(said);
+    CU_ASSERT_PTR_NULL(strstr(said + 1, "replica 1/2 has no raft address"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(c.output, "replica 1/3 has no raft address"));
+    CU_ASSERT_PTR_NULL(strstr(c.output, "replica 1/1 has no raft address")); /* itself */
+}
+
 int main(void)
 {
     static const struct unit_case cases[] = {
@@ -324,6 +519,11 @@ int main(void)
         {"heartbeats say where a state is served", heartbeats_say_where_a_state_is_served},
         {"own heartbeats say it", own_heartbeats_say_it},
         {"memory is that of one message", memory_is_that_of_one_message},
+        {"a member without an address", a_member_without_an_address_is_reported_once},
+        {"the end of our log", the_end_of_our_log_is_heard_from_members_only},
+        {"who speaks of a log that was left", who_speaks_of_a_log_that_was_left_is_told_so},
+        {"who hears of a later epoch asks", who_hears_of_a_later_epoch_asks},
+        {"who goes over says so", who_goes_over_says_so},
     };
     return UNIT_MAIN("transport", cases);
 }

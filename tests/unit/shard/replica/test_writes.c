@@ -108,6 +108,73 @@ static void other_kinds_stand_alone(void)
     fixture_end(f);
 }
 
+static void queue_seal(struct fixture *f, size_t i, Hf__Entry__MigrateStep step)
+{
+    f->w[i].kind = WRITE_MIGRATE;
+    hf__entry__migrate_entry__init(&f->w[i].migrate);
+    f->w[i].migrate.step = step;
+    f->w[i].migrate.id = 1;
+    queue(f, i, i + 1);
+}
+
+/* Whoever waits behind it is told that nothing was done; it may take effect, and then nothing behind it ever is. */
+static void nothing_is_proposed_behind_a_seal(void)
+{
+    struct fixture *f = fixture_new();
+    struct engine *e = (struct engine *)(void *)&f->engine;
+    struct collector_step step = {.steps = 1};
+    uint64_t index;
+    queue(f, 0, 1);
+    queue_seal(f, 1, HF__ENTRY__MIGRATE_STEP__MIGRATE_SEAL);
+    queue(f, 2, 4);
+    propose(f);
+    CU_ASSERT(f->engine.proposals == 2 && f->engine.opcode[1] == 0x10 && f->writes.sealing == 12);
+    CU_ASSERT(answer_count == 2 && answers[1].code == HF_E_NOT_READY && !answers[1].decided);
+    queue(f, 4, 5);
+    propose(f);
+    CU_ASSERT(f->engine.proposals == 2 && answer_count == 3);
+    CU_ASSERT_EQUAL(writes_mark(&f->writes, &fake_engine_ops, e, (struct hlc){5}), HF_E_NOT_READY);
+    CU_ASSERT_EQUAL(writes_collect(&f->writes, &fake_engine_ops, e, &step, &index), HF_E_NOT_READY);
+    struct fsm_result r = {.code = HF_OK}, refused = {.code = HF_E_COMPARE_FAILED};
+    writes_result(&f->writes, 11, 7, 0, &r);
+    CU_ASSERT_EQUAL(f->writes.sealing, 12);
+    writes_result(&f->writes, 12, 7, 0, &refused); /* without effect: all goes on */
+    queue(f, 5, 6);
+    propose(f);
+    CU_ASSERT(f->writes.sealing == 0 && f->engine.proposals == 3);
+    queue_seal(f, 6, HF__ENTRY__MIGRATE_STEP__MIGRATE_SEAL);
+    propose(f);
+    CU_ASSERT_EQUAL(f->writes.sealing, 14);
+    writes_abandon(&f->writes); /* whoever leads next knows what the log holds */
+    queue_seal(f, 7, HF__ENTRY__MIGRATE_STEP__MIGRATE_PREPARE);
+    queue(f, 8, 9);
+    propose(f);
+    CU_ASSERT(f->writes.sealing == 0 && f->engine.proposals == 6);
+    fixture_end(f);
+}
+
+/* Until then a seal of the same migration may stand before it, in this log or in another. */
+static void a_step_of_a_migration_is_answered_when_it_is_applied(void)
+{
+    static const Hf__Entry__MigrateStep steps[] = {HF__ENTRY__MIGRATE_STEP__MIGRATE_PREPARE,
+                                                   HF__ENTRY__MIGRATE_STEP__MIGRATE_ABORT,
+                                                   HF__ENTRY__MIGRATE_STEP__MIGRATE_SEAL};
+    for (size_t i = 0; i < 3; i++) {
+        struct fixture *f = fixture_new();
+        queue_seal(f, 0, steps[i]);
+        propose(f);
+        CU_ASSERT(f->engine.proposals == 1 && answer_count == 0);
+        struct fsm_result refused = {.code = HF_E_COMPARE_FAILED};
+        writes_result(&f->writes, 11, 7, 0, &refused);
+        CU_ASSERT(answer_count == 1 && answers[0].code == HF_E_COMPARE_FAILED && answers[0].decided);
+        queue_seal(f, 1, steps[i]);
+        propose(f);
+        writes_abandon(&f->writes);
+        CU_ASSERT(answer_count == 2 && answers[1].code == HF_E_OUTCOME_UNKNOWN && !answers[1].decided);
+        fixture_end(f);
+    }
+}
+
 static void refused_by_the_engine_is_surely_not_done(void)
 {
     struct fixture *f = fixture_new();
@@ -322,6 +389,8 @@ int main(void)
         {"a turn is one entry", a_turn_is_one_entry},
         {"entries are bounded", entries_are_bounded},
         {"leases and sessions stand alone", other_kinds_stand_alone},
+        {"nothing is proposed behind a seal", nothing_is_proposed_behind_a_seal},
+        {"a step of a migration is answered when it is applied", a_step_of_a_migration_is_answered_when_it_is_applied},
         {"refused by the engine", refused_by_the_engine_is_surely_not_done},
         {"lost leadership", lost_leadership_is_unknown_for_what_was_proposed_only},
         {"another leader's entry", another_leaders_entry_at_the_index_is_surely_not_done},
