@@ -98,7 +98,11 @@ class Truncation(Base):
             for n in c.alive(1):
                 seen = max(seen, log_bytes(c, n))
                 for path in glob.glob(os.path.join(c.data(n), LOG, "seg-*.log")):
-                    name, inode = os.path.basename(path), os.stat(path).st_ino if os.path.exists(path) else 0
+                    name = os.path.basename(path)
+                    try:
+                        inode = os.stat(path).st_ino
+                    except FileNotFoundError:
+                        continue  # it is another segment by now
                     reused += any(i == inode and other != name for other, i in inodes[n])
                     inodes[n].add((name, inode))
         for n in c.names(1):  # the line of a publish that is under way
