@@ -3,7 +3,7 @@
 # --only REGEX: just the stages whose name it finds, say 'gcc|libraft'; what they are built by is among them or was run before.
 #
 # What takes long rotates by commit: which engine the plain processes run while the sanitized ones run the other, and which
-# half of the tests of sanitized processes runs. --full: both, all.
+# third of the tests of sanitized processes runs. --full: both, all.
 #
 # environment: HOLDFAST_TEST_BUILD (build/test: the plain build), HOLDFAST_TEST_ASAN (build/asan),
 # HOLDFAST_TEST_TSAN (build/tsan), JOBS (cores)
@@ -171,8 +171,8 @@ commit=$(git -C "$HF_ROOT" rev-parse --short=7 HEAD 2>/dev/null | cut -c 1-7)
 turn=$((16#${commit:-0}))
 engines=(native libraft)
 plain_engine=${engines[turn % 2]} sanitized_engine=${engines[1 - turn % 2]}
-half=() # of the tests: every second one
-((full)) || half=(-I "$((1 + turn / 2 % 2)),,2")
+third=() # of the tests: every third one
+((full)) || third=(-I "$((1 + turn / 2 % 3)),,3")
 
 hf_install "${HF_BUILD_PACKAGES[@]}" "${test_packages[@]}"
 
@@ -202,7 +202,7 @@ ctest_stage asan-unit "$asan" -L '^unit$' -j "$jobs"
 stage asan-sim-seeds "$asan/bin/hf_sim" --no-keep --seeds $((full ? 2000 : 200))
 stage asan-sim-seeds-libraft "$asan/bin/hf_sim" --engine libraft --no-keep --seeds $((full ? 1000 : 100))
 ctest_stage asan-sim "$asan" -L '^sim$' -E '^sim_seeds$'
-processes asan- "$asan" "$sanitized_engine" "${half[@]}" -E '^integration_rolling' # scripts; what they start is tested beside
+processes asan- "$asan" "$sanitized_engine" "${third[@]}" -E '^integration_rolling' # scripts; what they start is tested beside
 
 # Threads. Of each process every report ends it (exit code 66) and stands in its log, which fails the test.
 tsan_units='test_(support_races|sys_mailbox|sys_http|sys_metrics|client_.*|snapshot_transfer.*|snapshot_checkpoint|check|publish)'
