@@ -48,10 +48,16 @@ class PowerCluster(cluster.Cluster):
 
     def bootstrap_and_cut(self, crash_point):
         """Makes the cluster until a replica passes the crash point; then the power fails."""
-        with contextlib.suppress(StartFailed):
-            self.up(env={"HOLDFAST_CRASH_POINT": crash_point, "HOLDFAST_START_SECONDS": "3"}, leave=True)
-        self.processes = {row["name"]: row for row in json.loads(self.script("ps", "--json").stdout)}
-        assert set(self.alive()) != set(self.names()), f"{crash_point} was not passed"
+        first = {}
+
+        def passed():
+            """A replica ended. A slow machine may not come so far in three seconds: then it goes on from there."""
+            with contextlib.suppress(StartFailed):
+                self.up(env={"HOLDFAST_CRASH_POINT": crash_point, "HOLDFAST_START_SECONDS": "3"}, leave=True)
+            self.processes = {row["name"]: row for row in json.loads(self.script("ps", "--json").stdout)}
+            pids = {n: self.pid(n) for n in self.names()}
+            return any(pid is None or pid != first.setdefault(n, pid) for n, pid in pids.items())
+        wait_for(f"{crash_point} to be passed", 120, passed)
         self.just_kill(*self.alive())
         self.cut(*self.names())
 
@@ -83,7 +89,7 @@ class PowerCluster(cluster.Cluster):
         env = dict(self.env, **({"HOLDFAST_CRASH_POINT": crash_point} if crash_point else {}))
         starting = [subprocess.Popen([SCRIPT, "start", n, "--dir", self.dir], env=env, stdin=subprocess.DEVNULL,
                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for n in names]
-        wait_for("processes", 30, lambda: all(self.pid(n) or s.poll() for n, s in zip(names, starting)), 0.002)
+        wait_for("processes", 60, lambda: all(self.pid(n) or s.poll() is not None for n, s in zip(names, starting)), 0.002)
         if crash_point:
             if "flush" in crash_point:  # the end flushes
                 self.signal_if_running(names[0], signal.SIGTERM)
@@ -193,7 +199,7 @@ class PowerCuts(cluster.ClusterTest):
     def found(self, bug, **shape):
         """What is wrong after power cuts of a cluster with a planted bug; "" when nothing was noticed."""
         c = self.cluster(shards=1, env={"HOLDFAST_PLANTED_BUG": bug}, **shape).up()
-        c.env["HOLDFAST_START_SECONDS"] = "20"
+        c.env["HOLDFAST_START_SECONDS"] = "40"
         c.mode = "worst"
         made = [cluster.Hammer(c, tag, hot=2, unique=2, pause_us=500, deadline_ms=1000) for tag in "pq"]
         try:
@@ -204,8 +210,8 @@ class PowerCuts(cluster.ClusterTest):
                 c.start_in_background(*c.names())
             return "\n".join(self.judge(c, made, every_replica=False))
         except StartFailed as e:
-            return str(e)
-        except AssertionError as e:  # a group that lost too much may also never agree again
+            return f"stands still: {e}" if e.code == 3 else str(e)
+        except (AssertionError, subprocess.TimeoutExpired) as e:  # a group that lost too much may also never agree again
             return f"stands still: {e}"
 
     def test_canary_skipped_sync(self):
@@ -227,7 +233,7 @@ class PowerCuts(cluster.ClusterTest):
         c.start(name, env={"HOLDFAST_PLANTED_BUG": "log.skip_sync"})
         made = self.hammers(c)
         begin = c.answer_of(name).snapshot
-        wait_for("a snapshot that stands on the log", 60, lambda: c.answer_of(name).snapshot > begin)
+        wait_for("a snapshot that stands on the log", 120, lambda: c.answer_of(name).snapshot > begin)
         self.assertEqual(starts.faults(c), [])
         c.kill(name)
         c.start(name)

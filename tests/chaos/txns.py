@@ -43,7 +43,7 @@ class Txns(ClusterTest):
     def judge(self, c, load):
         """Stops the load; all faults: histories, invariants, digests, what replicas found at their starts, locks left."""
         works = ("lists", "slots", "bank", "skew", "prefix")
-        wait_for(lambda: f"each workload to do something: {load.counts}", 60, lambda: all(load.progress().get(w, 0) > 20 for w in works))
+        wait_for(lambda: f"each workload to do something: {load.counts}", 120, lambda: all(load.progress().get(w, 0) > 20 for w in works))
         counts = load.stop()
         for shard in range(1, SHARDS + 1):
             c.digests_agree(shard)
@@ -51,7 +51,7 @@ class Txns(ClusterTest):
         removed = sum(c.metric(c.leader(s), "holdfast_collect_versions_total") for s in range(1, SHARDS + 1))
         said = f"{said}; {removed:.0f} versions collected"
         if COLLECTS:  # at the latest now that it is quiet
-            wait_for("collection", 60, lambda: c.metric(c.leader(1), "holdfast_collect_versions_total") > 0, 0.5)
+            wait_for("collection", 120, lambda: c.metric(c.leader(1), "holdfast_collect_versions_total") > 0, 0.5)
         else:
             self.assertEqual(removed, 0)
         print(f"{self.id().rpartition('.')[2]}: {counts}; {said}", file=sys.stderr)
@@ -114,7 +114,7 @@ class Txns(ClusterTest):
 
         def begun():
             return c.cli("migrate", "start", "--to", target, "--yes", "--detach", code=None).returncode == 0
-        wait_for(f"a start of the change to {target}", 60, begun, 0.5)  # not while somebody is still behind
+        wait_for(f"a start of the change to {target}", 120, begun, 0.5)  # not while somebody is still behind
         time.sleep(self.random.random() * 0.6)
         trouble = self.random.choice([self.leaders_killed, self.coordinator_killed, self.stopped, self.all_restarted, None])
         if trouble:
@@ -126,13 +126,13 @@ class Txns(ClusterTest):
             if phase == "stopped":
                 c.cli("migrate", "resume", "--detach", code=None)
             return phase == "done"
-        wait_for(f"the change to {target}, beside {trouble.__name__ if trouble else 'nothing'}", 120, done, 0.2)
+        wait_for(f"the change to {target}, beside {trouble.__name__ if trouble else 'nothing'}", 300, done, 0.2)
 
     def nemesis(self, *onces, **options):
         c, load = self.begin(**options)
         for once in onces:
             self.for_a_while(c, load, once)
-        wait_for("all ready", 30, lambda: all((s := c.status_of(n)) and s.state == "ready" for n in c.names()))
+        wait_for("all ready", 120, lambda: all((s := c.status_of(n)) and s.state == "ready" for n in c.names()))
         self.assertEqual(self.judge(c, load), [])
 
     def test_nemeses(self):
@@ -151,7 +151,7 @@ class Txns(ClusterTest):
 
     def canary(self, bug, *onces):
         c, load = self.begin(env={"HOLDFAST_PLANTED_BUG": bug}, pause_us=0, epoch=120, clients=12)
-        until = time.monotonic() + max(60.0, SECONDS) * PATIENCE
+        until = time.monotonic() + max(180.0, SECONDS) * PATIENCE  # a bound only: it ends when it is found
         while time.monotonic() < until and not load.progress()["violations"]:
             time.sleep(0.5)
             for once in onces:
@@ -211,13 +211,13 @@ class Partitions(netns.NetTest):
                 time.sleep(0.5 + self.random.random() * 2.5)
             finally:
                 c.net.heal()
-            load.await_acks(30, seconds=60)
+            load.await_acks(30)
         counts = load.stop()
         for shard in range(1, SHARDS + 1):
             c.digests_agree(shard)
         faults, said = txnloads.judge(load)
         print(f"partitions: {hows}, {counts}; {said}", file=sys.stderr)
-        self.assertEqual(faults + starts.faults(c, lambda name: c.http(name, "/metrics")[1]), [])
+        self.assertEqual(faults + starts.faults(c, c.page), [])
 
 
 if __name__ == "__main__":

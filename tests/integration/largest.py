@@ -6,7 +6,7 @@ import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import wire  # noqa: E402
-from cluster import PATIENCE, ClusterTest, wait_for  # noqa: E402
+from cluster import PATIENCE, ClusterTest  # noqa: E402
 from wire import request  # noqa: E402
 
 KEY, VALUE = 16 << 10, 8 << 20  # common/base/limits.h
@@ -39,11 +39,11 @@ class Largest(ClusterTest):
             kept[b"routed"] = new
         for restarted in (False, True):
             c.digests_agree(1, seconds=60)
-            with c.wire(c.leader(1)) as w:
+            with c.at_leader(1) as w:
                 for k, v in kept.items():
-                    reply = wait_for("a value", 60, lambda w=w, k=k: w.try_ask(request(1, get=k, deadline_ms=20000), 30 * PATIENCE))
+                    reply = w.ask(request(1, get=k, deadline_ms=20000), 60)
                     self.assertEqual((reply.code, len(reply.value), reply.value == v), (wire.OK, len(v), True), k[:10])
-                reply = w.ask(request(1, scan=dict(start=b"k", end=b"n")), 60 * PATIENCE)
+                reply = w.ask(request(1, scan=dict(start=b"k", end=b"n"), deadline_ms=20000), 60)
                 self.assertEqual([len(i.value) for i in reply.items], [VALUE], "a page has at least one item")
                 self.assertTrue(reply.more)
             if not restarted:

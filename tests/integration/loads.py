@@ -41,6 +41,7 @@ class OneCluster(unittest.TestCase):
 class Load(OneCluster):
     def setUp(self):
         self.random = random.Random(SEED)
+        print(f"{self.id()}: replay with HOLDFAST_CHAOS_SEED={SEED}", file=sys.stderr)
         self.tag = self.id().rpartition(".")[2]
         self.place = os.path.join(self.c.dir, self.tag + ".place")
         self.c.cli("delprefix", self.tag)
@@ -88,9 +89,8 @@ class Load(OneCluster):
         count, kills = (200000, 40) if FULL else (20000, 6)
         path, want = self.input(count)
         for i in range(kills):
-            if self.records() == count:  # a slow machine: it ended while a leader was being replaced
-                self.assertGreater(i, 2)
-                break
+            if self.records() == count:  # a slow machine: it ended while a leader was being replaced; all of it again
+                os.remove(self.place)
             load, begin = self.start(path, "--outstanding", "64", "--rate", "4000"), self.records()
             goal = begin + self.random.randrange(1, max(2, (count - begin) // (kills - i + 1)))
             wait_for("progress", 60, lambda g=goal, p=load: self.records() >= g or p.poll() is not None, 0.001)
@@ -111,7 +111,7 @@ class Load(OneCluster):
         """Ctrl-C: what is out is answered and counted, the process ends by the signal, the same command goes on."""
         count = 5000
         path, want = self.input(count)
-        load = self.start(path, "--rate", "2000")
+        load = self.start(path, "--rate", "250")  # for long, however late it is interrupted
         wait_for("progress", 60, lambda: self.records() > 200, 0.005)
         load.send_signal(signal.SIGINT)
         totals, err = self.end(load, -signal.SIGINT)
@@ -129,7 +129,7 @@ class Load(OneCluster):
             load.stdin.flush()
             wait_for("the record", 20, lambda: self.c.cli("get", self.tag, code=None).returncode == 0)
             load.send_signal(signal.SIGTERM)
-            load.wait(10 * PATIENCE)
+            load.wait(60 * PATIENCE)
             self.assertEqual((load.returncode, load.stdout.read()), (-signal.SIGTERM, "loaded 1 failed 0 unknown 0\n"))
 
     def test_as_json(self):
@@ -147,7 +147,7 @@ class Load(OneCluster):
             load.stdin.flush()
             wait_for("the record", 20, lambda: self.c.cli("get", self.tag, code=None).stdout == "2\n")
             load.send_signal(signal.SIGINT)
-            load.wait(10 * PATIENCE)
+            load.wait(60 * PATIENCE)
             self.assertEqual(json.loads(load.stdout.read()), {"loaded": 1, "failed": 0, "unknown": 0})
             error, = load.stderr.read().splitlines()
             self.assertIn("stopped by a signal at line 1", json.loads(error)["error"]["message"])
@@ -157,8 +157,12 @@ class Load(OneCluster):
         """All of a shard dies under the load: the exit code says so, and the same command ends the work later."""
         count = 3000 if FULL else 1500
         path, want = self.input(count)
-        load = self.start(path, "--timeout", "400", "--rate", "2500", "--outstanding", "256")
-        wait_for("progress", 60, lambda: self.records() > 500, 0.005)
+        for _ in range(5):  # a line that has failed already keeps its place: again from there
+            load = self.start(path, "--timeout", "1500", "--rate", "250", "--outstanding", "256")
+            wait_for("progress", 60, lambda: self.records() > 100 or load.poll() is not None, 0.005)  # noqa: B023
+            if load.poll() is None:
+                break
+            load.communicate()
         self.c.kill(*self.c.names(2))
         out, err = load.communicate(timeout=120 * PATIENCE)
         loaded, failed, unknown = (int(n) for n in SUMMARY.match(out.splitlines()[-1]).groups())
@@ -202,7 +206,7 @@ class Bench(OneCluster):
 
     def bench(self, *options, code=0):
         done = subprocess.run([tool("holdfast-bench"), "--json", *options], env=self.c.env, capture_output=True, text=True,
-                              timeout=120, check=False)
+                              timeout=120 * PATIENCE, check=False)
         self.assertEqual(done.returncode, code, done.stderr)
         report = json.loads(done.stdout)
         self.assertEqual(sorted(report), ["errors", "latency_us", "ops", "ops_per_second", "seconds"])
@@ -217,7 +221,7 @@ class Bench(OneCluster):
         for name in self.c.names():
             host, port = self.c.processes[name]["http"].split(":")
             said = subprocess.run(["bash", "-c", f"exec 3<>/dev/tcp/{host}/{port}; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; "
-                                   "cat <&3"], capture_output=True, text=True, timeout=10, check=True).stdout
+                                   "cat <&3"], capture_output=True, text=True, timeout=60, check=True).stdout
             total += sum(int(float(n)) for n in re.findall(rf'holdfast_requests_total{{[^}}]*kind="{kind}"[^}}]*}} (\S+)', said))
         return total
 
@@ -231,7 +235,7 @@ class Bench(OneCluster):
 
     def test_open_loop_keeps_its_rate(self):
         for rate, clients in ((400, 1), (1500, 4)) if FULL else ((800, 2),):
-            for _ in range(5):  # the best of a few: the machine may be busy
+            for _ in range(8):  # the best of a few: the machine may be busy
                 report = self.bench("--workload", "put", "--rate", str(rate), "--seconds", "2", "--clients", str(clients))
                 self.assertAlmostEqual(report["ops"], 2 * rate, delta=clients)
                 self.assertEqual(report["errors"], {})
@@ -253,7 +257,7 @@ class Bench(OneCluster):
 
     def test_latency_counts_from_the_intended_start(self):
         """No coordinated omission: a pause shows in all operations that should have begun in it, not in one."""
-        for _ in range(3):  # it may have begun so late that the pause was over
+        for _ in range(6):  # it may have begun so late that the pause was over
             slow = self.paused("--rate", "250")
             if slow["latency_us"]["p99"] > 0.7e6:
                 break
@@ -279,7 +283,7 @@ class Bench(OneCluster):
             before = self.requests("read")
             report = self.bench("--records", "1000", "--no-load", "--workload", workload, "--rate", "400", "--seconds", "1")
             self.assertEqual((report["ops"], report["errors"]), (400, {}))
-            self.assertGreaterEqual(self.requests("read") - before, 400)
+            wait_for("400 reads to be counted", 20, lambda: self.requests("read") - before >= 400)  # noqa: B023
 
     def test_zipfian_prefers_few_keys(self):
         found = {}

@@ -57,7 +57,7 @@ class ClockCluster(cluster.Cluster):
             reply = w.try_ask(wire.request(status=True), seconds * PATIENCE)
         return (reply.status, reply.cluster.coordinators[0]) if reply is not None and reply.code == 0 else None
 
-    def active(self, among=None, seconds=30):
+    def active(self, among=None, seconds=60):
         """The coordinator that may issue timestamps; waits for one."""
         def probe():
             for n in among or self.coordinators():
@@ -67,11 +67,12 @@ class ClockCluster(cluster.Cluster):
             return None
         return wait_for("an active coordinator", seconds, probe)
 
-    def standbys(self):
-        active = self.active()
+    def standbys(self, active=None):
+        """Of `active`, if it was asked for already: another one may be active by now."""
+        active = active or self.active()
         return [n for n in self.coordinators() if n != active and self.pid(n) is not None]
 
-    def timestamp(self, name, seconds=30.0):
+    def timestamp(self, name, seconds=60.0):
         """(the timestamp, when it came): asked of one coordinator until it has one."""
         until = time.monotonic() + seconds * PATIENCE
         with self.wire(name) as w:

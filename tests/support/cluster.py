@@ -37,6 +37,16 @@ class StartFailed(Exception):
         self.code, self.message = code, message
 
 
+# Commands of one request each: where one must succeed it is given more than the default, which a stall may use up.
+REQUESTS = {"put", "get", "del", "cas", "delprefix", "txn", "timestamp"}
+
+
+def patient(arguments, code):
+    if code in (0, 1) and "--timeout" not in arguments and not REQUESTS.isdisjoint(arguments):
+        return ("--timeout", str(int(30000 * PATIENCE)), *arguments)
+    return arguments
+
+
 def tool(name):
     return os.path.join(BUILD, "bin", name)
 
@@ -202,8 +212,9 @@ class Cluster:
 
     # ---- asking
 
-    def cli(self, *arguments, code=0, stdin=None, seconds=60, text=True):
+    def cli(self, *arguments, code=0, stdin=None, seconds=120, text=True):
         """Runs `holdfast`; returns the completed process; `code` None: any exit code."""
+        arguments = patient(arguments, code)
         done = subprocess.run([tool("holdfast"), *arguments], env=self.env, capture_output=True, text=text,
                               input=stdin if stdin is not None else ("" if text else b""), timeout=seconds * PATIENCE)
         said = done.stderr if text else done.stderr.decode("utf-8", "replace")
@@ -226,11 +237,11 @@ class Cluster:
             reply = w.try_ask(wire.request(status=True), seconds * PATIENCE)
         return reply.status if reply is not None and reply.code == 0 else None
 
-    def answer_of(self, name, seconds=30):
+    def answer_of(self, name, seconds=60):
         """The replica's own Status; waits for it, as a process may be kept waiting for the processor."""
         return wait_for(f"a status of {name}", seconds, lambda: self.status_of(name))
 
-    def leader(self, shard, seconds=30):
+    def leader(self, shard, seconds=60):
         """The name of the shard's leader that says so of itself and is ready; waits for one."""
         def probe():
             found = [(s.term, n) for n in self.alive(shard) for s in [self.status_of(n)]
@@ -244,7 +255,7 @@ class Cluster:
         return [n for n in self.alive(shard) if n != leader]
 
     def status(self):
-        return json.loads(self.cli("--json", "status", code=None).stdout)
+        return json.loads(wait_for("a status", 60, lambda: self.cli("--json", "status", code=None).stdout))
 
     def transfer(self, shard, to):
         """Makes the replica `to` (a name) the leader."""
@@ -255,9 +266,9 @@ class Cluster:
             with self.wire(leader) as w:
                 w.try_ask(wire.request(shard, transfer=int(to.split("/")[1])), 2.0)
             return self.leader(shard) == to
-        wait_for(f"leadership of {to}", 30, probe, 0.1)
+        wait_for(f"leadership of {to}", 60, probe, 0.1)
 
-    def digests_agree(self, shard, seconds=30):
+    def digests_agree(self, shard, seconds=60):
         """Waits until a look at all replicas finds them at one applied index, and says whether the digests agree."""
         seen = {}
 
@@ -314,7 +325,7 @@ class AtLeader:
             self.to.socket.close()
             self.to = None
 
-    def ask(self, request, seconds=30.0):
+    def ask(self, request, seconds=60.0):
         until, reply = time.monotonic() + seconds * PATIENCE, None
         while time.monotonic() < until:
             if self.to is None:
@@ -388,10 +399,14 @@ class Hammer(Counting):
         c.hammers.append(self)
         self.partial, self.counts = b"", {"acked": 0, "unknown": 0, "failed": 0, "last_ack_ns": 0}
 
-    def await_acks(self, count, seconds=60):
+    def await_acks(self, count, seconds=120):
         """Waits for `count` more acknowledgements from now on."""
         goal = self.progress()["acked"] + count
         wait_for(lambda: f"{count} more acknowledgements ({self.counts})", seconds, lambda: self.progress()["acked"] >= goal)
+
+    def await_more_than(self, count, seconds=120):
+        """Waits until it has more than `count` acknowledgements altogether."""
+        wait_for(lambda: f"more than {count} acknowledgements ({self.counts})", seconds, lambda: self.progress()["acked"] > count)
 
     def stop(self):
         """Ends it and returns its totals when everything is recorded."""

@@ -258,7 +258,7 @@ class NetCluster(cluster.Cluster):
                                                   stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
                                                   env=dict(self.env, **(env or {})))
 
-    def start(self, name, env=None, path="/readyz", seconds=60):
+    def start(self, name, env=None, path="/readyz", seconds=120):
         begin = time.monotonic()
         if self.pid(name) is None:
             self.launch(name, env)
@@ -280,14 +280,14 @@ class NetCluster(cluster.Cluster):
         for n in self.names():
             self.start(n, path="/healthz")
         conf = self.cluster_file()
-        wait_for("bootstrap", 60, lambda: self.cli("bootstrap", conf, code=None).returncode == 0, 0.1)
+        wait_for("bootstrap", 120, lambda: self.cli("bootstrap", conf, code=None).returncode == 0, 0.1)
         for n in self.processes:
             if n not in self.running:
                 self.launch(n)
         for n in self.processes:
             self.start(n)
         if self.shape["coordinators"]:
-            wait_for("a healthy cluster", 60, lambda: self.cli("status", code=None).returncode == 0, 0.05)
+            wait_for("a healthy cluster", 120, lambda: self.cli("status", code=None).returncode == 0, 0.05)
         return self
 
     def down(self):
@@ -310,7 +310,8 @@ class NetCluster(cluster.Cluster):
 
     # ---- asking
 
-    def cli(self, *arguments, code=0, stdin=None, seconds=60, text=True, host="tester"):
+    def cli(self, *arguments, code=0, stdin=None, seconds=120, text=True, host="tester"):
+        arguments = cluster.patient(arguments, code)
         done = subprocess.run([*self.net.command(host), tool("holdfast"), *arguments], env=self.env, text=text,
                               capture_output=True, timeout=seconds * cluster.PATIENCE,
                               input=stdin if stdin is not None else ("" if text else b""))
@@ -329,15 +330,18 @@ class NetCluster(cluster.Cluster):
                 connection.request("GET", path)
                 answer = connection.getresponse()
                 return answer.status, answer.read().decode()
-            except OSError:
+            except (OSError, http.client.HTTPException):  # the process may end half way through its answer
                 return 0, ""
             finally:
                 connection.close()
 
+    def page(self, name, seconds=60):
+        """All metrics of a running process; waits for them."""
+        return wait_for(f"the metrics of {name}", seconds, lambda: self.http(name, "/metrics")[1])
+
     def metric(self, name, metric):
         """The sum of a metric's rows."""
-        rows = [line for line in self.http(name, "/metrics")[1].splitlines()
-                if line.startswith((metric + " ", metric + "{"))]
+        rows = [line for line in self.page(name).splitlines() if line.startswith((metric + " ", metric + "{"))]
         return sum(float(line.rsplit(" ", 1)[1]) for line in rows)
 
     def hammer(self, tag, host="client/1", **options):

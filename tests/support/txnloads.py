@@ -37,7 +37,7 @@ class TxnLoad(Counting):
         assert self.process.poll() in (None, 0), self.complaints()
         return self.counts
 
-    def await_acks(self, count, seconds=30):
+    def await_acks(self, count, seconds=120):
         """Waits for `count` more transactions from now on."""
         goal = self.progress()["acked"] + count
         wait_for(lambda: f"{count} more transactions ({self.counts})", seconds, lambda: self.progress()["acked"] >= goal)
