@@ -16,8 +16,8 @@ from cluster import FULL, PATIENCE, Cluster, tool, wait_for  # noqa: E402
 NO_ENDPOINTS = ["127.0.0.1:7400", "tcp://127.0.0.1", "tcp://*:7400", "tcp://127.0.0.1:99999", "tcp://127.0.0.1:0", "tcp://:7400",
                 "http://127.0.0.1:7400", "", ",", "ipc://", "tcp://127.0.0.1:7400,nonsense"]
 # One of each command that talks to the cluster.
-COMMANDS = [["put", "a", "1"], ["get", "a"], ["del", "a"], ["cas", "a", "--absent", "1"], ["delprefix", "a"], ["scan"], ["dump"],
-            ["members"], ["routes"], ["leader", "transfer", "1"]]
+COMMANDS = [["put", "a", "1"], ["get", "a"], ["del", "a"], ["cas", "a", "--absent", "1"], ["delprefix", "none/"],
+            ["scan"], ["dump"], ["members"], ["routes"], ["leader", "transfer", "1"]]
 
 
 class Broken(unittest.TestCase):
@@ -45,7 +45,7 @@ class Broken(unittest.TestCase):
             if self.c.pid(name):
                 self.c.send_signal(name, signal.SIGCONT)
         self.c.start_in_background(*[n for n in self.c.processes if not self.c.pid(n)])
-        wait_for("a healthy cluster", 30, lambda: self.c.cli("status", code=None).returncode == 0, 0.1)
+        wait_for("a healthy cluster", 60, lambda: self.c.cli("status", code=None).returncode == 0, 0.1)
 
     def one_line(self, *arguments, code, words=(), twice=True, **how):
         """The command fails with the code and one line, which holds the words; the same as JSON."""
@@ -58,21 +58,24 @@ class Broken(unittest.TestCase):
         error = json.loads(self.c.cli("--json", *arguments, code=code, **how).stderr)["error"]
         self.assertEqual(sorted(error), ["class", "code", "message"])
 
-    def status(self, *endpoints, code):
-        """(as JSON, as text)"""
-        how = ["-c", ",".join(endpoints)] if endpoints else []
-        return (json.loads(self.c.cli(*how, "--json", "status", code=code).stdout), self.c.cli(*how, "status", code=code).stdout)
+    def problems(self, *patterns, endpoints=(), code=7, maybe="^$", text="."):
+        """(as JSON, as text), when each pattern is one of the problems, and there are no others but what `maybe` finds;
+        and the text holds `text`. Who has no processor for a moment is told as silent: it looks again."""
+        how, seen = (["-c", ",".join(endpoints)] if endpoints else []), []
 
-    def problems(self, status, *patterns):
-        """Each pattern is one of the problems, and there are no others."""
-        for pattern in patterns:
-            self.assertTrue([p for p in status["problems"] if re.search(pattern, p)], (pattern, status["problems"]))
-        self.assertEqual(len(status["problems"]), len(patterns), status["problems"])
+        def probe():
+            seen[:] = [self.c.cli(*how, "--json", "status", code=None), self.c.cli(*how, "status", code=None)]
+            status = json.loads(seen[0].stdout)
+            found = [p for p in status["problems"] if not re.search(maybe, p)]
+            good = len(found) == len(patterns) and all(any(re.search(w, p) for p in found) for w in patterns)
+            same = [done.returncode for done in seen] == [code] * 2 and re.search(text, seen[1].stdout)
+            return (status, seen[1].stdout) if good and same else None
+        return wait_for(lambda: f"exit code {code} and {patterns}: {seen}", 60, probe, 0.1)
 
     def quick(self, *arguments):
         """Something dead or asleep costs no more than a second: the best of a few tries, as the machine may be busy."""
         took = []
-        for _ in range(5):
+        for _ in range(20):
             begin = time.monotonic()
             self.c.cli(*arguments, code=None)
             took.append(time.monotonic() - begin)
@@ -83,27 +86,24 @@ class Broken(unittest.TestCase):
     def test_coordinators_dead(self):
         c = self.c
         self.addCleanup(self.mend)
-        self.problems(self.status(code=0)[0])
-        active = next(x["id"] for x in self.status(code=0)[0]["coordinators"] if x["active"])
+        active = next(x["id"] for x in self.problems(code=0)[0]["coordinators"] if x["active"])
         c.kill(f"coordinator/{active}")
         # What the other one believes of the dead one counts for nothing: somebody who asked it got no answer.
         status = json.loads(c.cli("--json", "status", code=None).stdout)
         dead = next(x for x in status["coordinators"] if x["id"] in (active, 0))
         self.assertFalse(dead["active"] or dead["reachable"], status["coordinators"])
         self.quick("status")
-        wait_for("the other one", 30, lambda: c.cli("status", code=None).returncode == 0, 0.1)
-        self.problems(self.status(code=0)[0], "coordinator at .* does not answer")
+        self.problems("coordinator at .* does not answer", code=0)  # the other one is active
         c.kill(f"coordinator/{3 - active}")
-        status, text = self.status(code=7)
-        self.problems(status, "does not answer", "does not answer", "no coordinator is active", "nobody told the routes")
+        _, text = self.problems("does not answer", "does not answer", "no coordinator is active",
+                                "nobody told the routes")
         self.assertIn("unknown", text)
         self.quick("status")
         for command in COMMANDS if FULL else COMMANDS[:2] + COMMANDS[-2:]:
             self.one_line("--timeout", "200", *command, code=3, words=[c.env["HOLDFAST_COORDINATORS"]], twice=command[0] > "m")
         # The shards go on, and every replica knows the way.
         replica = c.processes["2/1"]["client"]
-        status, text = self.status(replica, code=7)
-        self.problems(status, "no coordinator was asked")
+        status, text = self.problems("no coordinator was asked", endpoints=[replica])
         self.assertEqual((status["coordinators"], len(status["shards"])), ([], 2))
         self.assertNotIn("COORDINATOR", text)
         self.assertEqual(c.cli("-c", replica, "put", "a", "1").stdout, "ok\n")
@@ -116,19 +116,17 @@ class Broken(unittest.TestCase):
         first = c.leader(1)
         second = c.followers(1, first)[0]
         c.kill(first)
-        wait_for("another leader", 30, lambda: self.status(code=7)[0]["shards"][0]["leader"] not in (None, first))
-        status, text = self.status(code=7)
-        self.problems(status, rf"replica {first} does not answer at {c.processes[first]['client']}")
+        status, text = self.problems(rf"replica {first} does not answer at {c.processes[first]['client']}")
+        self.assertNotIn(status["shards"][0]["leader"], (None, first))
         self.assertEqual((status["healthy"], status["shards"][0]["survives"]), (False, 0))
         self.assertIn("0 more", text)
         self.quick("status")
         c.cli("put", "a", "2")
         c.kill(second)
-        wait_for("the loss of the leader", 30, lambda: self.status(code=7)[0]["shards"][0]["leader"] is None)
-        status, text = self.status(code=7)
-        ended = [p for p in status["problems"] if p.startswith("no coordinator is active")]  # sooner or later: its lease is in shard 1
-        self.problems(status, "shard 1 has no quorum: 1 of 3", f"replica {first}", f"replica {second}", *ended)
-        self.assertRegex(text, r"(?m)^1 +none .*no quorum")
+        status, _ = self.problems("shard 1 has no quorum: 1 of 3", f"replica {first}", f"replica {second}",
+                                  maybe="^no coordinator is active",  # sooner or later: its lease is in shard 1
+                                  text=r"(?m)^1 +none .*no quorum")
+        self.assertIsNone(status["shards"][0]["leader"])
         for how in ([], ["--routed"]):
             for command in (["put", "a", "3"], ["get", "a"]) + ((["scan"],) if FULL else ()):
                 self.one_line("--timeout", "250", *how, *command, code=3, twice=not how)
@@ -140,7 +138,7 @@ class Broken(unittest.TestCase):
         self.addCleanup(self.mend)
         name = c.followers(2)[0]
         c.send_signal(name, signal.SIGSTOP)
-        self.problems(self.status(code=7)[0], f"replica {name} does not answer")
+        self.problems(f"replica {name} does not answer")
         self.quick("status")
         self.assertEqual(c.cli("put", "zz", "1").stdout, "ok\n")
 
@@ -158,7 +156,7 @@ class Broken(unittest.TestCase):
     def test_hardly_any_time(self):
         """--timeout 1: an answer or one line, at once."""
         for command in COMMANDS[:-1] + [["status"]]:
-            done = self.c.cli("--timeout", "1", *command, code=None, seconds=10)
+            done = self.c.cli("--timeout", "1", *command, code=None, seconds=30)
             self.assertIn(done.returncode, (0, 1, 3, 5, 7), done)
             self.assertLessEqual(len(done.stderr.splitlines()), 1)
 
@@ -195,7 +193,7 @@ class Broken(unittest.TestCase):
                                   stderr=subprocess.PIPE) as watch:
                 self.assertTrue(watch.stdout.readline())
                 watch.send_signal(signal.SIGINT)
-                self.assertEqual((watch.wait(20), watch.stderr.read()), (-signal.SIGINT, b""))
+                self.assertEqual((watch.wait(60), watch.stderr.read()), (-signal.SIGINT, b""))
 
     def test_cluster_files(self):
         with open(os.path.join(self.c.dir, "cluster.conf"), encoding="ascii") as f:

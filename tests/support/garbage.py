@@ -82,3 +82,8 @@ class Sender:
         while self.socket.poll(wait_ms):
             got.append(pb.Reply.FromString(self.socket.recv()))
         return got
+
+    def reply(self, seconds=30):
+        """The next one."""
+        assert self.socket.poll(seconds * 1000 * PATIENCE), f"no reply in {seconds * PATIENCE:.0f} s"
+        return pb.Reply.FromString(self.socket.recv())

@@ -85,7 +85,8 @@ class Wire:
         got = self.receive([self.send(request)], seconds)
         return next(iter(got.values()), None)
 
-    def ask(self, request, seconds=5.0):
+    def ask(self, request, seconds=30.0):
+        """One request that must be answered; a process may be kept waiting for the processor meanwhile."""
         reply = self.try_ask(request, seconds)
         if reply is None:
             raise TimeoutError(f"{self.endpoint} did not answer in {seconds} s: {str(request)[:200]}")

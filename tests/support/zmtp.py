@@ -22,7 +22,7 @@ def ready(socket_type=b"DEALER", **more):
     return frame(body, command=True)
 
 
-def connect(port, timeout=2.0):
+def connect(port, timeout=30.0):  # a process that is kept waiting lets the kernel's queue of connections fill up
     return socket.create_connection(("127.0.0.1", port), timeout=timeout)
 
 
