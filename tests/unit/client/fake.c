@@ -9,7 +9,7 @@
 #include "common/base/error.h"
 #include "common/base/must.h"
 #include "proto/pack.h"
-#include "tests/unit/client/fakeclock.h"
+#include "tests/support/fakeclock.h"
 
 #define WINDOW 1024
 #define CLUSTER 77

@@ -1,5 +1,5 @@
 /* fakeclock.c: see fakeclock.h. */
-#include "tests/unit/client/fakeclock.h"
+#include "tests/support/fakeclock.h"
 
 #include <pthread.h>
 #include <time.h>
@@ -9,16 +9,22 @@
 #define STEP_NS_MAX (UINT64_C(2000000) * FAKECLOCK_TURN_MS) /* two fakes turn at different moments */
 
 uint64_t __wrap_clock_boot_ns(void);
+uint64_t __wrap_clock_wall_ms(void);
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t now_ns, seen_ns; /* what it shows; the machine's when it last moved */
 static uint32_t running, turned; /* fakes, a bit for each */
 
-static void move(uint64_t most_ns)
+static uint64_t machine_ns(clockid_t clock)
 {
     struct timespec t;
-    must(clock_gettime(CLOCK_BOOTTIME, &t) == 0);
-    uint64_t real_ns = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec, passed_ns = real_ns - seen_ns;
+    must(clock_gettime(clock, &t) == 0);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void move(uint64_t most_ns)
+{
+    uint64_t real_ns = machine_ns(CLOCK_BOOTTIME), passed_ns = real_ns - seen_ns;
     now_ns += passed_ns < most_ns ? passed_ns : most_ns;
     seen_ns = real_ns;
 }
@@ -31,6 +37,15 @@ uint64_t __wrap_clock_boot_ns(void)
     uint64_t shown_ns = now_ns;
     pthread_mutex_unlock(&lock);
     return shown_ns;
+}
+
+uint64_t __wrap_clock_wall_ms(void)
+{
+    static _Atomic uint64_t ahead_ns; /* of the other */
+    uint64_t ns = __wrap_clock_boot_ns();
+    if (ahead_ns == 0)
+        ahead_ns = machine_ns(CLOCK_REALTIME) - ns;
+    return (ns + ahead_ns) / 1000000u;
 }
 
 uint32_t fakeclock_begin(void)
