@@ -19,5 +19,5 @@ function(hf_unit name)
   add_executable(${name} ${A_SOURCES})
   target_link_libraries(${name} PRIVATE hf_flags ${A_LINKS} PkgConfig::CUNIT)
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES LABELS ${A_LABEL} TIMEOUT 120)
+  set_tests_properties(${name} PROPERTIES LABELS ${A_LABEL} TIMEOUT 600) # only ends what hangs: some wait for minutes in a slow build
 endfunction()

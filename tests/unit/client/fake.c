@@ -9,6 +9,7 @@
 #include "common/base/error.h"
 #include "common/base/must.h"
 #include "proto/pack.h"
+#include "tests/support/fakeclock.h"
 
 #define WINDOW 1024
 #define CLUSTER 77
@@ -366,8 +367,8 @@ static void serve(struct fake *f, int server, const struct net_peer *peer, const
     } else if (q->op_case == HF__CLIENT__REQUEST__OP_RESOLVE) {
         bool right =
             server == FAKE_COORDINATOR && q->resolve->home == 1 && q->resolve->session == 2 && q->resolve->seq == 3;
-        atomic_fetch_add(&f->resolves, right);
         f->resolve_shard = q->shard;
+        atomic_fetch_add(&f->resolves, right);
     } else if (server == FAKE_COORDINATOR && q->op_case == HF__CLIENT__REQUEST__OP_TXN) {
         atomic_fetch_add(&f->txns_at_coordinator, 1);
         answered = transaction(f, q, &reply);
@@ -395,7 +396,7 @@ static void *run(void *ctx)
         struct net_poll_item items[FAKE_SERVERS];
         for (int i = 0; i < FAKE_SERVERS; i++)
             items[i] = (struct net_poll_item){.socket = f->sockets[i], .fd = -1};
-        (void)net_poll(items, FAKE_SERVERS, 10);
+        (void)net_poll(items, FAKE_SERVERS, FAKECLOCK_TURN_MS);
         for (int i = 0; i < FAKE_SERVERS; i++) {
             struct net_peer peer;
             struct net_message m;
@@ -410,6 +411,7 @@ static void *run(void *ctx)
                 hf__client__request__free_unpacked(q, NULL);
             }
         }
+        fakeclock_turn(f->clock);
     }
     return NULL;
 }
@@ -425,6 +427,7 @@ void fake_start(struct fake *f)
                  (f->relay_port ? f->relay_port : f->port) + i);
         must(net_listen(f->net, own, &options, &f->sockets[i]) == HF_OK);
     }
+    f->clock = fakeclock_begin();
     must(pthread_create(&f->thread, NULL, run, f) == 0);
 }
 
@@ -432,6 +435,7 @@ void fake_stop(struct fake *f)
 {
     f->stop = true;
     pthread_join(f->thread, NULL);
+    fakeclock_end(f->clock);
     for (int i = 0; i < FAKE_SERVERS; i++)
         net_close(&f->sockets[i]);
     net_free(&f->net);

@@ -73,6 +73,7 @@ struct fake {
     struct net_socket *sockets[FAKE_SERVERS];
     char endpoints[FAKE_SERVERS][64];
     pthread_t thread;
+    uint32_t clock; /* fakeclock.h */
     _Atomic bool stop;
     struct fake_session sessions[16];
     _Atomic int sessions_count;

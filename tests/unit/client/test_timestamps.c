@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/call.h"
 #include "client/client.h"
 #include "common/sys/clock.h"
 #include "tests/unit/client/fake.h"
@@ -87,10 +88,10 @@ static void the_future_says_what_the_call_says(void)
     struct hf_call call = {.deadline_ms = DEADLINE_MS};
     struct hf_future *f = NULL, *g = NULL;
     CU_ASSERT_EQUAL_FATAL(hf_timestamp_async(h, 0, &call, &f), HF_OK);
-    CU_ASSERT_EQUAL(hf_future_wait(f, DEADLINE_MS), HF_OK);
+    CU_ASSERT_EQUAL(call_wait(f), HF_OK);
     CU_ASSERT_EQUAL(hf_future_timestamp(f), 1001);
     CU_ASSERT_EQUAL_FATAL(hf_get_async(h, text("a"), 0, &call, &g), HF_OK);
-    CU_ASSERT_EQUAL(hf_future_wait(g, DEADLINE_MS), HF_OK);
+    CU_ASSERT_EQUAL(call_wait(g), HF_OK);
     CU_ASSERT_EQUAL(hf_future_timestamp(g), 0);
     hf_future_free(f);
     hf_future_free(g);
@@ -135,7 +136,7 @@ static void refused_by_one(int code, const char *hint, int routed)
     while (one.timestamps == 0)
         CU_ASSERT_EQUAL(hf_future_wait(f, 1), HF_E_AGAIN);
     two.silent[FAKE_COORDINATOR] = false;
-    CU_ASSERT_EQUAL(hf_future_wait(f, DEADLINE_MS), HF_OK);
+    CU_ASSERT_EQUAL(call_wait(f), HF_OK);
     CU_ASSERT_EQUAL(hf_future_timestamp(f), 2001);
     hf_future_free(f);
     end(&h);
@@ -208,7 +209,7 @@ static void a_hint_to_a_silent_one_is_not_followed(void)
     uint64_t seconds = (clock_boot_ns() - begun_ns) / (1000 * CLOCK_NS_PER_MS);
     CU_ASSERT((uint64_t)two.requests[FAKE_COORDINATOR] <= 4 + seconds); /* routes, then once a second */
     one.refuse_timestamps = 0;                                          /* it has taken over */
-    CU_ASSERT_EQUAL(hf_future_wait(f, DEADLINE_MS), HF_OK);
+    CU_ASSERT_EQUAL(call_wait(f), HF_OK);
     CU_ASSERT_EQUAL(hf_future_timestamp(f), 1001);
     hf_future_free(f);
     end(&h);
@@ -225,7 +226,7 @@ static void a_replica_in_the_list_is_no_coordinator(void)
     while (one.timestamps < 3 && hf_future_wait(f, 1) == HF_E_AGAIN)
         ;
     one.refuse_timestamps = 0;
-    CU_ASSERT_EQUAL(hf_future_wait(f, DEADLINE_MS), HF_OK);
+    CU_ASSERT_EQUAL(call_wait(f), HF_OK);
     CU_ASSERT_EQUAL(hf_future_timestamp(f), 1001);
     CU_ASSERT(one.requests[FAKE_A] > 1 && one.requests[FAKE_B] > 1); /* more than for the routes */
     hf_future_free(f);
@@ -243,7 +244,7 @@ static void one_that_will_have_it_soon_is_asked_again(void)
     while (one.timestamps < 3)
         CU_ASSERT_EQUAL(hf_future_wait(f, 1), HF_E_AGAIN);
     one.refuse_timestamps = 0;
-    CU_ASSERT_EQUAL(hf_future_wait(f, DEADLINE_MS), HF_OK);
+    CU_ASSERT_EQUAL(call_wait(f), HF_OK);
     CU_ASSERT_EQUAL(hf_future_timestamp(f), 7001);
     hf_future_free(f);
     end(&h);
@@ -291,7 +292,7 @@ static void a_read_says_above_what(void)
     struct hf_future *f = NULL;
     struct hf_value value;
     CU_ASSERT_EQUAL_FATAL(hf_get_async(h, text("a"), fresh(h, 0), &call, &f), HF_OK);
-    CU_ASSERT_EQUAL(hf_future_wait(f, DEADLINE_MS), HF_E_RESTART_ABOVE);
+    CU_ASSERT_EQUAL(call_wait(f), HF_E_RESTART_ABOVE);
     CU_ASSERT_EQUAL(hf_future_class(f), HF_CLASS_GIVE_UP);
     CU_ASSERT_EQUAL(hf_future_timestamp(f), 1500);
     CU_ASSERT_EQUAL(hf_get(h, text("a"), fresh(h, hf_future_timestamp(f)), DEADLINE_MS, &value), HF_OK);

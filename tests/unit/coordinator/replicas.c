@@ -11,12 +11,14 @@
 #include "common/sys/net.h"
 #include "proto/client.pb-c.h"
 #include "proto/pack.h"
+#include "tests/support/fakeclock.h"
 
 struct replicas_thread {
     pthread_t id;
     struct replicas *owner;
     struct net *net;
     struct net_socket *sockets[REPLICAS];
+    uint32_t clock; /* fakeclock.h */
     _Atomic bool stop;
     struct buf routes, oracle;
     bool oracle_present;
@@ -154,7 +156,7 @@ static void *play(void *ctx)
         struct net_poll_item items[REPLICAS];
         for (size_t i = 0; i < REPLICAS; i++)
             items[i] = (struct net_poll_item){.socket = t->sockets[i]};
-        must(net_poll(items, REPLICAS, 5) >= 0);
+        must(net_poll(items, REPLICAS, FAKECLOCK_TURN_MS) >= 0);
         for (size_t i = 0; i < REPLICAS; i++) {
             struct net_peer peer;
             struct net_message message;
@@ -168,6 +170,7 @@ static void *play(void *ctx)
                 arena_reset(&t->arena);
             }
         }
+        fakeclock_turn(t->clock);
     }
     return NULL;
 }
@@ -189,6 +192,7 @@ void replicas_start(struct replicas *r, int port)
     }
     snprintf(r->seeds, sizeof r->seeds, "%s,%s", r->endpoints[0], r->endpoints[1]);
     pack_routes(r, &t->routes);
+    t->clock = fakeclock_begin();
     must(pthread_create(&t->id, NULL, play, t) == 0);
 }
 
@@ -197,6 +201,7 @@ void replicas_stop(struct replicas *r)
     struct replicas_thread *t = r->thread;
     t->stop = true;
     must(pthread_join(t->id, NULL) == 0);
+    fakeclock_end(t->clock);
     for (size_t i = 0; i < REPLICAS; i++)
         net_close(&t->sockets[i]);
     net_free(&t->net);

@@ -20,6 +20,7 @@ extern char **environ;
 #define BUFFER_BYTES (64 * 1024)
 #define CUT_MAX 20
 #define CHECKPOINTS 6
+#define ENTRIES_EACH 30
 #define ENTRIES_MAX 100000
 
 static const char *self;
@@ -115,6 +116,7 @@ static bool as_replayed(const char *dir, struct machine *reference)
 struct maker {
     struct fsm *fsm;
     const char *top;
+    _Atomic uint64_t written; /* entries: a good many before each checkpoint */
     atomic_uint made;
     int rc;
 };
@@ -124,6 +126,8 @@ static void *make(void *arg)
     struct maker *maker = arg;
     for (unsigned i = 0; i < CHECKPOINTS; i++) {
         char dir[64], where[256] = "";
+        while (atomic_load(&maker->written) < (i + 1) * ENTRIES_EACH)
+            usleep(100);
         snprintf(dir, sizeof dir, "%s/checkpoint-%u", maker->top, i);
         int rc = fsm_checkpoint(maker->fsm, dir, where);
         if (rc != HF_OK)
@@ -147,8 +151,11 @@ static void while_writes_go_on(void)
     uint64_t last = 0;
     must(pthread_create(&thread, NULL, make, &maker) == 0);
     while (atomic_load(&maker.made) < CHECKPOINTS) {
-        must(fsm_info(m.fsm)->applied.index < ENTRIES_MAX);
-        advance(&m, 1 + (size_t)random_below(&random, CUT_MAX));
+        if (fsm_info(m.fsm)->applied.index < ENTRIES_MAX) /* enough, however late the other thread is */
+            advance(&m, 1 + (size_t)random_below(&random, CUT_MAX));
+        else
+            usleep(1000);
+        atomic_store(&maker.written, fsm_info(m.fsm)->applied.index);
     }
     pthread_join(thread, NULL);
     CU_ASSERT_EQUAL(maker.rc, HF_OK);

@@ -14,6 +14,7 @@
 #define SENT "holdfast_snapshot_streams_sent_total"
 #define ATTEMPTS "holdfast_snapshot_attempts_total"
 #define SENT_BYTES "holdfast_snapshot_sent_bytes_total"
+#define RESUMED "holdfast_snapshot_resumed_total"
 
 #define RESERVE (UINT64_C(16) << 20) /* that a state leaves for others on its disk */
 #define SLACK (UINT64_C(1) << 20)    /* by which two checkpoints of a machine may differ */
@@ -95,6 +96,7 @@ static void a_cut_goes_on_where_it_was(void)
     rig_sender(&rig, 0, 0);
     rig_proxy(&rig);
     uint64_t attempts = rig_metric(ATTEMPTS, NULL), sent = rig_metric(SENT_BYTES, NULL);
+    uint64_t resumed = rig_metric(RESUMED, NULL);
     proxy_hold(rig.proxy, RIG_BYTES * 3 / 4);
     rig_fetch(&rig, 0, RIG_LONG_MS);
     rig_await_bytes(&rig, RIG_BYTES / 2);
@@ -104,8 +106,10 @@ static void a_cut_goes_on_where_it_was(void)
     uint64_t total = receiver_total(rig.receiver);
     CU_ASSERT_EQUAL(rig_metric(ATTEMPTS, NULL), attempts + 1);
     sent = rig_metric(SENT_BYTES, NULL) - sent;
-    CU_ASSERT(sent >= total && sent <= total + TRANSFER_WINDOW_BYTES + TRANSFER_CHUNK_BYTES);
-    CU_ASSERT(proxy_passed(rig.proxy) < total + total / 4 + TRANSFER_WINDOW_BYTES / 2);
+    /* It gave up connections besides, where this process had no processor for seconds: another window each. */
+    uint64_t more = (rig_metric(RESUMED, NULL) - resumed) * (TRANSFER_WINDOW_BYTES + TRANSFER_CHUNK_BYTES);
+    CU_ASSERT(sent >= total && sent <= total + TRANSFER_WINDOW_BYTES + TRANSFER_CHUNK_BYTES + more);
+    CU_ASSERT(proxy_passed(rig.proxy) < total + total / 4 + TRANSFER_WINDOW_BYTES / 2 + more);
     rig_end(&rig);
 }
 
@@ -231,8 +235,14 @@ static void without_a_machine_it_waits(void)
     arrives();
     receiver_stop(&rig.receiver);
     sender_serve(rig.sender, NULL);
-    rig_fetch(&rig, 0, 600); /* and not for ever */
-    CU_ASSERT_EQUAL(rig_await(&rig), RECEIVER_FAILED);
+    for (uint32_t ms = 600; ms < RIG_LONG_MS; ms *= 4) { /* and not for ever */
+        rig_fetch(&rig, 0, ms);
+        CU_ASSERT_EQUAL(rig_await(&rig), RECEIVER_FAILED);
+        if (receiver_code(rig.receiver) != HF_E_TIMEOUT) /* the time was up before the first answer */
+            break;
+        receiver_stop(&rig.receiver);
+    }
+    CU_ASSERT_PTR_NOT_NULL_FATAL(rig.receiver);
     CU_ASSERT_EQUAL(receiver_code(rig.receiver), HF_E_NOT_READY);
     rig_end(&rig);
 }
@@ -270,7 +280,7 @@ static void a_machine_that_is_not_trusted_goes_no_further(void)
     rig_proxy(&rig);
     proxy_hold(rig.proxy, RIG_BYTES / 2);
     uint64_t aborted = rig_metric("holdfast_snapshot_streams_sent_total", "outcome=\"aborted\"");
-    rig_fetch(&rig, 0, 3000);
+    rig_fetch(&rig, 0, 10000);
     rig_await_bytes(&rig, RIG_BYTES / 4);
     sender_serve(rig.sender, NULL);
     rig_await_metric("holdfast_snapshot_streams_sent_total", "outcome=\"aborted\"", aborted + 1);

@@ -97,7 +97,7 @@ static void what_is_durable(void)
     put("b", "1");
     CU_ASSERT(durable("a") && !durable("b"));
     CU_ASSERT_EQUAL(store_flush_begin(store), HF_OK);
-    for (int i = 0; i < 10000 && !durable("b"); i++)
+    for (int i = 0; i < 60000 && !durable("b"); i++)
         usleep(1000);
     CU_ASSERT(durable("b"));
     store_close(&store);

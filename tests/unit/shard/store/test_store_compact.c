@@ -14,7 +14,7 @@
 
 #define KEYS 2000
 #define VALUE_BYTES 1000
-#define WAIT_MS 20000
+#define WAIT_MS 60000
 #define FULL_TIMES 20 /* that nothing more fits, before the disk counts as full: RocksDB gives back what it reserved */
 #define SMALL_DISK "size=24m"
 #define BIG_KEYS 160000 /* several files of the deepest level, more than one piece */
@@ -163,7 +163,7 @@ static void by_itself(void)
     uint64_t full = files_bytes();
     delete_keys(0, 8 * KEYS, 1);
     CU_ASSERT_EQUAL(store_flush(store), HF_OK);
-    for (int i = 0; i < WAIT_MS && files_bytes() > full * 3 / 10; i++)
+    for (int i = 0; i < WAIT_MS && (files_bytes() >= full * 3 / 10 || extent().deletions > 0); i++)
         usleep(1000);
     CU_ASSERT(files_bytes() < full * 3 / 10);
     CU_ASSERT(extent().deletions == 0 && extent().entries == 2 * KEYS);
@@ -202,20 +202,31 @@ static struct store_compaction *begin(void)
     return c;
 }
 
+/* False: it was done before, as this thread was late. */
+static bool writes_and_gives_up(void)
+{
+    struct store_compaction *c = begin();
+    put_keys(BIG_KEYS, BIG_KEYS + 100);
+    delete_keys(0, 100, 1);
+    bool done = store_compact_done(c); /* none of this waited for it */
+    int rc = store_compact_end(&c);
+    CU_ASSERT(c == NULL && (rc == HF_E_AGAIN || rc == HF_OK));
+    return !done && rc == HF_E_AGAIN;
+}
+
 /* More than one piece: the loop goes on meanwhile; what is written after it began is not lost; cancelled, nothing is lost,
  * nothing has gone, and the store compacts again. */
 static void beside_writes_and_cancelled(void)
 {
     start(0);
     put_keys(0, BIG_KEYS);
+    bool given_up = false;
+    for (int i = 0; i < 10 && !given_up; i++)
+        given_up = writes_and_gives_up();
+    CU_ASSERT(given_up);
     struct store_compaction *c = begin();
-    put_keys(BIG_KEYS, BIG_KEYS + 100);
-    delete_keys(0, 100, 1);
-    CU_ASSERT(!store_compact_done(c)); /* none of this waited for it */
-    CU_ASSERT_EQUAL(store_compact_end(&c), HF_E_AGAIN);
-    CU_ASSERT(c == NULL);
-    c = begin();
-    CU_ASSERT_EQUAL(store_compact_end(&c), HF_E_AGAIN);
+    int rc = store_compact_end(&c);
+    CU_ASSERT(rc == HF_E_AGAIN || rc == HF_OK);
     store_close(&store);
     open_store(0);
     CU_ASSERT_EQUAL(count(), BIG_KEYS);
