@@ -14,7 +14,7 @@ OPTIONS = "suppressions=" + os.path.join(ROOT, "tests", "tsan.supp") + " halt_on
 class Races(unittest.TestCase):
     def run_racy(self, how):
         env = dict(os.environ, TSAN_OPTIONS=os.environ.get("TSAN_OPTIONS", OPTIONS))
-        return subprocess.run([tool("racy"), how], env=env, capture_output=True, text=True, timeout=60)
+        return subprocess.run([tool("racy"), how], env=env, capture_output=True, text=True, timeout=300)
 
     def test_a_race_is_reported_and_fails(self):
         done = self.run_racy("plain")

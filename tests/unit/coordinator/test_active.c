@@ -11,6 +11,7 @@
 #include "coordinator/limits.h"
 #include "proto/catalog.pb-c.h"
 #include "proto/pack.h"
+#include "tests/support/fakeclock.h"
 #include "tests/unit/unit.h"
 
 #define OWN "tcp://127.0.0.1:1"
@@ -24,6 +25,7 @@ struct desk { /* a coordinator as far as its clock goes */
     struct retain retain;
     struct forward forward;
     struct active active;
+    uint32_t clock;          /* fakeclock.h */
     struct active_reply now; /* what active_ask answered at once */
     /* What came through forward's port. */
     unsigned answers;
@@ -64,6 +66,7 @@ static void begin(struct desk *d)
 {
     const struct forward_port port = {.ctx = d, .send = send_attempt, .pick = pick, .answer = answered};
     memset(d, 0, sizeof *d);
+    d->clock = fakeclock_begin(); /* never turned: it stands still, and `later` is what it says */
     d->net = net_new(1, 8);
     oracle_init(&d->oracle, NULL, 1, OWN, 100);
     retain_init(&d->retain, 30000);
@@ -78,6 +81,7 @@ static void end(struct desk *d)
     oracle_deinit(&d->oracle);
     retain_deinit(&d->retain);
     net_free(&d->net);
+    fakeclock_end(d->clock);
 }
 
 /* The key as another coordinator, or an earlier life of this one, wrote it, a lease ago. */

@@ -93,7 +93,7 @@ static void flush(struct life *l, bool begin)
         rc = begin ? store_flush_begin(l->store) : store_flush(l->store);
     struct buf got = {0};
     bool there = false;
-    for (int i = 0; rc == HF_OK && !there && i < 20000; i++) {
+    for (int i = 0; rc == HF_OK && !there && i < 120000; i++) {
         there = store_get_durable(l->store, slice_make(mark, (size_t)n), &got) == HF_OK;
         if (!there && i > 100)
             usleep(1000);
@@ -106,7 +106,7 @@ static int compact_range(struct life *l, const struct slice ends[2])
 {
     struct store_compaction *c = NULL;
     int rc = store_compact_begin(l->store, ends[0], ends[1], &c);
-    for (int i = 0; rc == HF_OK && !store_compact_done(c) && i < 20000; i++)
+    for (int i = 0; rc == HF_OK && !store_compact_done(c) && i < 120000; i++)
         if (i > 100)
             usleep(1000);
     return rc == HF_OK ? store_compact_end(&c) : rc;

@@ -71,7 +71,7 @@ static void serve(uint64_t applied)
 
 static uint64_t far(void)
 {
-    return clock_boot_ns() + 1000 * CLOCK_NS_PER_MS;
+    return clock_boot_ns() + 3600 * 1000 * CLOCK_NS_PER_MS;
 }
 
 static void under_the_lease_it_waits_for_what_was_committed(void)

@@ -32,7 +32,7 @@ POINTS = {
 
 class PowerCut(unittest.TestCase):
     def run_program(self, *words, **environment):
-        return subprocess.run([PROGRAM, *words], env=dict(os.environ, **environment), capture_output=True, text=True, timeout=60)
+        return subprocess.run([PROGRAM, *words], env=dict(os.environ, **environment), capture_output=True, text=True, timeout=300)
 
     def test_old_or_new(self):
         top = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else BUILD)  # syncs cost nothing
