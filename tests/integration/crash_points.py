@@ -12,7 +12,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import damage  # noqa: E402
 import healing  # noqa: E402
 import wire  # noqa: E402
-from cluster import LOG, StartFailed, wait_for  # noqa: E402
+from cluster import LOG, SLOW_ELECTIONS, StartFailed, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 KILLED = 128 + 9
@@ -160,9 +160,9 @@ class WipedLearner(Crashes):
 
 
 class Fetched(Crashes):
-    def without_state(self):
+    def without_state(self, **shape):
         """A follower that lost its state machine and is down."""
-        c = self.group()
+        c = self.group(**shape)
         with c.at_leader(1) as w:
             for i in range(60):
                 key, value = b"r%02d" % i, os.urandom(20000)  # several chunks, compressed or not
@@ -189,7 +189,7 @@ class Fetched(Crashes):
         """At its first chunk and at a later one: another leads and sends; what it had made for sending goes at its start."""
         for point in ("snapshot.chunk_written", "snapshot.chunk_written:3"):
             with self.subTest(point):
-                name = self.without_state()
+                name = self.without_state(env=SLOW_ELECTIONS)  # who is to send leads until it is asked
                 c = self.c
                 sender = c.leader(1)
                 c.kill(sender)
@@ -204,7 +204,8 @@ class Fetched(Crashes):
                 c.start(sender)
                 self.whole(sender)
                 self.whole(name)
-                self.assertEqual(self.left_behind(*c.names()), [])
+                wait_for(lambda: f"nothing left: {self.left_behind(*c.names())}", 30,  # noqa: B023
+                         lambda: not self.left_behind(*c.names()))  # noqa: B023
                 self.everything_is_there()
                 c.close(keep=False)
 

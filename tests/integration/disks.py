@@ -156,7 +156,7 @@ class Disks(ClusterTest):
         """A flush of RocksDB: the table, the directory, the manifest. RocksDB then writes no more; nor does the replica."""
         c = self.cluster(shards=1, sets=["fsm-buffer-bytes=65536"]).up()
         made = self.load(c, value_bytes=2000)
-        for i, (call, files) in enumerate([("fdatasync", self.next_tables), ("fsync", lambda folder: [folder]),
+        for i, (call, files) in enumerate([("fdatasync", faults.next_tables), ("fsync", lambda folder: [folder]),
                                            ("fdatasync", lambda folder: glob.glob(folder + "/MANIFEST-*"))]):
             name = c.leader(1) if i % 2 == 0 else c.followers(1)[0]
             since = len(c.log(name))
@@ -171,12 +171,6 @@ class Disks(ClusterTest):
                 h.await_acks(30)
             c.start(name)
         self.judge(c, made)
-
-    @staticmethod
-    def next_tables(folder):
-        """What RocksDB will call the files it makes next."""
-        last = max(int(n[:6]) for n in os.listdir(folder) if n[:6].isdigit())
-        return [os.path.join(folder, f"{n:06d}.sst") for n in range(last + 1, last + 61)]
 
     def test_a_late_sync_costs_the_lead_only(self):
         """A leader's disk stalls: another leads while it still hangs there; what the old one says afterwards is true."""

@@ -18,7 +18,7 @@ import urllib.request
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import damage  # noqa: E402
 import wire  # noqa: E402
-from cluster import FULL, PATIENCE, ClusterTest, Hammer, StartFailed, lincheck, wait_for  # noqa: E402
+from cluster import FULL, PATIENCE, AtLeader, ClusterTest, Hammer, StartFailed, lincheck, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 SMALL = ["snapshot-entries=40", "snapshot-trailing-entries=5", "snapshot-log-bytes=65536", "log-segment-bytes=65536",
@@ -56,7 +56,7 @@ class Healing(ClusterTest):
                     replies = w.receive(ids, 60)
                     leads = len(replies) == len(ids)
                     for i, reply in replies.items():
-                        self.assertIn(reply.code, (wire.OK, wire.BUSY, wire.NOT_LEADER, wire.NOT_READY, wire.OUTCOME_UNKNOWN))
+                        self.assertIn(reply.code, (wire.OK, *AtLeader.AGAIN))
                         leads &= reply.code in (wire.OK, wire.BUSY)
                         if reply.code == wire.OK:
                             done[ids[i]] = reply
@@ -74,8 +74,27 @@ class Healing(ClusterTest):
         for _ in range(times):
             first = self.c.answer_of(leader).log_first
             self.put(50, size)
-            wait_for(lambda: f"a cut log: {self.c.status_of(leader)}", 30,  # noqa: B023
-                     lambda: self.c.answer_of(leader).log_first > first)  # noqa: B023
+            self.writes_until(lambda: f"a cut log: {self.c.status_of(leader)}",
+                              lambda: self.c.answer_of(leader).log_first > first, size)  # noqa: B023
+
+    def writes_until(self, what, cut, size=500):
+        """Waits for a cut, which may have been put off for a follower that was late: the next one comes with the next writes."""
+        again = [time.monotonic() + 5]
+
+        def probe():
+            if cut():
+                return True
+            if time.monotonic() > again[0]:
+                self.put(50, size)
+                again[0] = time.monotonic() + 5
+            return False
+        wait_for(what, 60, probe)
+
+    def outgrows(self, index, size=500):
+        """Writes until every log there is, whoever of them leads, begins behind what ends at `index`."""
+        def cut():
+            return all(self.c.answer_of(n).log_first > index + 1 for n in self.c.alive(1))
+        self.writes_until(lambda: f"logs behind {index}: {[self.c.status_of(n) for n in self.c.alive(1)]}", cut, size)
 
     def log_since(self, name):
         before = len(self.c.log(name))
@@ -100,8 +119,9 @@ class Healing(ClusterTest):
     def stays_ready(self, name, since):
         """Or says why not, as on a machine so slow that a leader is lost, or a follower for longer than its log is kept."""
         code, text = self.readyz(name)
-        if code != 200:
-            self.assertRegex(since(), "this replica needs a snapshot|no leader is heard", text)
+        if code != 200:  # the line comes a moment after the page
+            wait_for(lambda: f"{name} says why: {text} {since()[-3000:]}", 10,
+                     lambda: re.search("this replica needs a snapshot|no leader is heard", since()))
 
     def everything_is_there(self):
         replies = self.in_windows({k: lambda k=k: request(1, get=k, deadline_ms=60000) for k in self.puts})
@@ -156,18 +176,17 @@ class Behind(Healing):
         name = c.followers(1)[0]
         self.put(20)
         c.kill(name)
-        first = c.answer_of(c.leader(1)).log_first
+        reached = c.answer_of(c.leader(1)).last
         self.put_many(100000 if FULL else 1000)
-        leader = c.leader(1)
-        wait_for(lambda: f"a cut log: {c.status_of(leader)}", 60, lambda: c.answer_of(leader).log_first > first)
-        self.trims(leader, 3)
+        self.trims(c.leader(1), 3)
+        self.outgrows(reached)
         since = self.log_since(name)
         c.start(name)
         self.said(name, since, " ready applied=")
         lines = since()
         self.assertLess(lines.index("installed index="), lines.index(" ready applied="))
         self.whole(name)
-        self.assertNotIn("role=leader", lines)
+        self.assertNotIn("role=leader", lines.partition(" ready applied=")[0])
         c.transfer(1, name)
         self.everything_is_there()
 
@@ -188,19 +207,19 @@ class Behind(Healing):
         said, heard = [self.log_since(n) for n in c.names(1)], self.log_since(name)
         c.send_signal(name, signal.SIGSTOP)
         try:
-            self.trims(leader, 3, 5000)
+            self.trims(leader, 3, 10000)  # ten seconds of a stream
             while not any("peer needs a snapshot" in s() for s in said):  # whoever leads
-                self.trims(leader, 1, 5000)
+                self.trims(leader, 1, 10000)
         finally:
             c.send_signal(name, signal.SIGCONT)
         behind = "not ready: the leader's log begins too late"
         self.said(name, heard, behind)
-        committed = c.answer_of(leader).commit
         code, text = self.readyz(name)
         self.assertEqual(code, 503, text)
         self.assertRegex(text, f"^({behind}|not ready: no leader is heard)")
-        s = c.status_of(name)
+        s = c.answer_of(name)
         self.assertEqual((s.state, s.trouble != ""), ("healing", True), s)
+        committed = c.answer_of(leader).commit
         put_at, until = 0, time.monotonic() + 120 * PATIENCE
         while (answer := self.readyz(name))[0] == 503 and time.monotonic() < until:
             self.assertTrue(answer[1].startswith("not ready: "), answer)
@@ -246,7 +265,7 @@ class Behind(Healing):
         c.start_in_background(*others)
         leader = c.leader(1)
         self.trims(leader, 1)
-        wait_for("a log that begins behind what both hold", 30, lambda: c.answer_of(leader).log_first > commit + 1)
+        self.outgrows(commit)  # what both hold
         since = self.log_since(old)
         c.start(old)
         installed = re.search(r"installed index=(\d+)", since())
@@ -275,10 +294,10 @@ class Behind(Healing):
         self.put(30)
         c.kill(leader, lagging)
         shutil.rmtree(os.path.join(c.data(lagging), "fsm"))
-        since, said = self.log_since(lagging), self.log_since(short)
+        since, said, of_leader = (self.log_since(n) for n in (lagging, short, leader))
         for name in (lagging, short):
             damage.launch(c, name)
-        wait_for("both run", 30, lambda: c.status_of(lagging) and c.status_of(short))
+        wait_for("both run", 60, lambda: c.status_of(lagging) and c.status_of(short))
         self.assertGreater(c.answer_of(lagging).last, c.answer_of(short).last)
         wait_for("the other to ask for votes", 30, lambda: c.answer_of(short).role == "candidate" or "role=candidate" in said())
         with self.assertRaises(AssertionError):
@@ -287,7 +306,7 @@ class Behind(Healing):
         for lines in (since(), said()):
             self.assertNotIn("role=leader", lines)
         c.start(leader)
-        self.assertEqual(c.leader(1), leader)
+        self.assertIn("role=leader", of_leader(), "another one led first")
         self.said(lagging, since, "installed index=")
         self.assertNotIn("role=leader", since().partition("installed index=")[0])
         self.whole(lagging)
@@ -346,11 +365,14 @@ class OnTheWay(Healing):
         self.put(20, size=size)
         c.kill(name)
         leader = c.leader(1)
+        reached = c.answer_of(leader).last
         self.trims(leader, 2, size)
+        self.outgrows(reached, size)
         return leader, name
 
     def test_the_receiver_is_killed_at_each_step_of_the_swap(self):
-        leader, name = self.behind()
+        # What comes while it is down for a moment is kept: else it would need another state.
+        leader, name = self.behind(sets=["snapshot-trailing-entries=40"])
         c = self.c
         points = ["install.before_record", "install.after_record", "install.after_exchange", "install.before_log",
                   "install.before_done"]
@@ -366,7 +388,9 @@ class OnTheWay(Healing):
                 wait_for("the pointer alone", 30, lambda: os.listdir(os.path.join(c.data(name), "snapshots")) == ["token"])
                 self.assertFalse(os.path.exists(os.path.join(c.data(name), "INSTALL")))
                 c.kill(name)
+                reached = c.answer_of(c.leader(1)).last
                 self.trims(leader, 2)
+                self.outgrows(reached)
         c.start(name)
         self.everything_is_there()
 
@@ -418,13 +442,14 @@ class OnTheWay(Healing):
         h = Hammer(c, "load", pause_us=100000)  # a trickle: the state must not outgrow its rate, whatever the machine is at
         turns = cut_off = came = gave_on = 0
         while turns < (6 if FULL else 2) or not (cut_off and came and gave_on):
-            self.assertLess(turns, 20, f"publishes cut off by an install: {cut_off}, while a state came: {came}, while it was sent: {gave_on}")
+            self.assertLess(turns, 30, f"publishes cut off by an install: {cut_off}, while a state came: {came}, while it was sent: {gave_on}")
             name = c.followers(1)[turns % 2]
             turns += 1
             c.kill(name)
             leader = c.leader(1)
             reached = c.answer_of(leader).last
-            wait_for("a log that begins behind it", 60, lambda: c.answer_of(leader).log_first > reached + 1)  # noqa: B023
+            wait_for("logs that begin behind it", 60,
+                     lambda: all(c.answer_of(n).log_first > reached + 1 for n in c.alive(1)))  # noqa: B023
             since, gave = self.log_since(name), {n: self.log_since(n) for n in c.names(1)}
             with Publisher(c, name) as p:
                 c.start(name)

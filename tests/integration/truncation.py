@@ -49,7 +49,7 @@ def log_bytes(c, name):
 
 
 def metrics(c, name):
-    with urllib.request.urlopen(f"http://{c.processes[name]['http']}/metrics", timeout=10 * PATIENCE) as f:
+    with urllib.request.urlopen(f"http://{c.processes[name]['http']}/metrics", timeout=30 * PATIENCE) as f:
         lines = f.read().decode().splitlines()
     return {row.rpartition(" ")[0]: float(row.rpartition(" ")[2]) for row in lines if not row.startswith("#")}
 
@@ -72,6 +72,12 @@ class Base(ClusterTest):
         c.kill(*c.names(1))
         c.start_in_background(*c.names(1))
         self.assertEqual(parse_dump(c.cli("dump", text=False).stdout), dump, "after all were killed at once")
+
+    def put(self, c, count, prefix="key"):
+        with c.at_leader(1) as w:
+            for i in range(count):
+                ask = request(1, put=(f"{prefix}{i:03}".encode(), b"value"), deadline_ms=20000)
+                self.assertEqual(w.ask(ask, 60).code, wire.OK)
 
     def await_pointer(self, c, name, above, seconds=60):
         wait_for(lambda: f"{name}: a pointer above {above}: {token(c, name)}", seconds,
@@ -130,8 +136,7 @@ class Truncation(Base):
             c.kill(victim)
             leader = c.leader(1)
             since, before = len(c.log(leader)), index_of(c, leader)
-            for i in range(30):
-                c.cli("put", f"{victim}-{i:03}", "value")
+            self.put(c, 30, f"{victim}-")
             for n in others:
                 self.await_pointer(c, n, before + 20)
             c.start(victim)
@@ -143,17 +148,13 @@ class Truncation(Base):
         """The first publish of a new life cuts no more than any other, though the old one wrote the log."""
         kept = 60
         c = self.cluster(shards=1, sets=["snapshot-entries=5", f"snapshot-trailing-entries={kept}"]).up()
-        with c.at_leader(1) as w:
-            for i in range(2 * kept):
-                self.assertEqual(w.ask(request(1, put=(b"k%03d" % i, b"value"), deadline_ms=20000), 60).code, wire.OK)
+        self.put(c, 2 * kept, "k")
         for n in c.names(1):
             wait_for(f"{n}: a cut log", 30, lambda n=n: c.answer_of(n).log_first > 1)
         c.kill(*c.names(1))
         c.start_in_background(*c.names(1))
         begin = {n: c.answer_of(n).snapshot for n in c.names(1)}
-        with c.at_leader(1) as w:
-            for i in range(10):
-                self.assertEqual(w.ask(request(1, put=(b"m%03d" % i, b"value"), deadline_ms=20000), 60).code, wire.OK)
+        self.put(c, 10, "m")
         for n in c.names(1):
             self.await_pointer(c, n, begin[n])
             s = c.answer_of(n)
@@ -181,10 +182,9 @@ class Truncation(Base):
     def test_an_operator_asks(self):
         """`holdfast snapshot`: each replica's pointer reaches what it had applied; who cannot be reached is named."""
         c = self.cluster(shards=2, sets=["snapshot-entries=0", "snapshot-log-bytes=0", "snapshot-trailing-entries=0"]).up()
-        for i in range(20):
-            c.cli("put", f"key{i:03}", "value")
+        self.put(c, 20)
         before = {n: c.answer_of(n).applied for n in c.names()}
-        said = c.cli("snapshot").stdout
+        said = c.cli("--timeout", "50000", "snapshot").stdout
         for n in c.names():
             index = int(re.search(rf"^{n} +(\d+)$", said, re.M).group(1))
             self.assertGreaterEqual(index, before[n])
@@ -196,8 +196,8 @@ class Truncation(Base):
             self.assertEqual(self.lines_as_counted(c, n), {"operator": 1})
         gone = c.followers(2)[0]
         c.kill(gone)
-        done = wait_for("an answer", 30, lambda: next((d for d in [c.cli("--json", "snapshot", "--shard", "2", code=3)]
-                                                       if d.stdout), None))
+        done = wait_for("an answer", 60, lambda: next((d for d in [c.cli("--json", "snapshot", "--shard", "2", code=3)]
+                                                       if d.stdout and "1 of 3" in d.stderr), None))  # the others did
         self.assertIn(f'"name":"{gone}","index":null,"code":"UNAVAILABLE"', done.stdout, done.stderr)
         self.assertIn("1 of 3 replicas published no snapshot", done.stderr)
         self.assertNotIn('"1/', done.stdout)
@@ -240,12 +240,12 @@ class Truncation(Base):
         applied, and moves the pointer though no other trigger is set."""
         c = self.cluster(shards=1, sets=["snapshot-entries=0", "snapshot-log-bytes=0", "snapshot-trailing-entries=0"],
                          engine="native").up()  # the one that changes members
-        for i in range(5):
-            c.cli("put", f"key{i:03}", "value")
+        self.put(c, 5)
         leader = c.leader(1)
         name = c.followers(1, leader)[0]
         c.kill(*[n for n in c.names(1) if n != name])
-        s = c.answer_of(name)
+        s = wait_for("all that it knows to be committed is applied", 30,
+                     lambda: (s := c.answer_of(name)) and s.applied >= s.commit and s)
         member = {f"1/{m.replica}": m for m in s.members.members}
         raft, term, index = wire.module("raft"), s.term + 1, s.applied + 1
         members = wire.catalog.Members()
@@ -274,10 +274,7 @@ class Faults(Base):
 
     @staticmethod
     def next_tables(c, name):
-        """What RocksDB will call the files it makes next."""
-        folder = os.path.join(c.data(name), "fsm")
-        last = max(int(n[:6]) for n in os.listdir(folder) if n[:6].isdigit())
-        return [os.path.join(folder, f"{n:06d}.sst") for n in range(last + 1, last + 61)]
+        return faults.next_tables(os.path.join(c.data(name), "fsm"))
 
     def failures(self, c, name, step):
         return metrics(c, name)[f'holdfast_snapshot_publish_failures_total{{step="{step}"}}']
@@ -288,11 +285,12 @@ class Faults(Base):
         for i, fault in enumerate(["openat:error=ENOSPC:when=1+", "fdatasync:error=EIO:when=1+"]):
             name = c.leader(1) if i else c.followers(1)[0]
             temp = os.path.join(c.data(name), "snapshots", "token.tmp")
-            since = len(c.log(name))
+            since, failed = len(c.log(name)), self.failures(c, name, "token")
             trap = self.trap(c, name, fault, [temp])
             trap.await_hit()
-            before, first = token(c, name), c.answer_of(name).log_first
-            wait_for("a second attempt", 60, lambda: self.failures(c, name, "token") >= 2)
+            before = token(c, name)
+            wait_for("a second attempt", 60, lambda: self.failures(c, name, "token") >= failed + 2)  # noqa: B023
+            first = c.answer_of(name).log_first  # the cut that the last publish asked for is made
             for h in made:
                 h.await_acks(200)
             self.assertEqual((token(c, name), c.answer_of(name).log_first), (before, first), "nothing moved")
@@ -331,17 +329,19 @@ class Faults(Base):
         """Wait until what a restart would replay has reached `least` bytes, and say what it is: the gauge is set at the
         next look, which comes some milliseconds after the write that a full budget refuses."""
         pending = lambda: metrics(c, name)["holdfast_fsm_replay_pending_bytes"]
-        wait_for(f"{least} bytes to be pending", 10, lambda: pending() >= least)
+        wait_for(f"{least} bytes to be pending", 15, lambda: pending() >= least)
         return pending()
 
     def test_writes_wait_at_the_replay_budget(self):
-        """A flush hangs for six seconds: the leader takes no more than the budget, its loop runs, it goes on by itself."""
+        """A flush hangs for long: the leader takes no more than the budget, its loop runs, it goes on by itself."""
+        hangs = 20
         budget = 128 << 10
         c = self.cluster(shards=1, sets=[f"replay-budget={budget}"], env=SLOW_ELECTIONS).up()
         made = self.load(c, value_bytes=1000)
         leader = c.leader(1)
-        refused = metrics(c, leader)["holdfast_replay_budget_refused_total"]
-        trap = self.trap(c, leader, "fdatasync:delay_enter=6000000:when=1", self.next_tables(c, leader))
+        before = metrics(c, leader)
+        refused = before["holdfast_replay_budget_refused_total"]
+        trap = self.trap(c, leader, f"fdatasync:delay_enter={hangs}000000:when=1", self.next_tables(c, leader))
         wait_for("writes to wait", 30, lambda: metrics(c, leader)["holdfast_replay_budget_refused_total"] > refused)
         # What was in flight when it was reached: 16 requests of each recorder.
         self.assertLess(self.await_pending(c, leader, budget), 2 * budget)
@@ -349,9 +349,8 @@ class Faults(Base):
         for h in made:
             h.await_acks(100)
         self.assertLess(c.answer_of(leader).replay_bytes, 2 * budget)
-        now = metrics(c, leader)
-        total, short = (now[f"holdfast_snapshot_loop_seconds_{what}"] for what in ("count", 'bucket{le="4.2949673"}'))
-        self.assertEqual(total, short, "a step held up the loop")
+        steps = "holdfast_snapshot_loop_seconds_sum"  # one that waited for the flush alone would take longer than this
+        self.assertLess(metrics(c, leader)[steps] - before[steps], hangs * 3 / 4, "a step held up the loop")
         trap.detach()
         self.judge(c, made)
 

@@ -5,7 +5,7 @@ import struct
 import subprocess
 import urllib.request
 
-from cluster import SCRIPT
+from cluster import PATIENCE, SCRIPT
 
 HEADER = 4096  # of a segment
 
@@ -90,5 +90,5 @@ def launch(c, name, **env):
 
 
 def http_get(address, path):
-    with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as reply:
+    with urllib.request.urlopen(f"http://{address}{path}", timeout=30 * PATIENCE) as reply:
         return reply.read().decode()

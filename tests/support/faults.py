@@ -35,7 +35,7 @@ class Trap:
         self.said = open(out + ".said", "w+", encoding="utf-8", errors="replace")
         self.process = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=self.said, stderr=self.said, env=env)
         if pid:
-            wait_for(lambda: f"strace attached: {self.output()}", 20, lambda: "attached" in self.output() or self.gone())
+            wait_for(lambda: f"strace attached: {self.output()}", 60, lambda: "attached" in self.output() or self.gone())
             assert "attached" in self.output(), self.output()  # it may have met its fault, and ended, since
 
     def gone(self):
@@ -49,7 +49,8 @@ class Trap:
     def lines(self):
         """A call a line, also one that another thread's call came between: it stands where it ended."""
         with open(self.out, encoding="utf-8", errors="replace") as f:
-            written = f.read().splitlines()
+            written, _, begun_line = f.read().rpartition("\n")
+        written = written.splitlines() + ([begun_line] if begun_line and self.gone() else [])  # else it is being written
         begun, whole = {}, []
         for line in written:
             thread = line.split(" ", 1)[0]
@@ -65,13 +66,13 @@ class Trap:
     def hits(self):
         return [line for line in self.lines() if "(INJECTED)" in line or "(DELAYED)" in line]
 
-    def await_hit(self, seconds=60):
+    def await_hit(self, seconds=120):
         wait_for("the fault to be met", seconds, self.hits)
         return self.hits()[0]
 
     def exit_code(self):
         """Of the process looked at, once it has ended; -N for signal N."""
-        wait_for("the end of strace", 30, self.gone)
+        wait_for("the end of strace", 90, self.gone)
         found = re.findall(r"\+\+\+ exited with (\d+) \+\+\+", "\n".join(self.lines()))
         if found:
             return int(found[-1])
@@ -115,6 +116,12 @@ def segment_in_use(directory):
     return max(glob.glob(os.path.join(directory, LOG, "seg-*.log")))
 
 
+def next_tables(folder):
+    """What RocksDB will call the files it makes next: so many that a busy replica has not made them all when strace is there."""
+    last = max(int(n[:6]) for n in os.listdir(folder) if n[:6].isdigit())
+    return [os.path.join(folder, f"{n:06d}.sst") for n in range(last + 1, last + 601)]
+
+
 def command_of(pid):
     """How a shard's process was started, to start it again: without --engine, which only a fresh directory takes."""
     with open(f"/proc/{pid}/cmdline", "rb") as f:
@@ -144,8 +151,8 @@ def moved_to(c, path, disk):
         yield path
     finally:
         for name in c.names():
-            if c.pid(name) is not None:
-                c.kill(name)
+            c.signal_if_running(name, signal.SIGKILL)  # a full or failing disk ends it as well
+        c.await_end(*c.names())
         shutil.copytree(path, aside, dirs_exist_ok=True)
         disk.unmount()
         shutil.rmtree(path)
