@@ -123,15 +123,16 @@ do_install() {
     printf '%s\n' "$path"
 }
 
-# As a child that is not this script's to lose: it has a session of its own, writes its pid file and becomes the server.
+# As a child that is not this script's to lose: it has a session of its own, writes its pid file and becomes the server. Until its pid
+# is written it holds the lock, too: else, if this script is killed meanwhile, the next one would start a second server.
 launch() { # BASE FILE BINARY ARGUMENT…
     local base=$1 file=$2
     shift 2
     config_of "${@:2}" >"$base/run/$file.config"
     # shellcheck disable=SC2016 # the child's own
     setsid bash -c 'read -r stat </proc/$$/stat && stat=${stat##*) } && fields=($stat) &&
-        printf "%d %s\n" $$ "${fields[19]}" >"$0.new" && mv "$0.new" "$0" && exec "$@"' \
-        "$base/run/$file.pid" "$@" </dev/null >>"$base/log/$file.log" 2>&1 8>&- 9>&- &
+        printf "%d %s\n" $$ "${fields[19]}" >"$0.new" && mv "$0.new" "$0" && exec "$@" 8>&-' \
+        "$base/run/$file.pid" "$@" </dev/null >>"$base/log/$file.log" 2>&1 9>&- &
     launched=$!
 }
 

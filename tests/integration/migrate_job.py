@@ -15,6 +15,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import clocks  # noqa: E402
 import crossing  # noqa: E402
+import jobs  # noqa: E402
 from cluster import ENGINE, PATIENCE, ROOT, ClusterTest, Hammer, lincheck, tool, wait_for  # noqa: E402
 
 OTHER = "libraft" if ENGINE == "native" else "native"
@@ -33,32 +34,21 @@ class Jobs(ClusterTest):
         return c
 
     def job(self):
-        def probe():
-            said = self.c.cli("--json", "migrate", "status", code=None).stdout
-            return said and json.loads(said)
-        return wait_for("a coordinator to say how the job stands", 60, probe, 0.1)
+        return jobs.look(self.c)
 
     def await_phase(self, phase, seconds=120):
-        wait_for(lambda: f"a job that is {phase}: {self.job()}", seconds, lambda: self.job()["phase"] == phase, 0.1)
-        return self.job()
+        return wait_for(lambda: f"a job that is {phase}: {self.job()}", seconds,
+                        lambda: (job := self.job())["phase"] == phase and job, 0.1)
 
-    def told(self, *arguments, code=0, text="", seconds=60):
-        """What `holdfast migrate` says, once it ends so: a member that does not answer in 700 ms is in its way, which changes nothing."""
-        found = []
+    def told(self, *arguments, **options):
+        return jobs.told(self.c, *arguments, **options)
 
-        def probe():
-            found[:] = [self.c.cli(*arguments, code=None, seconds=seconds)]
-            return (found[0].returncode == code and text in found[0].stderr) or found[0].returncode not in (3, 4, 6)
-        wait_for(lambda: f"{arguments} with exit code {code}, \"{text}\": {found}", 60, probe, 0.2)
-        self.assertEqual((found[0].returncode, text in found[0].stderr), (code, True), found)
-        return found[0]
+    def begin(self, target, *more, **options):
+        return jobs.begin(self.c, target, *more, **options)
 
-    def begin(self, target, *more, code=0, seconds=60):
-        """Starts a job; `code` None: who is asked may die of it."""
-        arguments = ["migrate", "start", "--to", target, "--yes", *more]
-        if code is not None:
-            return self.told(*arguments, code=code, seconds=seconds)
-        return wait_for("a job that is not refused", 60, lambda: (done := self.c.cli(*arguments, code=None)).returncode != 6 and done, 0.2)
+    def begin_and_die(self, target, name):
+        """Starts a job of which the coordinator that drives it dies."""
+        jobs.until_end_of(self.c, name, "start", "--to", target, "--yes", "--detach")
 
     def phases(self):
         return {row["shard"]: row["phase"] for row in self.job()["shards"]}
@@ -107,37 +97,36 @@ class Runs(Jobs):
         wait_for("three that are counted", 30, lambda: c.metric(c.active(), 'holdfast_coordinator_migration_shards{phase="done"}') == 3)
         for name in c.names():
             wait_for(f"{name} to count what it keeps", 30, lambda: c.metric(name, "holdfast_archive_bytes") > 0)
-            self.assertEqual(c.metric(name, 'holdfast_migration_state{state="none"}'), 1)
+            wait_for(f"{name} to be at no change", 30, lambda: c.metric(name, 'holdfast_migration_state{state="none"}') == 1)
         for shard in (1, 2, 3):  # who was late may have taken the others' state
-            paused = [n for n in c.names(shard) if c.metric(n, "holdfast_engine_change_pause_seconds_count") > 0]
-            self.assertGreaterEqual(len(paused), 2, paused)
+            wait_for(f"two of shard {shard} to have paused", 30, lambda: 2 <= sum(
+                c.metric(n, "holdfast_engine_change_pause_seconds_count") > 0 for n in c.names(shard)))
 
     def test_a_soak_a_pause(self):
         c = self.up(shards=2)
-        self.begin(OTHER, "--soak", "30", "--detach")  # the next coordinator does not wait for the rest of it
+        self.begin(OTHER, "--soak", "30", "--detach")
         wait_for("the first shard", 60, lambda: self.phases() == {2: "done", 1: "planned"}, 0.1)
-        self.assertEqual(c.cli("migrate", "pause").returncode, 0)
-        c.cli("migrate", "pause")
-        c.cli("migrate", "start", "--to", ENGINE, "--yes", code=6)
+        for _ in range(2):
+            jobs.act(c, "pause")
+        self.told("migrate", "start", "--to", ENGINE, "--yes", code=6, text="is paused")
         c.kill("coordinator/1")
         c.start("coordinator/1")
         time.sleep(5)
         self.assertEqual((self.job()["phase"], self.phases()), ("paused", {2: "done", 1: "planned"}))
-        brief, = wait_for("a status that tells of it", 30, lambda: json.loads(c.cli("--json", "status", code=None).stdout)["jobs"])
+        brief, = wait_for("a status that tells of it", 30, lambda: json.loads(c.cli("--json", "status", code=None).stdout or '{"jobs": []}')["jobs"])
         self.assertRegex(brief.pop("id"), "^[0-9a-f]{16}$")
         self.assertEqual(brief, {"kind": "migration", "target": OTHER, "phase": "paused", "shards": 2, "done": 1, "reason": ""})
         line = f"migration to {OTHER}: paused, 1 of 2 shards done; look: holdfast migrate status\n"
         wait_for("its line", 30, lambda: line in c.cli("status", code=None).stdout)
-        said = c.cli("migrate", "resume", "--to", OTHER, seconds=120).stdout
-        self.assertEqual(said.splitlines()[-1], "done")
+        self.assertEqual(jobs.act(c, "resume", "--to", OTHER).stdout.splitlines()[-1], "done")
         self.assertEqual(self.engines(), {OTHER})
-        self.assertEqual(json.loads(c.cli("--json", "status").stdout)["jobs"], [])
+        wait_for("a status without it", 30, lambda: c.status()["jobs"] == [])
 
     def test_a_member_dies_in_it(self):
         """The job waits for it, until an operator leaves it out; SIGINT ends the command that follows, not the job."""
         c = self.up(shards=2)
         victim = c.followers(1)[0]
-        self.begin(OTHER, "--soak", "4", "--detach")
+        self.begin(OTHER, "--soak", "15", "--detach")
         c.kill(victim)  # long before it is its shard's turn
         wait_for("the first shard", 60, lambda: self.phases()[2] == "done", 0.1)
         wait_for("its reason", 30, lambda: victim in self.job()["shards"][1]["reason"], 0.1)
@@ -148,7 +137,7 @@ class Runs(Jobs):
         said = follower.communicate(timeout=60 * PATIENCE)[1]
         self.assertEqual((follower.returncode, said.count("\n"), "goes on" in said), (-signal.SIGINT, 1, True), said)
         self.assertEqual(self.job()["phase"], "running")
-        said = c.cli("migrate", "resume", "--without", victim, seconds=120).stdout
+        said = jobs.act(c, "resume", "--without", victim).stdout
         self.assertEqual((said.splitlines()[-1], self.job()["without"]), ("done", [victim]))
         self.assertEqual(self.engines(), {OTHER})
 
@@ -162,7 +151,7 @@ class Runs(Jobs):
             os.close(here)
             os.close(there)
             late = "not reachable" in done.stdout + done.stderr or "no leader" in done.stdout + done.stderr
-            return not (done.returncode == 6 and late) and done
+            return not (done.returncode in (3, 4) or (done.returncode == 6 and late)) and done
         for typed, code, engine in (("n\n", 6, ENGINE), ("y\n", 0, OTHER)):
             done = wait_for("all to be there", 60, lambda: typed_in(typed))  # noqa: B023
             self.assertEqual((done.returncode, self.engines()), (code, {engine}), done.stderr)
@@ -170,7 +159,7 @@ class Runs(Jobs):
 
     def test_what_is_refused(self):
         c = self.up(shards=2)
-        self.assertEqual(c.cli("migrate", "status").stdout, "no migration\n")
+        self.assertEqual(self.told("migrate", "status").stdout, "no migration\n")
 
         def refused(text, *arguments, code=6):
             said = self.told("migrate", *arguments, code=code, text=text).stderr
@@ -200,14 +189,17 @@ class Runs(Jobs):
             self.assertEqual(f"--without {victim}" in done.stdout, what == ["plan"])
         frozen = c.followers(1)[0]
         c.pause(frozen)
-        done = c.cli("--timeout", "300", "migrate", "plan", "--to", OTHER, code=None)
-        self.assertIn(done.returncode, (3, 4), done.stderr)  # the coordinator says so, or does not in time; never an unknown outcome
-        self.assertIn("nothing is changed", done.stderr)
+
+        def planned():
+            done = c.cli("--timeout", "300", "migrate", "plan", "--to", OTHER, code=None)
+            self.assertIn(done.returncode, (3, 4), done.stderr)  # the coordinator says so, or does not in time; never an unknown outcome
+            return "nothing is changed" in done.stderr or self.assertIn("no coordinator could be reached", done.stderr)
+        wait_for("a coordinator that is reached in 300 ms", 60, planned)
         c.send_signal(frozen, signal.SIGCONT)
         self.begin(OTHER, "--without", victim, seconds=120)
         self.told("migrate", "finalize", code=6, text=victim)
         c.start(victim)
-        wait_for("an end", 60, lambda: c.cli("migrate", "finalize", code=None).returncode == 0, 0.5)
+        wait_for("an end", 120, lambda: c.cli("migrate", "finalize", code=None).returncode == 0, 0.5)
         self.assertEqual((self.engines(), self.job()["phase"]), ({OTHER}, "finalized"))
         self.assertTrue(c.digests_agree(2))
 
@@ -227,8 +219,7 @@ class Killed(Jobs):
         target = OTHER
         for point in POINTS:
             armed, other = self.arm(point)
-            self.begin(target, "--detach", code=None)
-            c.await_end(armed)
+            self.begin_and_die(target, armed)
             c.start(other)
             c.active(among=[other])
             job = self.await_phase("done")
@@ -267,15 +258,14 @@ class Aborts(Jobs):
         c.active()
         h = Hammer(c, "load")
         h.await_acks(100)
-        self.begin(OTHER, "--detach", code=None)
-        c.await_end("coordinator/1")
+        self.begin_and_die(OTHER, "coordinator/1")
         victim = c.followers(2)[0]
         c.kill(victim)
         c.start("coordinator/1", env={"HOLDFAST_CRASH_POINT": point} if point else None)
         c.active()
         self.assertEqual(self.await_phase("running")["shards"][0]["phase"], "prepared")
         wait_for("its reason", 30, lambda: victim in self.job()["shards"][0]["reason"], 0.1)
-        self.assertEqual(c.metric(c.leader(2), 'holdfast_migration_state{state="prepared"}'), 1)
+        wait_for("its gauge", 30, lambda: c.metric(c.leader(2), 'holdfast_migration_state{state="prepared"}') == 1)
         return c, h, victim
 
     def aborted(self, c, h, victim):
@@ -296,27 +286,25 @@ class Aborts(Jobs):
         c.kill("coordinator/1")
         c.start("coordinator/1", env={"HOLDFAST_CRASH_POINT": "migrate_job.verified"})
         c.active()
-        self.begin(OTHER, "--detach", code=None)
-        c.await_end("coordinator/1")
+        self.begin_and_die(OTHER, "coordinator/1")
         self.crossed(c, c.names(2), 2)
         self.change(c, 2, 5, ENGINE)
         c.start("coordinator/1")
         self.assertIn("shard 2: it went on to log epoch 3", self.await_phase("stopped")["reason"])
         for _ in range(2):  # whoever did not hear it asks again
-            self.assertEqual(c.cli("migrate", "abort").stdout.splitlines()[-1], "aborted")
+            self.assertEqual(jobs.act(c, "abort").stdout.splitlines()[-1], "aborted")
             self.assertIn("1 of 2 shards went over", self.job()["reason"])
         self.assertEqual(self.begin(OTHER, seconds=120).stdout.splitlines()[-1], "done")
         self.assertEqual(self.engines(), {OTHER})
 
     def test_before_the_seal(self):
         c, h, victim = self.prepared()
-        self.assertEqual(c.cli("migrate", "abort").stdout.splitlines()[-1], "aborted")
+        self.assertEqual(jobs.act(c, "abort").stdout.splitlines()[-1], "aborted")
         self.aborted(c, h, victim)
 
     def test_killed_in_it(self):
         c, h, victim = self.prepared("migrate_job.before_abort")
-        c.cli("migrate", "abort", "--detach", code=None)
-        c.await_end("coordinator/1")
+        jobs.until_end_of(c, "coordinator/1", "abort", "--detach")
         c.script("start", "coordinator/1", check=False, env={"HOLDFAST_CRASH_POINT": "migrate_job.aborted"})  # it may die before it is ready
         c.await_end("coordinator/1")
         c.start("coordinator/1")

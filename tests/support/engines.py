@@ -1,6 +1,7 @@
 # engines.py: which engine each replica of a cluster runs, by its own word and by its directory: no shard may be half here, half there.
 import os
 import re
+import time
 
 OTHER = {"native": "libraft", "libraft": "native"}
 LOG = re.compile(r"^(native|libraft)-\d+$")
@@ -15,7 +16,7 @@ def word_of(c, name):
 
 def stand(c):
     """{shard: (engine, log epoch)} as the leaders say."""
-    found = {shard: word_of(c, c.leader(shard)) for shard in range(1, c.shape["shards"] + 1)}
+    found = {shard: c.answer_of(c.leader(shard)) for shard in range(1, c.shape["shards"] + 1)}
     return {shard: (s.engine, s.log_epoch) for shard, s in found.items()}
 
 
@@ -50,8 +51,17 @@ def seal_faults(shard, said, epoch):
                      if epoch > 1 and seal[0] == SEALED and seal[2] != epoch - 1]
 
 
-def faults(c, wanted):
-    """What is not as `wanted`, {shard: (engine, log epoch)}: every replica of the shard, what it says and what it holds."""
+def faults(c, wanted, seconds=60):
+    """What is not, and does not become, as `wanted`, {shard: (engine, log epoch)}: who is late answers later, a .tmp may be a file that is
+    just being written."""
+    until = time.monotonic() + seconds
+    while (found := faults_now(c, wanted)) and time.monotonic() < until:
+        time.sleep(0.1)
+    return found
+
+
+def faults_now(c, wanted):
+    """Of every replica of each shard: what it says and what it holds."""
     found = []
     for shard, (engine, epoch) in wanted.items():
         said = {n: word_of(c, n) for n in c.names(shard)}

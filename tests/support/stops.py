@@ -9,6 +9,10 @@ from cluster import wait_for
 LOOK_SECONDS = 0.01
 
 
+class PassedBy(Exception):
+    """They will not come there any more."""
+
+
 class Stops:
     def __init__(self, c):
         self.c, self.lock, self.ended = c, threading.Lock(), threading.Event()
@@ -29,10 +33,12 @@ class Stops:
         with self.lock:
             self.wanted, self.held = set(), []
 
-    def await_held(self, count=1, seconds=90, also=lambda: None):
-        """Waits until so many are held there; their names. `also` is done again and again meanwhile."""
+    def await_held(self, count=1, seconds=90, also=lambda: None, passed_by=lambda: False):
+        """Waits until so many are held there; their names. `also` is done again and again meanwhile. PassedBy: when `passed_by` says so."""
         def probe():
             also()
+            if len(self.held) < count and passed_by():
+                raise PassedBy(f"{self.held} of {sorted(self.wanted)} came to the crash point")
             return len(self.held) >= count
         wait_for(lambda: f"{count} of {sorted(self.wanted)} at a crash point: {self.held}", seconds, probe, LOOK_SECONDS)
         return list(self.held)

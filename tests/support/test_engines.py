@@ -36,7 +36,7 @@ class Engines(unittest.TestCase):
         with tempfile.TemporaryDirectory() as top:
             c = FakeCluster(top)
             change(c)
-            return engines.faults(c, {1: ("native", 3)})
+            return engines.faults(c, {1: ("native", 3)}, 0)
 
     def test_whole(self):
         self.assertEqual(self.found(lambda c: None), [])
