@@ -27,16 +27,21 @@ static const struct net_options usual = {.hwm = 100, .message_bytes = 1 << 20};
 static struct net *net;
 static char endpoint[64];
 
+/* Those that were closed keep their ports and count among the context's sockets until a thread of ZeroMQ's has seen it, and each
+ * try at a port in use makes some more of them: so it is given time. */
 static struct net_socket *listen_somewhere(const struct net_options *o)
 {
     struct net_socket *s = NULL;
+    uint64_t end = clock_boot_ns() + LIMIT_NS;
     int rc = HF_E_EXISTS;
-    for (int port = PORT_MIN; rc != HF_OK && port <= PORT_MAX; port++) {
+    for (int port = PORT_MIN; rc != HF_OK && clock_boot_ns() < end; port = port < PORT_MAX ? port + 1 : PORT_MIN) {
         snprintf(endpoint, sizeof endpoint, "tcp://127.0.0.1:%d", port);
         rc = net_listen(net, endpoint, o, &s);
-        if (rc != HF_OK && rc != HF_E_EXISTS) /* it happens once in hundreds of runs beside others, and not why */
-            fprintf(stderr, "%s: %s, errno %d\n", endpoint, error_text(rc), errno);
+        if (rc != HF_OK)
+            usleep(1000);
     }
+    if (rc != HF_OK)
+        fprintf(stderr, "%s: %s, errno %d\n", endpoint, error_text(rc), errno);
     CU_ASSERT_EQUAL_FATAL(rc, 0);
     return s;
 }
@@ -242,6 +247,15 @@ static void a_message_above_the_limit_never_arrives(void)
     net_close(&server);
 }
 
+/* All of it; MSG_WAITALL ends early where the process was stopped meanwhile. */
+static bool reads(int fd, uint8_t *out, size_t size)
+{
+    ssize_t n = 1;
+    for (size_t at = 0; at < size && n > 0; at += n > 0 ? (size_t)n : 0)
+        n = recv(fd, out + at, size - at, 0);
+    return n > 0;
+}
+
 /* ZMTP by hand: greeting and READY of a DEALER; returns when the other side's have come. */
 static int raw_peer(void)
 {
@@ -255,8 +269,8 @@ static int raw_peer(void)
     CU_ASSERT_EQUAL(write(fd, greeting, sizeof greeting), sizeof greeting);
     CU_ASSERT_EQUAL(write(fd, ready, sizeof ready - 1), sizeof ready - 1);
     uint8_t head[sizeof greeting + 2], body[255];
-    CU_ASSERT_EQUAL_FATAL(recv(fd, head, sizeof head, MSG_WAITALL), sizeof head);
-    CU_ASSERT_EQUAL(recv(fd, body, head[sizeof head - 1], MSG_WAITALL), head[sizeof head - 1]);
+    CU_ASSERT_FATAL(reads(fd, head, sizeof head));
+    CU_ASSERT(reads(fd, body, head[sizeof head - 1]));
     return fd;
 }
 
@@ -421,7 +435,7 @@ static void poll_sees_each_message_and_descriptors(void)
 
 int main(void)
 {
-    net = net_new(1, 64);
+    net = net_new(1, 1024);
     static const struct unit_case cases[] = {
         {"messages go both ways", messages_go_both_ways},
         {"a port that a connection has is waited for", a_port_that_a_connection_has_is_waited_for},
