@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import damage  # noqa: E402
 import faults  # noqa: E402
 import wire  # noqa: E402
-from cluster import LOG, ClusterTest, StartFailed, tool, wait_for  # noqa: E402
+from cluster import LOG, SLOW_ELECTIONS, ClusterTest, StartFailed, tool, wait_for  # noqa: E402
 from wire import request  # noqa: E402
 
 REFUSED = 6
@@ -455,14 +455,14 @@ class Traced(Cold):
 
     def test_not_ready_before_it_applied_what_its_leader_had_committed(self):
         """A replica that missed a lot hears its leader; each piece is slow to be durable, and so to be applied."""
-        c = self.group(sets=[])
+        c = self.group(sets=[], env=SLOW_ELECTIONS)  # a sync is shorter than an election
         name = c.followers(1)[0]
         command = faults.command_of(c.pid(name))
         self.put(5)
         c.kill(name)
         self.put(200, size=100000)
         commit = c.answer_of(c.leader(1)).commit
-        trap = faults.Trap(os.path.join(c.dir, "trace"), "fdatasync:delay_enter=400000", command=command, trace="fdatasync",
+        trap = faults.Trap(os.path.join(c.dir, "trace"), "fdatasync:delay_enter=2000000", command=command, trace="fdatasync",
                            only=[faults.segment_in_use(c.data(name))])
         self.addCleanup(trap.detach)
         pages = []  # (the page, before it: was a leader heard, was "ready" said)

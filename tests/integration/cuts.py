@@ -127,7 +127,7 @@ class Cuts(ClusterTest):
             w.start()
         try:
             for w in writers:
-                wait_for("a writer's first round", 30, lambda w=w: w.done or w.failed)
+                wait_for("a writer's first round", 90, lambda w=w: w.done or w.failed)
             yield writers
         finally:
             for w in writers:
@@ -141,7 +141,7 @@ class Cuts(ClusterTest):
         return reply.timestamp
 
     def seen(self, t):
-        """Each pair as of t: [(x, y)…]; None if one shard cannot be read there any more."""
+        """Each pair as of t: [(x, y)…]; None if one shard cannot be read there any more, as when another leads it since."""
         sides = []
         for side, door in enumerate(self.reads):
             reply = door.ask(scan=dict(start=PAIRS[0][side], end=PAIRS[-1][side] + b"\0", at=t))
@@ -153,13 +153,13 @@ class Cuts(ClusterTest):
 
     def find_violation(self, most):
         """Cuts until one shows a y without its x; None if none of `most` does."""
-        for _ in range(most):
+        for i in range(most):
             t = self.cut()
             got = self.seen(t)
             if got and any(y > x for x, y in got):
                 return t, got
-            if got and random.random() < 0.1:
-                self.assertEqual(self.seen(t), got, "the same cut, read again")
+            if got and i % 10 == 9:
+                self.assertIn(self.seen(t), (got, None), "the same cut, read again")
         return None
 
     def test_no_cut_shows_y_without_x(self):
@@ -169,10 +169,14 @@ class Cuts(ClusterTest):
             pauses.start()
             try:
                 self.assertIsNone(self.find_violation(3000 if FULL else 150))
-                for _ in range(200 if FULL else 20):  # what was acknowledged before it was asked for is in it
+                read, until = 0, time.monotonic() + 300 * PATIENCE
+                while read < (200 if FULL else 20):  # what was acknowledged before it was asked for is in it
+                    self.assertLess(time.monotonic(), until, f"{read} cuts could be read")
                     done = [w.done for w in writers]
-                    for (x, y), least in zip(self.seen(self.cut()), done):
+                    got = self.seen(self.cut())
+                    for (x, y), least in zip(got or [], done):
                         self.assertTrue(x >= least and y >= least, (x, y, least))
+                    read += got is not None
             finally:
                 pauses.stop()
 
@@ -187,6 +191,7 @@ class Cuts(ClusterTest):
         with self.writing(c):
             pauses.start()
             try:
+                compared = 0
                 for i in range(40 if FULL else 6):
                     dump = parse_dump(c.cli("dump", text=False).stdout)
                     self.pairs_of({k: int(v) for k, v in dump.items()})
@@ -195,8 +200,11 @@ class Cuts(ClusterTest):
                     self.assertEqual(json.loads(c.cli("--json", "backup", "verify", path).stdout)["timestamp"], said["timestamp"])
                     found = {k: int(v) for f in said["files"] for k, v in backup_records(f"{path}/shard-{f['shard']}.backup")}
                     self.pairs_of(found)
-                    for (x, y), (at_x, at_y) in zip(PAIRS, self.seen(int(said["timestamp"]))):
+                    got = self.seen(int(said["timestamp"]))
+                    for (x, y), (at_x, at_y) in zip(PAIRS, got or []):
                         self.assertEqual((found[x], found[y]), (at_x, at_y), "not what is read at its timestamp")
+                    compared += got is not None
+                self.assertGreater(compared, 0)
             finally:
                 pauses.stop()
 
@@ -221,27 +229,31 @@ class Cuts(ClusterTest):
         with c.wire(c.leader(1)) as w:
             hold = wire.pb.Request(shard=1)
             hold.hold.id = 7
-            self.assertEqual(w.ask(hold).code, wire.OK)
-            sent = w.send(request(1, put=(X, b"1"), deadline_ms=20000))
-            self.assertEqual(w.ask(request(1, get=X)).value, b"0", "reads do not wait")
-            opened = w.send(request(1, session_open=True))
             check = wire.pb.Request(shard=1)
             check.check.SetInParent()
-            self.assertEqual(w.ask(check).code, wire.OK, "nor does what is given no version")
-            waited = w.receive([sent, opened], 10 * PATIENCE)
-            self.assertEqual([waited[i].code for i in (sent, opened)], [wire.OK, wire.OK])
+            # At once: it lasts for half a second only.
+            held, sent, read, opened, checked = (w.send(r) for r in (
+                hold, request(1, put=(X, b"1"), deadline_ms=20000), request(1, get=X), request(1, session_open=True), check))
+            got = w.receive([held, sent, read, opened, checked], 30 * PATIENCE)
+            self.assertEqual(got[held].code, wire.OK)
+            self.assertEqual(got[read].value, b"0", "reads do not wait")
+            self.assertEqual(got[checked].code, wire.OK, "nor does what is given no version")
+            self.assertEqual([got[i].code for i in (sent, opened)], [wire.OK, wire.OK])
             late = wire.pb.Request(shard=1)
-            late.hold.id, late.hold.at = 7, self.coordinator.ask(request(0, timestamp=True)).timestamp
-            self.assertEqual(w.ask(late).code, wire.ABSENT, "it stamped since")
+            late.hold.id, late.hold.at = 7, self.coordinator.ask(request(0, timestamp=True), 30 * PATIENCE).timestamp
+            self.assertEqual(w.ask(late, 30 * PATIENCE).code, wire.ABSENT, "it stamped since")
         self.assertTrue(self.cut())
 
     def test_without_a_shard_there_is_none_and_others_go_on(self):
         c = self.begin()
         c.kill(*c.names(2))
-        wait_for("a refusal", 60, lambda: self.coordinator.ask(request(0, cut=True, deadline_ms=500), 30).code == wire.UNAVAILABLE)
-        reply = self.coordinator.ask(request(0, cut=True, deadline_ms=500), 30)
-        self.assertEqual(reply.code, wire.UNAVAILABLE)
-        self.assertIn("shard 2", reply.message)
+        said = []
+
+        def refused():  # or, for a moment, for what the other shard was late with
+            said.append(self.coordinator.ask(request(0, cut=True, deadline_ms=500), 30 * PATIENCE))
+            self.assertNotEqual(said[-1].code, wire.OK)
+            return said[-1].code == wire.UNAVAILABLE and "shard 2" in said[-1].message
+        wait_for(lambda: f"a refusal for shard 2: {said[-1]}", 60, refused)
         self.assertEqual(self.reads[0].ask(put=(X, b"1")).code, wire.OK)
 
     def test_canary_no_hold(self):
@@ -251,7 +263,7 @@ class Cuts(ClusterTest):
         with self.writing(c):
             pauses.start()
             try:
-                found = self.find_violation(1000)
+                found = self.find_violation(20000)
             finally:
                 pauses.stop()
         print(f"found after {self.cuts} cuts: {found}", file=sys.stderr)

@@ -16,8 +16,9 @@ from wire import request  # noqa: E402
 
 FATAL = 70
 ELECTION_S = 0.65  # the longest time-out of the demo's group constants
-STALL_S = 20  # of a sync: so long that a leader that only gives up afterwards is told from one that does at once
-TAKEN_OVER_S = 10  # two time-outs and an election, on a machine that has more to do
+STALL_S = 30  # of a sync: so long that a leader that only gives up afterwards is told from one that does at once
+TAKEN_OVER_S = 20  # two time-outs and an election, on a machine that has more to do
+STEADY_LOOKS, STEADY_S = 10, 0.3  # a thread that strace only looks at goes on between them
 
 
 class Disks(ClusterTest):
@@ -142,8 +143,7 @@ class Disks(ClusterTest):
             trap = faults.Trap(os.path.join(c.dir, "trap"), f"fdatasync:error=EIO:when={copy}", pid=c.pid(name),
                                trace="fdatasync,pwrite64", only=[os.path.join(c.data(name), LOG, "hardstate")])
             self.addCleanup(trap.detach)
-            with c.wire(c.leader(1)) as w:  # it must campaign, in a new term
-                w.try_ask(request(1, transfer=int(name.split("/")[1])), 2.0)
+            wait_for("the end of strace", 90, lambda: trap.gone() or self.campaigns(c, name), 0.1)
             self.assertEqual(trap.exit_code(), FATAL)
             c.await_end(name)
             self.fatal_line(c, name, since, "hardstate", "Input/output error", c.data(name), "check the disk")
@@ -151,6 +151,14 @@ class Disks(ClusterTest):
                 h.await_acks(30)
             c.start(name)
         self.judge(c, made)
+
+    @staticmethod
+    def campaigns(c, name):
+        """Asks for it, once: who is late is not handed the lead. A leader must lose it first."""
+        leader = c.leader(1)
+        to = name if name != leader else c.followers(1, leader)[0]
+        with c.wire(leader) as w:
+            w.try_ask(request(1, transfer=int(to.split("/")[1])), 2.0)
 
     def test_a_failed_sync_of_the_state_machine_loses_nothing(self):
         """A flush of RocksDB: the table, the directory, the manifest. RocksDB then writes no more; nor does the replica."""
@@ -180,31 +188,30 @@ class Disks(ClusterTest):
         while rounds < (3 if FULL else 1):
             tries += 1
             old = c.leader(1)
+            since = len(c.log(old))
             trap = faults.Trap(os.path.join(c.dir, "trap"), f"fdatasync:delay_enter={STALL_S}000000:when=3", pid=c.pid(old),
                                trace="fdatasync", thread=True)
             self.addCleanup(trap.detach)
             wait_for("the late sync to begin", 30, lambda: self.in_sync(c.pid(old)))
 
             def elsewhere():
-                found = [c.status_of(n, 0.5) for n in c.names(1) if n != old]
+                found = [c.status_of(n, 1) for n in c.names(1) if n != old]  # noqa: B023
                 return next((s for s in found if s is not None and s.role == "leader" and s.state == "ready"), None)
-            wait_for("another leader", TAKEN_OVER_S, elsewhere)
-            self.assertTrue(self.in_sync(c.pid(old)), "the sync came back before another led")
+            wait_for("another leader", STALL_S, elsewhere)
             for h in made:
                 h.await_acks(30)
             line = trap.await_hit()
-            stalled_until = faults.seconds_of(line) + float(re.search(r"<([\d.]+)>$", line).group(1))
+            stalled = float(re.search(r"<([\d.]+)>$", line).group(1))
             took_over = self.first_ack_elsewhere(c, old, faults.seconds_of(line))
             if took_over is None and tries < 6:  # so busy a machine that another led before this one came to the sync
                 trap.detach()
                 continue
             rounds += 1
             self.assertIsNotNone(took_over)
-            print(f"another led {took_over:.2f} s after the sync began, which took "
-                  f"{stalled_until - faults.seconds_of(line):.2f} s", file=sys.stderr)
-            self.assertLess(took_over, TAKEN_OVER_S)
+            print(f"another led {took_over:.2f} s after the sync began, which took {stalled:.2f} s", file=sys.stderr)
+            self.assertLess(took_over, min(TAKEN_OVER_S, stalled), "the sync came back before another led")
             trap.detach()
-            wait_for(f"{old} to follow", 30, lambda: (s := c.status_of(old)) is not None and s.role == "follower")
+            wait_for(f"{old} to follow", 60, lambda: " role=follower " in c.log(old)[since:] and c.status_of(old))  # noqa: B023
             for h in made:
                 h.await_acks(30)
         self.assertEqual(sorted(c.alive(1)), sorted(c.names(1)), "nobody ended")
@@ -226,7 +233,8 @@ class Disks(ClusterTest):
         return None if best is None else best - since
 
     def test_a_follower_with_a_late_disk_is_not_waited_for(self):
-        c = self.cluster(shards=1, env=SLOW_ELECTIONS).up()
+        # Nobody else is to come late: an election would be for want of the leader, or for the delay.
+        c = self.cluster(shards=1, env=dict(SLOW_ELECTIONS, HOLDFAST_ELECTION_MS="10000")).up()
         made = self.load(c)
         leader = c.leader(1)
         slow = c.followers(1, leader)[0]
@@ -245,9 +253,13 @@ class Disks(ClusterTest):
 
     @staticmethod
     def in_sync(pid):
-        """Does the loop thread hang before its fdatasync, held by strace?"""
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
-            return f.read().rpartition(")")[2].split()[0] == "t"
+        """Does the loop thread hang before its fdatasync, held by strace, and not for the moment of any call?"""
+        for _ in range(STEADY_LOOKS):
+            with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as f:
+                if f.read().rpartition(")")[2].split()[0] != "t":
+                    return False
+            time.sleep(STEADY_S / STEADY_LOOKS)
+        return True
 
 
 if __name__ == "__main__":
