@@ -7,6 +7,7 @@ import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import jobs  # noqa: E402
 from cluster import ENGINE, PATIENCE, ROOT, ClusterTest, Hammer, lincheck, tool, wait_for  # noqa: E402
 
 OTHER = "libraft" if ENGINE == "native" else "native"
@@ -34,7 +35,7 @@ def like(expected):
 class Runbook(ClusterTest):
     def run_one(self, c, words):
         """What it says; None when it is refused as a slow machine's member did not answer in time, which changes nothing."""
-        done = subprocess.run([tool("holdfast"), *words], env=c.env, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+        done = subprocess.run([tool("holdfast"), *jobs.PATIENT, *words], env=c.env, capture_output=True, text=True, stdin=subprocess.DEVNULL,
                               timeout=120 * PATIENCE)
         late = done.returncode in (3, 4, 6) and "is done; the way back" not in done.stderr or words[0] == "status" and done.returncode
         return None if late else done
