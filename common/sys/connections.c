@@ -40,7 +40,7 @@ int connections_watch(struct connections *c, void *context, void *zmq, size_t ma
     int rc = HF_OK, none = 0;
     snprintf(endpoint, sizeof endpoint, "inproc://connections-%p", zmq);
     if (zmq_socket_monitor(zmq, endpoint, ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED) != 0)
-        return HF_E_IO;
+        return errno == EMFILE ? HF_E_LIMIT : HF_E_IO;
     *c = (struct connections){.monitor = zmq_socket(context, ZMQ_PAIR), .zmq = zmq, .max = max};
     if (c->monitor == NULL) {
         (void)zmq_socket_monitor(zmq, NULL, 0);
