@@ -161,6 +161,8 @@ class OneReplica:
         return made
 
     def close(self):
+        if self.lock.closed:  # PLACE may be somebody else's by now
+            return
         self.end(signal.SIGKILL)
         self.ports.free()
         shutil.rmtree(PLACE, ignore_errors=True)
