@@ -10,6 +10,7 @@ import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import faults  # noqa: E402
 import histories  # noqa: E402
 import wire  # noqa: E402
 from cluster import ASAN, ENGINE, FULL, PATIENCE, SLOW_ELECTIONS, ClusterTest, Hammer, parse_dump, wait_for  # noqa: E402
@@ -116,7 +117,7 @@ class Isolation(ClusterTest):
 
     def fill_and_free(self, c):
         leader = c.leader(1)
-        term, filler = c.answer_of(leader).term, os.path.join(c.dir, "filler")
+        term, filler = c.answer_of(leader).term, faults.Filler(c.dir)
         acked = []
         with c.wire(leader) as w:
             def put(i):
@@ -125,10 +126,7 @@ class Isolation(ClusterTest):
                     acked.append(b"k%06d" % i)
                 return answer.code
             self.assertEqual(put(0), wire.OK)
-            with open(filler, "wb") as f, self.assertRaises(OSError):
-                while True:
-                    f.write(b"0" * 65536)
-                    f.flush()
+            filler.fill()
             codes = []
             while wire.NO_SPACE not in codes and len(codes) < 3000:
                 codes.append(put(len(codes) + 1))
@@ -137,7 +135,7 @@ class Isolation(ClusterTest):
             self.assertIn(wire.NO_SPACE, codes)
             self.assertEqual(w.ask(request(1, get=acked[-1]), 30 * PATIENCE).code, wire.OK)
             self.assertIn("no space", c.cli("--timeout", "3000", "put", "x", "y", code=3).stderr)
-            os.remove(filler)
+            filler.free()
             wait_for("writes again", 60, lambda: put(len(codes) + 1) == wire.OK)
             for key in acked:
                 self.assertEqual(w.ask(request(1, get=key), 30 * PATIENCE).code, wire.OK, key)
@@ -149,14 +147,12 @@ class Isolation(ClusterTest):
         with small_disk(c, os.path.join(c.dir, "1-2")):
             c.up()
             c.transfer(1, "1/2")
-            with open(os.path.join(c.dir, "1-2", "fsm", "filler"), "wb") as f, self.assertRaises(OSError):
-                while True:
-                    f.write(b"0" * 65536)
-                    f.flush()
+            filler = faults.Filler(os.path.join(c.dir, "1-2", "fsm"))
+            filler.fill()
             records = "".join(f"k{i:06d}\t{'v' * 60000}\n" for i in range(100))
             self.assertEqual(c.cli("load", "-", stdin=records, seconds=90).stdout, "loaded 100 failed 0 unknown 0\n")
             wait_for("another leader", 60, lambda: c.leader(1) != "1/2")
-            os.remove(os.path.join(c.dir, "1-2", "fsm", "filler"))
+            filler.free()
             c.digests_agree(1)
 
     def hand_over(self, c, to):
